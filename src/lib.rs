@@ -1,0 +1,20 @@
+//! Shimmer hides a TCP service behind ports that change every minute.
+//!
+//! A tour, from the bottom up; imports run one way:
+//!
+//! ```text
+//!   main ──▶ daemon, client, tools ──▶ scheme, config, log ──▶ limits
+//!                    └──▶ sys
+//! ```
+//!
+//! - [`limits`]: every bound and every time-out.
+//! - [`scheme`]: what Shimmer decides, without an operating system: ports, roles, bans, verdicts.
+//! - [`config`]: from a text to what its owner wants, or to all that is wrong with it.
+//! - `log`: one line an event; never fails, never floods.
+//! - [`sys`]: the operating system, and the only `unsafe`.
+//! - `daemon`: the poll loop that performs what the scheme decides. Linux only.
+//! - [`message`]: a sentence for a person, small to hand on.
+//! - [`cli`]: the command line; [`client`], [`tools`]: what people type.
+
+pub mod limits;
+pub mod scheme;

@@ -1,0 +1,155 @@
+//! Every bound and every time-out, in one place: its name, its unit, and why it is what it is.
+//!
+//! A peer can make Shimmer reach a bound, never pass one. "Full" is a normal answer everywhere.
+
+/// Rounds of PBKDF2 between a secret and its key. A scan of one minute's ports is an offline
+/// verifier of the secret; this is what each guess costs. Part of the scheme: never changes.
+pub const STRETCH_ROUNDS: u32 = 131_072;
+
+/// Rounds stretched in one turn of the daemon's loop: 30 ms on a 580 MHz MIPS, so that no session
+/// waits over 50 ms while a reload computes keys.
+pub const STRETCH_ROUNDS_PER_TURN: u32 = 1_024;
+
+/// Windows open at once: the last minute, this one and the next.
+pub const LIVE_WINDOWS: usize = 3;
+
+/// Windows on either side of the live ones whose real ports ban nobody: a clock may be two minutes off.
+pub const GRACE_WINDOWS: u64 = 2;
+
+/// Windows on either side of this one that `clock-off=` looks at.
+pub const CLOCK_OFF_WINDOWS: u64 = 15;
+
+/// Most decoys a minute may have; the default is [`DEFAULT_DECOYS`].
+pub const MAX_DECOYS: u8 = 63;
+
+/// Decoys of a minute unless configured.
+pub const DEFAULT_DECOYS: u8 = 15;
+
+/// Most ports of one minute: the real one and its decoys.
+pub const MINUTE_PORTS: usize = MAX_DECOYS as usize + 1;
+
+/// Most ports a mirage has open at once.
+pub const PLAN_PORTS: usize = LIVE_WINDOWS * MINUTE_PORTS;
+
+/// The daemon wants this many times a minute's ports in its range, so that three windows fit without crowding.
+pub const RANGE_FACTOR: u32 = 3;
+
+/// Seconds of a window unless configured, and the shortest and longest it may be.
+pub const DEFAULT_PERIOD_S: u32 = 60;
+/// Shortest window in seconds: below it, a dial may not finish before its port is gone.
+pub const MIN_PERIOD_S: u32 = 2;
+/// Longest window in seconds: a day.
+pub const MAX_PERIOD_S: u32 = 86_400;
+
+/// A window that was served and left is not served again for so long, in milliseconds of the boot
+/// clock: a clock that is set back brings no port back that somebody has seen.
+pub const SERVED_MEMORY_MS: u64 = 600_000;
+
+/// Stretches of windows served and left that are remembered. Each jump of the clock starts three,
+/// for it leaves three windows at once.
+pub const SERVED_RUNS: usize = 48;
+
+/// The first second of the release's month, UTC. A clock before it is a router's that has no battery.
+pub const RELEASE_UNIX: u64 = 1_793_491_200; // 2026-11-01T00:00:00Z
+
+/// The real clock's distance to the boot clock has to change by so many milliseconds to be a step.
+pub const CLOCK_STEP_MS: i64 = 1_000;
+
+/// While the clock keeps every port closed, the log repeats it this often, in milliseconds.
+pub const CLOCK_REMINDER_MS: u64 = 3_600_000;
+
+/// How often a clock that is waited for is looked at, in milliseconds.
+pub const CLOCK_CHECK_MS: u64 = 60_000;
+
+/// Seconds a ban lasts unless configured.
+pub const DEFAULT_BAN_S: u32 = 900;
+
+/// Sources that can be banned at once: 144 KiB, fixed.
+pub const BANS: usize = 4_096;
+
+/// Touches of traps that a source with a live session is forgiven: a neighbour behind the same NAT.
+pub const FORGIVEN_TOUCHES: u8 = 2;
+
+/// Visitors that traps hold at once, at most; one eighth of the fd limit if that is less.
+pub const TRAPS: usize = 256;
+
+/// Seconds that a trap holds a visitor unless configured.
+pub const DEFAULT_TRAP_S: u32 = 30;
+
+/// Bytes that a trap reads and throws away; then it reads no more and the sender's window closes.
+pub const TRAP_DISCARD: usize = 65_536;
+
+/// Sessions at once unless configured; a third of the fd limit if that is less.
+pub const MAX_SESSIONS: usize = 1_024;
+
+/// Most sessions that can be configured, for all and for one source, which has no more ports.
+pub const MOST_SESSIONS: usize = 65_535;
+
+/// Sessions of one source at once unless configured.
+pub const MAX_SESSIONS_PER_SOURCE: usize = 32;
+
+/// A hidden service has to take the dial within so many milliseconds.
+pub const DIAL_MS: u64 = 10_000;
+
+/// After one peer has reset, the other has so many milliseconds to take what was sent before.
+pub const RESET_DRAIN_MS: u64 = 10_000;
+
+/// How often, in milliseconds, it is looked at whether the other has taken it.
+pub const RESET_LOOK_MS: u64 = 50;
+
+/// The buffer through which small messages go, one for the process, in bytes.
+pub const BUFFER: usize = 16_384;
+
+/// Pipes for bulk at once. A direction without one still moves, by copying.
+pub const PIPES: usize = 32;
+
+/// Pipes that one source may hold once half of all are taken.
+pub const PIPES_PER_SOURCE: usize = 4;
+
+/// Bytes asked of one splice call.
+pub const SPLICE: usize = 262_144;
+
+/// Bytes that one direction may move in one turn; then the others have theirs.
+pub const TURN_BYTES: usize = 524_288;
+
+/// Connections that one listener may accept in one turn.
+pub const TURN_ACCEPTS: usize = 32;
+
+/// Connections that the kernel keeps for a listener until we accept them.
+pub const BACKLOG: i32 = 128;
+
+/// Events taken from the kernel in one turn.
+pub const EVENTS: usize = 256;
+
+/// A port that could not be bound, and an accept that found no memory, are tried again after so many milliseconds.
+pub const RETRY_MS: u64 = 1_000;
+
+/// The state file is written at most this often, in milliseconds.
+pub const STATE_MS: u64 = 60_000;
+
+/// Bytes of a state file that are read; a full one has 300 KiB.
+pub const STATE_BYTES: u64 = 1_048_576;
+
+/// Lines that peers may cause in the log in one [`LOG_WINDOW_MS`]; the rest are counted.
+pub const LOG_LINES: u32 = 100;
+
+/// Of [`LOG_LINES`], those kept for visitors who reached the service.
+pub const LOG_LINES_KEPT: u32 = 20;
+
+/// The window of [`LOG_LINES`] in milliseconds.
+pub const LOG_WINDOW_MS: u64 = 10_000;
+
+/// The longest line of the log, in bytes; what is longer is cut. Below PIPE_BUF, so a line goes out whole.
+pub const LOG_LINE: usize = 512;
+
+/// The longest ban, trap and idle time that can be configured, in seconds: a year.
+pub const LONGEST_S: u32 = 31_536_000;
+
+/// Bytes of a configuration or secret file that are read; more is an error.
+pub const CONFIG_BYTES: u64 = 1_048_576;
+
+/// Shortest secret, in bytes, that does not look weak.
+pub const STRONG_SECRET_BYTES: usize = 16;
+
+/// Fewest different bytes in a secret that does not look weak.
+pub const STRONG_SECRET_VARIETY: usize = 8;

@@ -1,0 +1,152 @@
+//! From a secret to a key, slowly.
+//!
+//! Whoever scans a server for one minute holds over a hundred bits that verify a guess of the
+//! secret offline. So a guess is made to cost 131,072 rounds of PBKDF2 (RFC 8018, section 5.2),
+//! with the mirage's name as the salt.
+//!
+//! A router takes seconds for that, and its loop must not stand still meanwhile: the rounds can be
+//! done in slices. The pbkdf2 crate can't do that, so the one block that is needed is done here, and
+//! the crate checks it in the tests.
+
+use crate::limits::STRETCH_ROUNDS;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+/// What comes before the name in the salt: the version of the scheme.
+const SALT: &[u8] = b"shimmer v1 ";
+
+type HmacSha256 = Hmac<Sha256>;
+
+/// Bytes of a digest.
+pub const DIGEST: usize = 32;
+
+/// The key of a mirage: everything that it draws and proves follows from it. Never printed.
+#[derive(Clone)]
+pub struct Key(HmacSha256);
+
+impl Key {
+    /// Stretches a secret in one go: 24 ms on a laptop, seconds on a router.
+    #[must_use]
+    pub fn stretch(secret: &[u8], name: &str) -> Self {
+        let mut stretch = Stretch::new(secret, name);
+        loop {
+            if let Some(key) = stretch.advance(STRETCH_ROUNDS) {
+                return key;
+            }
+        }
+    }
+
+    fn from_bytes(bytes: &[u8; DIGEST]) -> Self {
+        Self(hmac(bytes))
+    }
+
+    /// HMAC-SHA-256 of the parts, one behind the other.
+    #[must_use]
+    pub fn hmac(&self, parts: &[&[u8]]) -> [u8; DIGEST] {
+        let mut mac = self.0.clone();
+        for part in parts {
+            mac.update(part);
+        }
+        mac.finalize().into_bytes().into()
+    }
+}
+
+fn hmac(key: &[u8]) -> HmacSha256 {
+    HmacSha256::new_from_slice(key).expect("HMAC takes a key of any length")
+}
+
+/// A key in the making: PBKDF2-HMAC-SHA-256 for one block, to be done in slices.
+pub struct Stretch {
+    mac: HmacSha256,
+    last: [u8; DIGEST],
+    sum: [u8; DIGEST],
+    left: u32,
+}
+
+impl Stretch {
+    /// Begins, with the first round done.
+    #[must_use]
+    pub fn new(secret: &[u8], name: &str) -> Self {
+        let mac = hmac(secret);
+        let block = 1u32.to_be_bytes();
+        let first = mac
+            .clone()
+            .chain_update(SALT)
+            .chain_update(name)
+            .chain_update(block)
+            .finalize()
+            .into_bytes()
+            .into();
+        Self {
+            mac,
+            last: first,
+            sum: first,
+            left: STRETCH_ROUNDS - 1,
+        }
+    }
+
+    /// Does at most so many rounds more. The key, once all are done.
+    pub fn advance(&mut self, rounds: u32) -> Option<Key> {
+        for _ in 0..rounds.min(self.left) {
+            self.last = self
+                .mac
+                .clone()
+                .chain_update(self.last)
+                .finalize()
+                .into_bytes()
+                .into();
+            for (sum, byte) in self.sum.iter_mut().zip(self.last) {
+                *sum ^= byte;
+            }
+        }
+        self.left = self.left.saturating_sub(rounds);
+        (self.left == 0).then(|| Key::from_bytes(&self.sum))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn by_the_crate(secret: &[u8], name: &str) -> [u8; DIGEST] {
+        let mut salt = SALT.to_vec();
+        salt.extend_from_slice(name.as_bytes());
+        let mut key = [0; DIGEST];
+        pbkdf2::pbkdf2_hmac::<Sha256>(secret, &salt, STRETCH_ROUNDS, &mut key);
+        key
+    }
+
+    fn same(a: &Key, bytes: &[u8; DIGEST]) -> bool {
+        a.hmac(&[b"x"]) == Key::from_bytes(bytes).hmac(&[b"x"])
+    }
+
+    #[test]
+    fn agrees_with_the_pbkdf2_crate() {
+        for (secret, name) in [("password", "ssh"), ("", "a"), ("\u{2603}", "web")] {
+            let key = Key::stretch(secret.as_bytes(), name);
+            assert!(same(&key, &by_the_crate(secret.as_bytes(), name)), "{name}");
+        }
+        let long = [b'x'; 200];
+        assert!(same(
+            &Key::stretch(&long, "rdp"),
+            &by_the_crate(&long, "rdp")
+        ));
+    }
+
+    #[test]
+    fn slices_of_any_size_give_the_same_key() {
+        let whole = Key::stretch(b"password", "ssh").hmac(&[b"x"]);
+        for slice in [1_024, 1_000, 131_071, u32::MAX] {
+            let mut stretch = Stretch::new(b"password", "ssh");
+            let mut turns = 1;
+            let key = loop {
+                if let Some(key) = stretch.advance(slice) {
+                    break key;
+                }
+                turns += 1;
+            };
+            assert!(key.hmac(&[b"x"]) == whole, "slices of {slice}");
+            assert_eq!(turns, (STRETCH_ROUNDS - 1).div_ceil(slice));
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! What Shimmer decides, without an operating system: which ports a minute has, who is banned,
+//! what a visitor gets.
+//!
+//! Nothing here asks for the time, opens a socket or writes a log. Time is an argument, so a test
+//! walks through a year of minutes in a millisecond; randomness comes in from outside as a hasher.
+//!
+//! ```text
+//!   secret, name ──key──▶ Key ──┐
+//!                               ├─schedule─▶ Plan: which ports are open, which of them is real
+//!   unix time, boot time ───────┘              │
+//!                                              ▼
+//!   a visitor's source, what it touched ──▶ gate ──▶ Verdict      (remembers in the blacklist)
+//! ```
+
+pub mod blacklist;
+pub mod gate;
+pub mod key;
+pub mod schedule;
+pub mod source;
+
+/// A moment of the boot clock, in milliseconds. It counts on through a suspend and never jumps, so
+/// every time-out and every ban is measured with it. What it counts from does not matter.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(test, derive(Debug))]
+pub struct Instant(pub u64);
+
+impl Instant {
+    /// So many milliseconds later.
+    #[must_use]
+    pub fn after(self, milliseconds: u64) -> Self {
+        Self(self.0.saturating_add(milliseconds))
+    }
+
+    /// Milliseconds since `earlier`; 0 where that lies ahead.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+/// A moment on both clocks.
+#[derive(Clone, Copy)]
+pub struct Now {
+    /// The boot clock: for time-outs and bans.
+    pub boot: Instant,
+    /// The real clock: milliseconds since 1970 in UTC, negative before it.
+    pub real_ms: i64,
+}
+
+impl Now {
+    /// Seconds since 1970 in UTC; 0 before it.
+    #[must_use]
+    pub fn unix(&self) -> u64 {
+        u64::try_from(self.real_ms).unwrap_or(0) / 1_000
+    }
+
+    /// How far the real clock is ahead of the boot clock, in milliseconds: changes when it is set.
+    #[must_use]
+    pub fn offset_ms(&self) -> i64 {
+        self.real_ms - self.boot.0 as i64
+    }
+}

@@ -1,0 +1,500 @@
+//! Which ports are open when, and which of them is the real one.
+//!
+//! ```text
+//!            grace          live           grace
+//!         ┌────┬────┐ ┌────┬────┬────┐ ┌────┬────┐
+//!  minute │ -3 │ -2 │ │ -1 │  0 │ +1 │ │ +2 │ +3 │
+//!         └────┴────┘ └────┴────┴────┘ └────┴────┘
+//! ```
+//!
+//! The ports of the live windows are open. One that is real in a live window is real, whatever else
+//! it is: with 1,000 ports a real one is also a decoy of another minute 4.4 % of the time. One that
+//! is real in a grace window is a trap that bans nobody, so that a clock which is two minutes off
+//! locks no member out.
+//!
+//! A window that was served and left stays closed for ten minutes, so a clock that is set back
+//! brings no port back that somebody has seen. One that was never served opens at once.
+
+use super::Instant;
+use super::key::{DIGEST, Key};
+use crate::limits::{
+    CLOCK_OFF_WINDOWS, GRACE_WINDOWS, LIVE_WINDOWS, MINUTE_PORTS, PLAN_PORTS, SERVED_MEMORY_MS,
+    SERVED_RUNS,
+};
+use heapless::Vec;
+
+/// The ports of one minute; the first is the real one.
+pub type Ports = Vec<u16, MINUTE_PORTS>;
+
+/// Ports from `low` to `high`, both included. Never 0.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(test, derive(Debug))]
+pub struct Range {
+    low: u16,
+    high: u16,
+}
+
+impl Range {
+    /// The range, unless it runs backwards or begins with port 0.
+    #[must_use]
+    pub fn new(low: u16, high: u16) -> Option<Self> {
+        (low > 0 && low <= high).then_some(Self { low, high })
+    }
+
+    /// Its first port.
+    #[must_use]
+    pub fn low(&self) -> u16 {
+        self.low
+    }
+
+    /// Its last port.
+    #[must_use]
+    pub fn high(&self) -> u16 {
+        self.high
+    }
+
+    /// How many ports it has, 1 to 65,535.
+    #[must_use]
+    pub fn count(&self) -> u32 {
+        u32::from(self.high - self.low) + 1
+    }
+
+    /// Whether the port lies in it.
+    #[must_use]
+    pub fn contains(&self, port: u16) -> bool {
+        self.low <= port && port <= self.high
+    }
+
+    /// Whether both have a port.
+    #[must_use]
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.low <= other.high && other.low <= self.high
+    }
+}
+
+/// What both sides agree on beside the secret and the name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(test, derive(Debug))]
+pub struct Pattern {
+    range: Range,
+    decoys: u8,
+    period: u32,
+}
+
+impl Pattern {
+    /// A pattern of `decoys` traps (0 to 63) beside the real port, and windows of `period` seconds
+    /// (at least 1). None where the range has fewer ports than a minute needs.
+    #[must_use]
+    pub fn new(range: Range, decoys: u8, period: u32) -> Option<Self> {
+        let fits = usize::from(decoys) < MINUTE_PORTS && u32::from(decoys) < range.count();
+        (fits && period > 0).then_some(Self {
+            range,
+            decoys,
+            period,
+        })
+    }
+
+    /// The ports that it draws from.
+    #[must_use]
+    pub fn range(&self) -> Range {
+        self.range
+    }
+
+    /// Traps beside the real port.
+    #[must_use]
+    pub fn decoys(&self) -> u8 {
+        self.decoys
+    }
+
+    /// Seconds of a window.
+    #[must_use]
+    pub fn period(&self) -> u32 {
+        self.period
+    }
+
+    /// The window that a moment of unix time, in seconds, lies in.
+    #[must_use]
+    pub fn minute(&self, unix: u64) -> u64 {
+        unix / u64::from(self.period)
+    }
+
+    /// The ports of a minute: the real one first, then the decoys, all different.
+    #[must_use]
+    pub fn ports(&self, key: &Key, minute: u64) -> Ports {
+        let mut ports = Ports::new();
+        for port in Draw::new(key, b"ports", minute, self.range) {
+            if !ports.contains(&port) && ports.push(port).is_err() {
+                break;
+            }
+            if ports.len() > usize::from(self.decoys) {
+                break;
+            }
+        }
+        ports
+    }
+
+    /// The real port of a minute.
+    #[must_use]
+    pub fn real(&self, key: &Key, minute: u64) -> u16 {
+        Draw::new(key, b"ports", minute, self.range).port()
+    }
+}
+
+/// An endless stream of ports, uniform over a range, repeats included.
+struct Draw<'a> {
+    key: &'a Key,
+    label: &'static [u8],
+    minute: u64,
+    range: Range,
+    block: [u8; DIGEST],
+    blocks: u32,
+    used: usize,
+}
+
+impl<'a> Draw<'a> {
+    fn new(key: &'a Key, label: &'static [u8], minute: u64, range: Range) -> Self {
+        Self {
+            key,
+            label,
+            minute,
+            range,
+            block: [0; DIGEST],
+            blocks: 0,
+            used: DIGEST,
+        }
+    }
+
+    fn word(&mut self) -> u16 {
+        if self.used == DIGEST {
+            let (minute, block) = (self.minute.to_be_bytes(), self.blocks.to_be_bytes());
+            self.block = self.key.hmac(&[self.label, &minute, &block]);
+            self.blocks = self.blocks.wrapping_add(1);
+            self.used = 0;
+        }
+        let word = u16::from_be_bytes([self.block[self.used], self.block[self.used + 1]]);
+        self.used += 2;
+        word
+    }
+
+    /// The next port. A word in the last, incomplete run of the range is not used: it would make
+    /// the low ports likelier.
+    fn port(&mut self) -> u16 {
+        let count = self.range.count();
+        let even = 65_536 / count * count;
+        loop {
+            let word = u32::from(self.word());
+            if word < even {
+                return self.range.low + (word % count) as u16;
+            }
+        }
+    }
+}
+
+impl Iterator for Draw<'_> {
+    type Item = u16;
+
+    fn next(&mut self) -> Option<u16> {
+        Some(self.port())
+    }
+}
+
+/// What a port is to a visitor who knows no secret, and to one who does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(test, derive(Debug))]
+pub enum Role {
+    /// It leads to the hidden service.
+    Real,
+    /// It was or will be real within two windows of the live ones: a trap that bans nobody.
+    Grace,
+    /// Touching it bans.
+    Trap,
+}
+
+/// What is open at one moment: the ports of the windows that are served, and the role of each.
+#[derive(Clone, Default, PartialEq, Eq)]
+#[cfg_attr(test, derive(Debug))]
+pub struct Plan {
+    open: Vec<u16, PLAN_PORTS>,
+    real: Vec<u16, LIVE_WINDOWS>,
+    grace: Vec<u16, NEIGHBOURS>,
+}
+
+/// Windows whose real ports are never traps.
+const NEIGHBOURS: usize = LIVE_WINDOWS + 2 * GRACE_WINDOWS as usize;
+
+/// One step from a plan to the next.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(test, derive(Debug))]
+pub enum Change {
+    /// The port is open from now on.
+    Open(u16),
+    /// The port stays open and has another role.
+    Turn(u16),
+    /// The port is open no more.
+    Close(u16),
+}
+
+impl Plan {
+    /// The open ports, in ascending order.
+    #[must_use]
+    pub fn ports(&self) -> &[u16] {
+        &self.open
+    }
+
+    /// Whether the port is open.
+    #[must_use]
+    pub fn is_open(&self, port: u16) -> bool {
+        self.open.binary_search(&port).is_ok()
+    }
+
+    /// The role of any port, an open one or not.
+    #[must_use]
+    pub fn role(&self, port: u16) -> Role {
+        if self.real.contains(&port) {
+            Role::Real
+        } else if self.grace.contains(&port) {
+            Role::Grace
+        } else {
+            Role::Trap
+        }
+    }
+
+    /// What has to be done to get from this plan to the next. What opens comes before what closes.
+    pub fn difference<'a>(&'a self, next: &'a Self) -> impl Iterator<Item = Change> + 'a {
+        let opened = next.open.iter().filter_map(|&port| {
+            if !self.is_open(port) {
+                Some(Change::Open(port))
+            } else if self.role(port) != next.role(port) {
+                Some(Change::Turn(port))
+            } else {
+                None
+            }
+        });
+        let closed = self.open.iter().filter(|&&port| !next.is_open(port));
+        opened.chain(closed.map(|&port| Change::Close(port)))
+    }
+
+    fn insert(&mut self, port: u16) {
+        if let Err(place) = self.open.binary_search(&port) {
+            // There is room for the ports of every live window.
+            let _ = self.open.insert(place, port);
+        }
+    }
+}
+
+/// Windows that were served and left one behind the other, the last of them at `at`.
+#[derive(Clone, Copy)]
+struct Run {
+    first: u64,
+    last: u64,
+    at: Instant,
+}
+
+/// Which windows were served and left within the last ten minutes.
+#[derive(Default)]
+struct Served(Vec<Run, SERVED_RUNS>);
+
+impl Served {
+    fn leave(&mut self, minute: u64, period_ms: u64, now: Instant) {
+        self.forget(now);
+        let regular = |run: &&mut Run| {
+            run.last.checked_add(1) == Some(minute)
+                && run.at.after(period_ms / 2) <= now
+                && now <= run.at.after(period_ms * 2)
+        };
+        if let Some(run) = self.0.iter_mut().find(regular) {
+            run.last = minute;
+            run.at = now;
+            return;
+        }
+        if self.0.is_full() {
+            let oldest = (0..self.0.len()).min_by_key(|&run| self.0[run].at);
+            oldest.map(|run| self.0.swap_remove(run));
+        }
+        let run = Run {
+            first: minute,
+            last: minute,
+            at: now,
+        };
+        // There is room: it was made above.
+        let _ = self.0.push(run);
+    }
+
+    fn forget(&mut self, now: Instant) {
+        self.0.retain(|run| now < run.at.after(SERVED_MEMORY_MS));
+    }
+
+    fn remembers(&self, minute: u64, period_ms: u64, now: Instant) -> bool {
+        self.0.iter().any(|run| {
+            let age = now.since(run.at);
+            run.first <= minute
+                && minute <= run.last
+                && (run.last - minute)
+                    .saturating_mul(period_ms)
+                    .saturating_add(age)
+                    < SERVED_MEMORY_MS
+        })
+    }
+}
+
+/// The windows that are open: the first of the three, and which of them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Windows {
+    first: u64,
+    open: [bool; LIVE_WINDOWS],
+}
+
+impl Windows {
+    fn open(self) -> impl Iterator<Item = u64> {
+        let minutes = (0..).map(move |window| self.first.wrapping_add(window));
+        minutes
+            .zip(self.open)
+            .filter_map(|(minute, open)| open.then_some(minute))
+    }
+
+    fn contains(self, minute: u64) -> bool {
+        self.open().any(|open| open == minute)
+    }
+}
+
+/// The reals of this window and of fifteen on either side.
+const HORIZON: usize = 2 * CLOCK_OFF_WINDOWS as usize + 1;
+
+/// The ports of one mirage through time.
+pub struct Schedule {
+    key: Key,
+    pattern: Pattern,
+    served: Served,
+    windows: Option<Windows>,
+    /// The real ports around `windows`, from [`CLOCK_OFF_WINDOWS`] before to as many after this minute.
+    reals: [u16; HORIZON],
+}
+
+impl Schedule {
+    /// A schedule that has served nothing yet.
+    #[must_use]
+    pub fn new(key: Key, pattern: Pattern) -> Self {
+        Self {
+            key,
+            pattern,
+            served: Served::default(),
+            windows: None,
+            reals: [0; HORIZON],
+        }
+    }
+
+    /// What is drawn from, and how long a window is.
+    #[must_use]
+    pub fn pattern(&self) -> &Pattern {
+        &self.pattern
+    }
+
+    /// The plan of this moment, if it is another than the last one; `unix` is in seconds, None while
+    /// the clock can't be believed.
+    pub fn turn(&mut self, unix: Option<u64>, now: Instant) -> Option<Plan> {
+        let minute = unix.map(|unix| self.pattern.minute(unix));
+        let windows = minute.map(|minute| self.windows_at(minute, now));
+        if windows == self.windows {
+            return None;
+        }
+        if let Some(minute) = minute {
+            self.look_around(minute);
+        }
+        let period_ms = self.period_ms();
+        for left in self.windows.into_iter().flat_map(Windows::open) {
+            if !windows.is_some_and(|windows| windows.contains(left)) {
+                self.served.leave(left, period_ms, now);
+            }
+        }
+        self.windows = windows;
+        Some(windows.map_or_else(Plan::default, |windows| self.plan(windows)))
+    }
+
+    /// What everything is drawn with.
+    #[must_use]
+    pub fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// Whether a port is the real one of this minute or of the last, so that naming it betrays no
+    /// port to come.
+    #[must_use]
+    pub fn was_real(&self, port: u16) -> bool {
+        let here = CLOCK_OFF_WINDOWS as usize;
+        self.windows.is_some() && self.reals[here - 1..=here].contains(&port)
+    }
+
+    /// Whether a window is closed only because it was served before.
+    #[must_use]
+    pub fn is_short(&self) -> bool {
+        self.windows
+            .is_some_and(|windows| windows.open.contains(&false))
+    }
+
+    /// By how many seconds a clock is off for which this port is the real one now, within fifteen
+    /// windows: positive for a clock that is ahead. None if there is no such clock.
+    #[must_use]
+    pub fn clock_off(&self, port: u16) -> Option<i64> {
+        self.windows?;
+        let here = CLOCK_OFF_WINDOWS as usize;
+        (0..HORIZON)
+            .filter(|&window| self.reals[window] == port)
+            .map(|window| window as i64 - here as i64)
+            .min_by_key(|windows| windows.abs())
+            .map(|windows| windows * i64::from(self.pattern.period))
+    }
+
+    fn period_ms(&self) -> u64 {
+        u64::from(self.pattern.period) * 1_000
+    }
+
+    fn windows_at(&self, minute: u64, now: Instant) -> Windows {
+        let first = minute.wrapping_sub(1);
+        let open = core::array::from_fn(|window| {
+            let minute = first.wrapping_add(window as u64);
+            let is_open = self.windows.is_some_and(|windows| windows.contains(minute));
+            is_open || !self.served.remembers(minute, self.period_ms(), now)
+        });
+        Windows { first, open }
+    }
+
+    /// Fills in the real ports around a minute; at a minute's turn all but one are known.
+    fn look_around(&mut self, minute: u64) {
+        let known = self.windows.map(|windows| windows.first.wrapping_add(1));
+        let from = if known == Some(minute) {
+            HORIZON
+        } else if known.is_some_and(|known| known.wrapping_add(1) == minute) {
+            self.reals.rotate_left(1);
+            HORIZON - 1
+        } else {
+            0
+        };
+        let first = minute.wrapping_sub(CLOCK_OFF_WINDOWS);
+        for window in from..HORIZON {
+            self.reals[window] = self
+                .pattern
+                .real(&self.key, first.wrapping_add(window as u64));
+        }
+    }
+
+    fn plan(&self, windows: Windows) -> Plan {
+        let mut plan = Plan::default();
+        for minute in windows.open() {
+            let ports = self.pattern.ports(&self.key, minute);
+            // The plan has room for every live window.
+            let _ = plan.real.push(ports[0]);
+            for port in ports {
+                plan.insert(port);
+            }
+        }
+        let middle = CLOCK_OFF_WINDOWS as usize;
+        let reach = NEIGHBOURS / 2;
+        let _ = plan
+            .grace
+            .extend_from_slice(&self.reals[middle - reach..=middle + reach]);
+        plan
+    }
+}
+
+#[cfg(test)]
+mod tests;

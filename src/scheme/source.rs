@@ -1,0 +1,197 @@
+//! Who somebody is: an address as bans and caps count it, and networks as the configuration names them.
+//!
+//! One host has many addresses. A banned IPv6 host would take the next of its 2^64, so a source is
+//! the /64; an IPv4 host that comes mapped or through NAT64 is the IPv4 host that it is; link-local
+//! addresses all share one /64, so they count whole.
+
+use core::fmt;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::str::FromStr;
+
+/// The bits of a source that count, of 128: all of IPv4 and of link-local addresses, else a /64.
+const SUBNET_BITS: u32 = 64;
+
+/// 64:ff9b::/96, the well-known prefix of NAT64 (RFC 6052, section 2.1).
+const NAT64: u128 = 0x0064_ff9b << 96;
+
+/// The address behind v4-mapped and NAT64 forms.
+#[must_use]
+pub fn canonical(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(v6) => {
+            if u128::from(v6) >> 32 == NAT64 >> 32 {
+                let low = u128::from(v6) & u128::from(u32::MAX);
+                return IpAddr::V4(Ipv4Addr::from(low as u32));
+            }
+            v6.to_canonical()
+        }
+    }
+}
+
+/// An address as bans, caps and counts see it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(test, derive(Debug))]
+pub struct Source([u8; 16]);
+
+impl Source {
+    /// The source that an address belongs to.
+    #[must_use]
+    pub fn of(address: IpAddr) -> Self {
+        let bits = match canonical(address) {
+            IpAddr::V4(v4) => u128::from(v4.to_ipv6_mapped()),
+            IpAddr::V6(v6) if v6.is_unicast_link_local() => u128::from(v6),
+            IpAddr::V6(v6) => u128::from(v6) >> SUBNET_BITS << SUBNET_BITS,
+        };
+        Self(bits.to_be_bytes())
+    }
+
+    fn address(self) -> IpAddr {
+        IpAddr::V6(Ipv6Addr::from(self.0)).to_canonical()
+    }
+}
+
+/// `192.0.2.7`, `fe80::1`, or a network: `2001:db8:1:2::/64`.
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.address() {
+            IpAddr::V4(v4) => write!(f, "{v4}"),
+            IpAddr::V6(v6) if v6.is_unicast_link_local() => write!(f, "{v6}"),
+            IpAddr::V6(v6) => write!(f, "{v6}/{SUBNET_BITS}"),
+        }
+    }
+}
+
+/// What [`Source`] displays, or any address that belongs to it.
+impl FromStr for Source {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let address = text.strip_suffix("/64").unwrap_or(text);
+        address.parse().map(Self::of).map_err(|_| ())
+    }
+}
+
+/// A network: `192.0.2.0/24`, `2001:db8::/32`, or one address.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(test, derive(Debug))]
+pub struct Network {
+    bits: u128,
+    prefix: u32,
+}
+
+impl Network {
+    /// Whether the address lies in it. A v4-mapped or NAT64 address is the IPv4 one.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let bits = match canonical(address) {
+            IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+            IpAddr::V6(v6) => v6,
+        };
+        (u128::from(bits) ^ self.bits) & mask(self.prefix) == 0
+    }
+}
+
+fn mask(prefix: u32) -> u128 {
+    u128::MAX.checked_shl(128 - prefix).unwrap_or(0)
+}
+
+/// Why a text is no network.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(test, derive(Debug))]
+pub enum NetworkError {
+    /// What stands before the slash is no address.
+    Address,
+    /// What stands behind the slash is no prefix of that family.
+    Prefix,
+    /// There are bits set behind the prefix: 192.0.2.7/24.
+    HostBits,
+}
+
+impl FromStr for Network {
+    type Err = NetworkError;
+
+    fn from_str(text: &str) -> Result<Self, NetworkError> {
+        let (address, prefix) = match text.split_once('/') {
+            Some((address, prefix)) => (address, Some(prefix)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().map_err(|_| NetworkError::Address)?;
+        let (bits, width) = match address {
+            IpAddr::V4(v4) => (u128::from(v4.to_ipv6_mapped()), 32),
+            IpAddr::V6(v6) => (u128::from(v6), 128),
+        };
+        let prefix = match prefix {
+            None => width,
+            Some(prefix) => prefix.parse().map_err(|_| NetworkError::Prefix)?,
+        };
+        if prefix > width {
+            return Err(NetworkError::Prefix);
+        }
+        let prefix = prefix + 128 - width;
+        if bits & !mask(prefix) != 0 {
+            return Err(NetworkError::HostBits);
+        }
+        Ok(Self { bits, prefix })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(text: &str) -> Source {
+        Source::of(text.parse().unwrap())
+    }
+
+    #[test]
+    fn mapped_and_nat64_addresses_are_ipv4() {
+        assert_eq!(source("::ffff:192.0.2.7"), source("192.0.2.7"));
+        assert_eq!(source("64:ff9b::192.0.2.7"), source("192.0.2.7"));
+        assert_ne!(source("64:ff9b:1::192.0.2.7"), source("192.0.2.7"));
+        assert_eq!(source("192.0.2.7").to_string(), "192.0.2.7");
+    }
+
+    #[test]
+    fn ipv6_counts_by_its_64_and_link_local_whole() {
+        assert_eq!(source("2001:db8:1:2::1"), source("2001:db8:1:2:ffff::9"));
+        assert_ne!(source("2001:db8:1:2::1"), source("2001:db8:1:3::1"));
+        assert_ne!(source("fe80::1"), source("fe80::2"));
+        assert_eq!(source("2001:db8:1:2::1").to_string(), "2001:db8:1:2::/64");
+        assert_eq!(source("fe80::1").to_string(), "fe80::1");
+    }
+
+    #[test]
+    fn what_is_displayed_can_be_read_again() {
+        for text in ["192.0.2.7", "2001:db8:1:2::7", "fe80::1", "::1"] {
+            let one = source(text);
+            assert_eq!(one.to_string().parse(), Ok(one), "{text}");
+        }
+        assert_eq!("192.0.2".parse::<Source>(), Err(()));
+    }
+
+    #[test]
+    fn networks_hold_their_addresses_and_no_others() {
+        let network = |text: &str| text.parse::<Network>().unwrap();
+        let address = |text: &str| text.parse::<IpAddr>().unwrap();
+        assert!(network("192.0.2.0/24").contains(address("192.0.2.255")));
+        assert!(network("192.0.2.0/24").contains(address("::ffff:192.0.2.1")));
+        assert!(!network("192.0.2.0/24").contains(address("192.0.3.0")));
+        assert!(network("2001:db8::/32").contains(address("2001:db8:ffff::")));
+        assert!(!network("2001:db8::/32").contains(address("2001:db9::")));
+        assert!(network("0.0.0.0/0").contains(address("255.1.2.3")));
+        assert!(!network("0.0.0.0/0").contains(address("2001:db8::1")));
+        assert!(network("::/0").contains(address("1.2.3.4")));
+        assert!(network("::1").contains(address("::1")));
+        assert!(!network("::1").contains(address("::2")));
+    }
+
+    #[test]
+    fn what_is_no_network_says_why() {
+        let why = |text: &str| text.parse::<Network>().unwrap_err();
+        assert_eq!(why("lan"), NetworkError::Address);
+        assert_eq!(why("192.0.2.0/33"), NetworkError::Prefix);
+        assert_eq!(why("192.0.2.0/x"), NetworkError::Prefix);
+        assert_eq!(why("192.0.2.7/24"), NetworkError::HostBits);
+    }
+}
