@@ -1,0 +1,34 @@
+//! The operating system: the only place with `unsafe`.
+//!
+//! One system call a function, its errors as [`std::io::Error`], its descriptors owned from the
+//! moment they exist, close-on-exec and non-blocking from birth.
+
+#[cfg(all(feature = "demo", target_os = "linux"))]
+pub mod child;
+pub mod clock;
+pub mod output;
+#[cfg(target_os = "linux")]
+pub mod pipe;
+#[cfg(target_os = "linux")]
+pub mod process;
+pub mod random;
+#[cfg(target_os = "linux")]
+pub mod signal;
+#[cfg(target_os = "linux")]
+pub mod socket;
+#[cfg(any(unix, windows))]
+pub mod terminal;
+#[cfg(target_os = "linux")]
+pub mod timer;
+#[cfg(all(feature = "demo", target_os = "linux"))]
+pub mod window;
+
+/// The result of a system call that answers -1 when it fails.
+#[cfg(unix)]
+fn check<T: PartialOrd + From<i8>>(result: T) -> std::io::Result<T> {
+    if result < T::from(0) {
+        Err(std::io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
+}

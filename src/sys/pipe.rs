@@ -1,0 +1,58 @@
+//! Pipes, and splice(2): bytes that go from socket to socket without ever coming to us.
+
+use super::check;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+/// Both ends of a pipe that never blocks: read, write.
+///
+/// # Errors
+/// What pipe2(2) says.
+pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let mut ends = [0; 2];
+    // SAFETY: the kernel writes two descriptors, for which there is room.
+    check(unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC | libc::O_NONBLOCK) })?;
+    // SAFETY: the descriptors are new and nobody else's.
+    Ok(unsafe { (OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1])) })
+}
+
+/// Bytes that an empty pipe takes in one write. Less than usual once a user has many.
+///
+/// # Errors
+/// What fcntl(2) says.
+pub fn capacity(pipe: BorrowedFd<'_>) -> io::Result<usize> {
+    // SAFETY: no pointers.
+    let bytes = check(unsafe { libc::fcntl(pipe.as_raw_fd(), libc::F_GETPIPE_SZ) })?;
+    Ok(bytes as usize)
+}
+
+/// Writes what there is room for.
+///
+/// # Errors
+/// What write(2) says.
+pub fn write(pipe: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+    // SAFETY: the kernel reads the bytes, no more than there are.
+    let written =
+        check(unsafe { libc::write(pipe.as_raw_fd(), bytes.as_ptr().cast(), bytes.len()) })?;
+    Ok(written as usize)
+}
+
+/// Moves at most so many bytes between a pipe and a socket. 0 is the end of what it reads from.
+///
+/// # Errors
+/// What splice(2) says. `WouldBlock` has two meanings: nothing to read, or no room to write; so
+/// only an empty pipe may be filled.
+pub fn splice(from: BorrowedFd<'_>, to: BorrowedFd<'_>, bytes: usize) -> io::Result<usize> {
+    // SAFETY: neither end has an offset, so both pointers may be null.
+    let moved = check(unsafe {
+        libc::splice(
+            from.as_raw_fd(),
+            core::ptr::null_mut(),
+            to.as_raw_fd(),
+            core::ptr::null_mut(),
+            bytes,
+            libc::SPLICE_F_MOVE | libc::SPLICE_F_NONBLOCK,
+        )
+    })?;
+    Ok(moved as usize)
+}

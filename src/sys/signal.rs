@@ -1,0 +1,116 @@
+//! Signals as events of the poll loop, and a last word in the log when the program dies of one.
+
+use super::check;
+use core::mem::MaybeUninit;
+use core::sync::atomic::{AtomicI32, Ordering};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+/// A signal that the daemon answers to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGHUP: read the configuration again, open the log again.
+    Reload,
+    /// SIGTERM or SIGINT: end.
+    Terminate,
+}
+
+/// The signals that are taken from a descriptor instead of interrupting.
+pub struct Signals(OwnedFd);
+
+impl Signals {
+    /// Blocks the signals in this thread and takes them from a signalfd(2) from now on. For the
+    /// whole process, call it before other threads begin.
+    ///
+    /// # Errors
+    /// What sigprocmask(2) and signalfd(2) say.
+    pub fn take_over() -> io::Result<Self> {
+        let mut set = MaybeUninit::<libc::sigset_t>::zeroed();
+        for signal in [libc::SIGHUP, libc::SIGTERM, libc::SIGINT] {
+            // SAFETY: all zeros is the empty set, and these are signals.
+            check(unsafe { libc::sigaddset(set.as_mut_ptr(), signal) })?;
+        }
+        // SAFETY: as above.
+        let set = unsafe { set.assume_init() };
+        // SAFETY: the set is read; nothing is written where the old one would go.
+        check(unsafe {
+            libc::sigprocmask(libc::SIG_BLOCK, &raw const set, core::ptr::null_mut())
+        })?;
+        let flags = libc::SFD_CLOEXEC | libc::SFD_NONBLOCK;
+        // SAFETY: the set is read.
+        let descriptor = check(unsafe { libc::signalfd(-1, &raw const set, flags) })?;
+        // SAFETY: the descriptor is new and nobody else's.
+        Ok(Self(unsafe { OwnedFd::from_raw_fd(descriptor) }))
+    }
+
+    /// The next signal that has come, if any.
+    pub fn next(&self) -> Option<Signal> {
+        let mut info = MaybeUninit::<libc::signalfd_siginfo>::zeroed();
+        let size = core::mem::size_of::<libc::signalfd_siginfo>();
+        // SAFETY: the kernel writes one struct, for which there is room.
+        let read = unsafe { libc::read(self.0.as_raw_fd(), info.as_mut_ptr().cast(), size) };
+        if usize::try_from(read) != Ok(size) {
+            return None;
+        }
+        // SAFETY: the whole struct was read.
+        let signal = unsafe { info.assume_init() }.ssi_signo;
+        Some(if signal == libc::SIGHUP as u32 {
+            Signal::Reload
+        } else {
+            Signal::Terminate
+        })
+    }
+}
+
+impl AsFd for Signals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Where the last word goes.
+static LAST_WORD: AtomicI32 = AtomicI32::new(libc::STDERR_FILENO);
+
+/// Makes a crash leave its signal and its address in the log: routers have binaries that abort
+/// without a word, and an address tells which line of the source it was.
+pub fn report_crashes() {
+    for signal in [
+        libc::SIGILL,
+        libc::SIGTRAP,
+        libc::SIGSEGV,
+        libc::SIGBUS,
+        libc::SIGFPE,
+        libc::SIGABRT,
+    ] {
+        // SAFETY: all zeros is a valid sigaction.
+        let mut action: libc::sigaction = unsafe { core::mem::zeroed() };
+        action.sa_sigaction = last_word as *const () as usize;
+        // Once: the signal comes again after the last word, and then it kills.
+        action.sa_flags = libc::SA_SIGINFO | libc::SA_RESETHAND;
+        // SAFETY: the handler has the signature that SA_SIGINFO asks for, and calls only what
+        // signal-safety(7) lists.
+        unsafe { libc::sigaction(signal, &raw const action, core::ptr::null_mut()) };
+    }
+}
+
+/// Says which descriptor the log has, for [`report_crashes`].
+pub fn crashes_go_to(log: BorrowedFd<'_>) {
+    LAST_WORD.store(log.as_raw_fd(), Ordering::Relaxed);
+}
+
+extern "C" fn last_word(signal: i32, info: *const libc::siginfo_t, _: *const libc::c_void) {
+    let mut line = *b"error crash signal=00 address=0x0000000000000000\n";
+    line[19] = b'0' + (signal / 10 % 10) as u8;
+    line[20] = b'0' + (signal % 10) as u8;
+    // SAFETY: with SA_SIGINFO the kernel passes a siginfo_t.
+    let mut address = unsafe { (*info).si_addr() } as usize;
+    for digit in line[32..48].iter_mut().rev() {
+        *digit = b"0123456789abcdef"[address & 15];
+        address >>= 4;
+    }
+    let log = LAST_WORD.load(Ordering::Relaxed);
+    // SAFETY: the line is read, no more than there is.
+    unsafe { libc::write(log, line.as_ptr().cast(), line.len()) };
+    // SAFETY: no pointers. The handler is gone by now, so this ends the process.
+    unsafe { libc::raise(signal) };
+}

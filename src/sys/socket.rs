@@ -1,0 +1,353 @@
+//! TCP sockets that never block: ports that listen, visitors, and dials to the hidden service.
+
+use super::check;
+use crate::limits::BACKLOG;
+use core::mem::{self, MaybeUninit};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+/// Where a port listens.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// On every address of both families.
+    Everywhere,
+    /// On one address, or on all of one family.
+    At(IpAddr),
+}
+
+/// Opens a port. What it accepts inherits its options: no delay, keep-alive.
+///
+/// # Errors
+/// What socket(2), bind(2) and listen(2) say: the port is in use, or needs a privilege.
+pub fn listen(place: Place, port: u16) -> io::Result<OwnedFd> {
+    match place {
+        Place::At(address) => listen_at(SocketAddr::new(address, port), true),
+        Place::Everywhere => {
+            let both = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port);
+            match listen_at(both, false) {
+                Err(error) if error.raw_os_error() == Some(libc::EAFNOSUPPORT) => {
+                    // A kernel without IPv6.
+                    listen_at(
+                        SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port),
+                        true,
+                    )
+                }
+                other => other,
+            }
+        }
+    }
+}
+
+fn listen_at(address: SocketAddr, only_its_family: bool) -> io::Result<OwnedFd> {
+    let socket = stream_socket(address)?;
+    if address.is_ipv6() {
+        // Said either way, because the system's default (bindv6only) may be any.
+        set(
+            &socket,
+            libc::IPPROTO_IPV6,
+            libc::IPV6_V6ONLY,
+            i32::from(only_its_family),
+        )?;
+    }
+    let (raw, length) = to_raw(address);
+    // SAFETY: raw is a socket address of this length.
+    check(unsafe { libc::bind(socket.as_raw_fd(), (&raw const raw).cast(), length) })?;
+    // SAFETY: the descriptor is open.
+    check(unsafe { libc::listen(socket.as_raw_fd(), BACKLOG) })?;
+    Ok(socket)
+}
+
+/// Begins to connect; [`connected`] tells how it ended, once the socket is writable.
+///
+/// # Errors
+/// What socket(2) and connect(2) say, save that it is in progress.
+pub fn dial(address: SocketAddr) -> io::Result<OwnedFd> {
+    let socket = stream_socket(address)?;
+    let (raw, length) = to_raw(address);
+    // SAFETY: raw is a socket address of this length.
+    match check(unsafe { libc::connect(socket.as_raw_fd(), (&raw const raw).cast(), length) }) {
+        Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
+        _ => Ok(socket),
+    }
+}
+
+/// Whether a dial has succeeded; false while it is still under way.
+///
+/// # Errors
+/// Why it failed.
+pub fn connected(socket: BorrowedFd<'_>) -> io::Result<bool> {
+    take_error(socket)?;
+    let peer = match address_of(socket, libc::getpeername) {
+        Ok(peer) => peer,
+        Err(error) if error.raw_os_error() == Some(libc::ENOTCONN) => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    // Nobody listens at a port from which the kernel dials: it has then connected to itself.
+    if address_of(socket, libc::getsockname)? == peer {
+        return Err(io::Error::from_raw_os_error(libc::ECONNREFUSED));
+    }
+    Ok(true)
+}
+
+/// Connects from an address of ours, which std can't, and waits for it. The stream blocks.
+///
+/// # Errors
+/// What socket(2), bind(2) and connect(2) say; `TimedOut` when nobody has answered by then.
+#[cfg(feature = "demo")]
+pub fn connect_from(
+    source: IpAddr,
+    destination: SocketAddr,
+    timeout: core::time::Duration,
+) -> io::Result<std::net::TcpStream> {
+    let socket = stream_socket(destination)?;
+    let (raw, length) = to_raw(SocketAddr::new(source, 0));
+    // SAFETY: raw is a socket address of this length.
+    check(unsafe { libc::bind(socket.as_raw_fd(), (&raw const raw).cast(), length) })?;
+    let (raw, length) = to_raw(destination);
+    // SAFETY: raw is a socket address of this length.
+    match check(unsafe { libc::connect(socket.as_raw_fd(), (&raw const raw).cast(), length) }) {
+        Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => return Err(error),
+        _ => {}
+    }
+    let mut answer = libc::pollfd {
+        fd: socket.as_raw_fd(),
+        events: libc::POLLOUT,
+        revents: 0,
+    };
+    let milliseconds = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
+    // SAFETY: one pollfd is passed and said to be there, and it lives on this stack.
+    if check(unsafe { libc::poll(&raw mut answer, 1, milliseconds) })? == 0 {
+        return Err(io::ErrorKind::TimedOut.into());
+    }
+    take_error(std::os::fd::AsFd::as_fd(&socket))?;
+    let stream = std::net::TcpStream::from(socket);
+    stream.set_nonblocking(false)?;
+    Ok(stream)
+}
+
+/// Takes the error that waits at a socket: a reset, an unreachable peer.
+///
+/// # Errors
+/// That error.
+pub fn take_error(socket: BorrowedFd<'_>) -> io::Result<()> {
+    let mut error: i32 = 0;
+    let mut length = mem::size_of::<i32>() as libc::socklen_t;
+    // SAFETY: the kernel writes one int, for which there is room.
+    check(unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ERROR,
+            (&raw mut error).cast(),
+            &raw mut length,
+        )
+    })?;
+    match error {
+        0 => Ok(()),
+        error => Err(io::Error::from_raw_os_error(error)),
+    }
+}
+
+/// Takes the next visitor from a port's queue.
+///
+/// # Errors
+/// What accept4(2) says; `WouldBlock` when nobody waits.
+pub fn accept(listener: BorrowedFd<'_>) -> io::Result<(OwnedFd, SocketAddr)> {
+    let mut raw = MaybeUninit::<libc::sockaddr_storage>::zeroed();
+    let mut length = mem::size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+    // SAFETY: the kernel writes an address into the storage, no longer than it is told.
+    let socket = check(unsafe {
+        libc::accept4(
+            listener.as_raw_fd(),
+            raw.as_mut_ptr().cast(),
+            &raw mut length,
+            libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC,
+        )
+    })?;
+    // SAFETY: the descriptor is new and nobody else's.
+    let socket = unsafe { OwnedFd::from_raw_fd(socket) };
+    // SAFETY: all zeros is a valid storage, and the kernel has written an address over it.
+    let peer = from_raw(&unsafe { raw.assume_init() })?;
+    Ok((socket, peer))
+}
+
+/// Receives what is there, at most a buffer full. 0 is the peer's last word.
+///
+/// # Errors
+/// What recv(2) says; `WouldBlock` when nothing is there.
+pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+    receive_into(socket, buffer, 0)
+}
+
+/// The same, and leaves it in the socket.
+///
+/// # Errors
+/// As [`receive`].
+pub fn peek(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+    receive_into(socket, buffer, libc::MSG_PEEK)
+}
+
+fn receive_into(socket: BorrowedFd<'_>, buffer: &mut [u8], flags: i32) -> io::Result<usize> {
+    // SAFETY: the kernel writes into the buffer, no more than it holds.
+    let received = check(unsafe {
+        libc::recv(
+            socket.as_raw_fd(),
+            buffer.as_mut_ptr().cast(),
+            buffer.len(),
+            flags,
+        )
+    })?;
+    Ok(received as usize)
+}
+
+/// Throws away at most so many bytes of what is there, without copying them (tcp(7), MSG_TRUNC).
+/// 0 is the peer's last word.
+///
+/// # Errors
+/// As [`receive`].
+pub fn discard(socket: BorrowedFd<'_>, bytes: usize) -> io::Result<usize> {
+    // SAFETY: with MSG_TRUNC a TCP socket writes nothing, so no buffer is needed.
+    let thrown = check(unsafe {
+        libc::recv(
+            socket.as_raw_fd(),
+            core::ptr::null_mut(),
+            bytes,
+            libc::MSG_TRUNC,
+        )
+    })?;
+    Ok(thrown as usize)
+}
+
+/// Sends as much as there is room for.
+///
+/// # Errors
+/// What send(2) says; `WouldBlock` when there is no room.
+pub fn send(socket: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+    // SAFETY: the kernel reads the bytes, no more than there are.
+    let sent = check(unsafe {
+        libc::send(
+            socket.as_raw_fd(),
+            bytes.as_ptr().cast(),
+            bytes.len(),
+            libc::MSG_NOSIGNAL,
+        )
+    })?;
+    Ok(sent as usize)
+}
+
+/// Bytes that the peer has not acknowledged yet (tcp(7), SIOCOUTQ); 0 where that can't be known.
+#[must_use]
+pub fn unsent(socket: BorrowedFd<'_>) -> usize {
+    let mut bytes: i32 = 0;
+    // SAFETY: the kernel writes one int, for which there is room.
+    unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    usize::try_from(bytes).unwrap_or(0)
+}
+
+/// Says the last word of this direction.
+///
+/// # Errors
+/// What shutdown(2) says; `NotConnected` when the peer has gone.
+pub fn shut_write(socket: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: the descriptor is open.
+    check(unsafe { libc::shutdown(socket.as_raw_fd(), libc::SHUT_WR) }).map(drop)
+}
+
+/// Makes the coming close a reset (socket(7), SO_LINGER).
+pub fn reset_on_close(socket: BorrowedFd<'_>) {
+    let linger = libc::linger {
+        l_onoff: 1,
+        l_linger: 0,
+    };
+    // It can fail only where there is no peer left to tell.
+    let _ = set(&socket, libc::SOL_SOCKET, libc::SO_LINGER, linger);
+}
+
+/// A socket on which messages go out at once and dead peers are noticed. It may share its port with
+/// what has been closed or dials out, so that neither keeps a port of the range from us.
+fn stream_socket(address: SocketAddr) -> io::Result<OwnedFd> {
+    let family = match address {
+        SocketAddr::V4(_) => libc::AF_INET,
+        SocketAddr::V6(_) => libc::AF_INET6,
+    };
+    let kind = libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+    // SAFETY: no pointers.
+    let socket = check(unsafe { libc::socket(family, kind, 0) })?;
+    // SAFETY: the descriptor is new and nobody else's.
+    let socket = unsafe { OwnedFd::from_raw_fd(socket) };
+    set(&socket, libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
+    set(&socket, libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1)?;
+    set(&socket, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)?;
+    Ok(socket)
+}
+
+fn set<T: Copy>(socket: &impl AsRawFd, level: i32, option: i32, value: T) -> io::Result<()> {
+    // SAFETY: the kernel reads one value of this size.
+    check(unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            option,
+            (&raw const value).cast(),
+            mem::size_of::<T>() as libc::socklen_t,
+        )
+    })
+    .map(drop)
+}
+
+type AddressCall =
+    unsafe extern "C" fn(i32, *mut libc::sockaddr, *mut libc::socklen_t) -> libc::c_int;
+
+fn address_of(socket: BorrowedFd<'_>, call: AddressCall) -> io::Result<SocketAddr> {
+    let mut raw = MaybeUninit::<libc::sockaddr_storage>::zeroed();
+    let mut length = mem::size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+    // SAFETY: the kernel writes an address into the storage, no longer than it is told.
+    check(unsafe { call(socket.as_raw_fd(), raw.as_mut_ptr().cast(), &raw mut length) })?;
+    // SAFETY: all zeros is a valid storage, and the kernel has written an address over it.
+    from_raw(&unsafe { raw.assume_init() })
+}
+
+fn to_raw(address: SocketAddr) -> (libc::sockaddr_storage, libc::socklen_t) {
+    // SAFETY: all zeros is a valid storage.
+    let mut raw: libc::sockaddr_storage = unsafe { mem::zeroed() };
+    let length = match address {
+        SocketAddr::V4(v4) => {
+            // SAFETY: a storage has room and alignment for an address of any family.
+            let to = unsafe { &mut *(&raw mut raw).cast::<libc::sockaddr_in>() };
+            to.sin_family = libc::AF_INET as libc::sa_family_t;
+            to.sin_port = v4.port().to_be();
+            to.sin_addr.s_addr = u32::from_ne_bytes(v4.ip().octets());
+            mem::size_of::<libc::sockaddr_in>()
+        }
+        SocketAddr::V6(v6) => {
+            // SAFETY: as above.
+            let to = unsafe { &mut *(&raw mut raw).cast::<libc::sockaddr_in6>() };
+            to.sin6_family = libc::AF_INET6 as libc::sa_family_t;
+            to.sin6_port = v6.port().to_be();
+            to.sin6_addr.s6_addr = v6.ip().octets();
+            to.sin6_scope_id = v6.scope_id();
+            mem::size_of::<libc::sockaddr_in6>()
+        }
+    };
+    (raw, length as libc::socklen_t)
+}
+
+fn from_raw(raw: &libc::sockaddr_storage) -> io::Result<SocketAddr> {
+    match i32::from(raw.ss_family) {
+        libc::AF_INET => {
+            // SAFETY: the family says that it is this struct, and a storage has room for it.
+            let from = unsafe { &*(&raw const *raw).cast::<libc::sockaddr_in>() };
+            let address = Ipv4Addr::from(from.sin_addr.s_addr.to_ne_bytes());
+            Ok(SocketAddrV4::new(address, u16::from_be(from.sin_port)).into())
+        }
+        libc::AF_INET6 => {
+            // SAFETY: as above.
+            let from = unsafe { &*(&raw const *raw).cast::<libc::sockaddr_in6>() };
+            let address = Ipv6Addr::from(from.sin6_addr.s6_addr);
+            let port = u16::from_be(from.sin6_port);
+            Ok(SocketAddrV6::new(address, port, 0, from.sin6_scope_id).into())
+        }
+        _ => Err(io::Error::from_raw_os_error(libc::EAFNOSUPPORT)),
+    }
+}
