@@ -1,0 +1,80 @@
+//! The ports that the kernel gives to outgoing connections, for a range that had better not have them.
+
+use super::secret::read_file;
+use super::value;
+use crate::scheme::schedule::Range;
+use std::path::Path;
+
+const OUTGOING: &str = "/proc/sys/net/ipv4/ip_local_port_range";
+const RESERVED: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
+
+/// The ports for outgoing connections, and those among them that are kept out, as sysctl has them:
+/// `8080,10000-10999`. None where the kernel does not tell.
+pub(super) fn of_the_kernel() -> Option<(Range, String)> {
+    let outgoing = value::parse_range(&read(OUTGOING)?, '\t').ok()?;
+    Some((outgoing, read(RESERVED).unwrap_or_default()))
+}
+
+fn read(path: &str) -> Option<String> {
+    let bytes = read_file(Path::new(path)).ok()?;
+    Some(str::from_utf8(&bytes).ok()?.trim_ascii().to_owned())
+}
+
+/// Whether the range has ports for outgoing connections that are not kept out.
+pub(super) fn has_unreserved(range: Range, outgoing: Range, reserved: &str) -> bool {
+    let mut port = range.low().max(outgoing.low());
+    while range.contains(port) && outgoing.contains(port) {
+        let mut kept_out = reserved.split(',').filter_map(ports);
+        match kept_out.find(|ports| ports.contains(port)) {
+            // Past the last port it goes on with 0, which no range has.
+            Some(ports) => port = ports.high().wrapping_add(1),
+            None => return true,
+        }
+    }
+    false
+}
+
+/// Adds a range to those that are kept out.
+pub(super) fn reserve(range: Range, reserved: &mut String) {
+    if !reserved.is_empty() {
+        reserved.push(',');
+    }
+    *reserved += &format!("{}-{}", range.low(), range.high());
+}
+
+/// `10000-10999`, or `8080`.
+fn ports(text: &str) -> Option<Range> {
+    let (low, high) = text.split_once('-').unwrap_or((text, text));
+    Range::new(value::parse_port(low).ok()?, value::parse_port(high).ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn range(low: u16, high: u16) -> Range {
+        Range::new(low, high).unwrap()
+    }
+
+    #[test]
+    fn a_range_is_safe_outside_or_when_it_is_reserved() {
+        let outgoing = range(32_768, 60_999);
+        let hits = |low, high, reserved| has_unreserved(range(low, high), outgoing, reserved);
+        assert!(!hits(10_000, 32_767, ""));
+        assert!(hits(10_000, 32_768, ""));
+        assert!(hits(60_999, 65_535, ""));
+        assert!(!hits(61_000, 65_535, ""));
+        assert!(!hits(40_000, 40_999, "8080,40000-40499,40500-40999"));
+        assert!(hits(40_000, 40_999, "8080,40000-40998"));
+        assert!(!hits(32_000, 32_768, "32768"));
+    }
+
+    #[test]
+    fn what_is_reserved_is_added_to_what_is_there() {
+        let mut reserved = String::new();
+        reserve(range(40_000, 40_999), &mut reserved);
+        assert_eq!(reserved, "40000-40999");
+        reserve(range(50_000, 50_009), &mut reserved);
+        assert_eq!(reserved, "40000-40999,50000-50009");
+    }
+}

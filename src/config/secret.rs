@@ -1,0 +1,156 @@
+//! Secrets and the files that hold them.
+
+use super::value::{Parsed, wrong};
+use crate::limits::{CONFIG_BYTES, STRONG_SECRET_BYTES, STRONG_SECRET_VARIETY};
+use core::fmt;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+/// What both sides know and nobody else: at least one byte, none of them NUL. Never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Vec<u8>);
+
+/// Why some bytes are no secret.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(test, derive(Debug))]
+pub enum SecretError {
+    /// There are none.
+    Empty,
+    /// One of them is NUL. HMAC fills short keys up with NULs, so it could not tell two such
+    /// secrets apart.
+    Nul,
+}
+
+impl fmt::Display for SecretError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Empty => "the secret is empty; `shimmer keygen` makes one",
+            Self::Nul => "the secret has a NUL byte; any other byte is fine",
+        })
+    }
+}
+
+impl Secret {
+    /// A secret of these bytes, all of them.
+    ///
+    /// # Errors
+    /// No bytes, or a NUL among them.
+    pub fn new(bytes: &[u8]) -> Result<Self, SecretError> {
+        if bytes.is_empty() {
+            Err(SecretError::Empty)
+        } else if bytes.contains(&0) {
+            Err(SecretError::Nul)
+        } else {
+            Ok(Self(bytes.to_vec()))
+        }
+    }
+
+    /// A secret of the bytes before the first line end, LF or CRLF: the rest of a file is for notes.
+    ///
+    /// # Errors
+    /// No bytes in the first line, or a NUL among them.
+    pub fn first_line(bytes: &[u8]) -> Result<Self, SecretError> {
+        let line = bytes
+            .split(|&byte| byte == b'\n')
+            .next()
+            .unwrap_or_default();
+        let is_cut = line.len() < bytes.len();
+        Self::new(line.strip_suffix(b"\r").filter(|_| is_cut).unwrap_or(line))
+    }
+
+    /// The secret in a file.
+    ///
+    /// # Errors
+    /// `PATH: reason`: the file can't be read, is longer than [`CONFIG_BYTES`], or its first line is
+    /// no secret.
+    pub fn read(path: &Path) -> Parsed<Self> {
+        match Self::first_line(&read_file(path)?) {
+            Ok(secret) => Ok(secret),
+            Err(error) => wrong!("{}: {error}", path.display()),
+        }
+    }
+
+    /// The bytes themselves.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Whether it looks as if it could be guessed: short, or of few different bytes.
+    #[must_use]
+    pub fn is_weak(&self) -> bool {
+        let is_used = |byte: &u8| self.0.contains(byte);
+        let variety = (0..=u8::MAX).filter(is_used).count();
+        self.0.len() < STRONG_SECRET_BYTES || variety < STRONG_SECRET_VARIETY
+    }
+}
+
+/// The bytes of a file. The error is `PATH: reason`.
+pub(super) fn read_file(path: &Path) -> Parsed<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let name = path.display();
+    match File::open(path).and_then(|file| file.take(CONFIG_BYTES + 1).read_to_end(&mut bytes)) {
+        Err(error) => wrong!("{name}: {error}"),
+        Ok(length) if length as u64 > CONFIG_BYTES => {
+            wrong!("{name}: longer than {CONFIG_BYTES} bytes")
+        }
+        Ok(_) => Ok(bytes),
+    }
+}
+
+/// Whether a file's group or everybody has a right to it. False for what is no regular file.
+#[cfg(unix)]
+#[must_use]
+pub fn is_open_to_others(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    let is_open =
+        |file: std::fs::Metadata| file.is_file() && file.permissions().mode() & 0o077 != 0;
+    std::fs::metadata(path).is_ok_and(is_open)
+}
+
+/// Whether a file's group or everybody has a right to it: not known here, so false.
+#[cfg(not(unix))]
+#[must_use]
+pub fn is_open_to_others(_path: &Path) -> bool {
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn first_line(bytes: &[u8]) -> Result<Vec<u8>, SecretError> {
+        Secret::first_line(bytes).map(|secret| secret.as_bytes().to_vec())
+    }
+
+    #[test]
+    fn a_file_is_read_up_to_its_first_line_end() {
+        for file in ["a b ", "a b \n", "a b \r\n", "a b \n\nnote\0"] {
+            assert_eq!(first_line(file.as_bytes()), Ok(b"a b ".to_vec()));
+        }
+        assert_eq!(first_line(b"\xFF\xFE\n"), Ok(b"\xFF\xFE".to_vec()));
+        // A lone CR ends no line.
+        assert_eq!(first_line(b"a\rb\r\n"), Ok(b"a\rb".to_vec()));
+        assert_eq!(first_line(b"a\r"), Ok(b"a\r".to_vec()));
+    }
+
+    #[test]
+    fn nothing_and_nul_are_no_secrets() {
+        for file in ["", "\n", "\r\n", "\nsecret"] {
+            assert_eq!(first_line(file.as_bytes()), Err(SecretError::Empty));
+        }
+        assert_eq!(first_line(b"a\0b\n"), Err(SecretError::Nul));
+    }
+
+    #[test]
+    fn short_and_monotonous_secrets_look_weak() {
+        let is_weak =
+            |text: &str| Secret::new(text.as_bytes()).is_ok_and(|secret| secret.is_weak());
+        assert!(is_weak("password"));
+        assert!(is_weak("abcdefghijklmno"));
+        assert!(!is_weak("abcdefghijklmnop"));
+        assert!(is_weak("abcdefgabcdefgabcdefg"));
+        assert!(!is_weak("abcdefghabcdefgh"));
+    }
+}

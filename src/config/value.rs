@@ -1,0 +1,423 @@
+//! Values: what a text means, or why it means nothing. The command line has the same.
+
+use super::{ClockTrust, Level, LogTarget, StateFile};
+use crate::limits::{LONGEST_S, MAX_DECOYS, MAX_PERIOD_S, MIN_PERIOD_S, MOST_SESSIONS};
+use crate::message::Message;
+use crate::scheme::schedule::{Pattern, Range};
+use crate::scheme::source::{Network, NetworkError};
+use core::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+/// A value, or what is wrong with its text and what would be right.
+pub type Parsed<T> = Result<T, Message>;
+
+/// An error with this text.
+macro_rules! wrong {
+    ($($text:tt)*) => {
+        Err($crate::message::Message::new(format_args!($($text)*)))
+    };
+}
+pub(super) use wrong;
+
+/// Seconds in each unit of time, the longest first.
+const UNITS: [(&str, u32); 4] = [("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)];
+
+/// `30`, `30s`, `15m`, `2h` or `1d`, in seconds. None for anything else, and for over 2^32 seconds.
+#[must_use]
+pub fn parse_duration(text: &str) -> Option<u32> {
+    let (count, unit) = UNITS
+        .into_iter()
+        .find_map(|(letter, seconds)| Some((text.strip_suffix(letter)?, seconds)))
+        .unwrap_or((text, 1));
+    u32::try_from(parse_number(count)?).ok()?.checked_mul(unit)
+}
+
+/// Seconds as a person writes them: 90s, 15m, 1d.
+fn duration(seconds: u32) -> String {
+    let divides = |&(_, unit): &(&str, u32)| seconds.is_multiple_of(unit);
+    let (letter, unit) = UNITS.into_iter().find(divides).unwrap_or(("s", 1));
+    format!("{}{letter}", seconds / unit)
+}
+
+fn duration_between(text: &str, least: u32, most: u32) -> Parsed<u32> {
+    match parse_duration(text) {
+        Some(seconds) if (least..=most).contains(&seconds) => Ok(seconds),
+        _ => wrong!(
+            "{text} is no duration from {} to {}, such as 30s, 15m, 2h or 1d",
+            duration(least),
+            duration(most)
+        ),
+    }
+}
+
+/// A number of digits and nothing else: the one parser for all numbers.
+#[must_use]
+pub fn parse_number(text: &str) -> Option<u64> {
+    let mut number = None;
+    for byte in text.bytes() {
+        let digit = char::from(byte).to_digit(10)?;
+        let tens = number.unwrap_or(0u64).checked_mul(10)?;
+        number = Some(tens.checked_add(u64::from(digit))?);
+    }
+    number
+}
+
+fn number_between(text: &str, least: u32, most: u32) -> Parsed<u32> {
+    match parse_number(text) {
+        Some(number) if (u64::from(least)..=u64::from(most)).contains(&number) => Ok(number as u32),
+        _ => wrong!("{text} is no number from {least} to {most}"),
+    }
+}
+
+/// A port, 1 to 65,535.
+///
+/// # Errors
+/// What is wrong with the text, and what would be right.
+pub fn parse_port(text: &str) -> Parsed<u16> {
+    number_between(text, 1, u32::from(u16::MAX)).map(|port| port as u16)
+}
+
+/// A range of ports with this letter between them: `10000-10999` in a file, `10000:10999` on the
+/// command line.
+///
+/// # Errors
+/// What is wrong with the text, and what would be right.
+pub fn parse_range(text: &str, between: char) -> Parsed<Range> {
+    let port = |text: &str| parse_port(text.trim_ascii()).ok();
+    if let Some((low, high)) = text.split_once(between)
+        && let Some(low) = port(low)
+        && let Some(high) = port(high)
+    {
+        return match Range::new(low, high) {
+            Some(range) => Ok(range),
+            None => wrong!("{text} runs backwards; {high}{between}{low} would not"),
+        };
+    }
+    wrong!("{text} is no range of ports from 1 to 65535, such as 10000{between}10999")
+}
+
+/// A mirage's name.
+///
+/// # Errors
+/// It is empty or has letters that a name can't have; the text is not quoted.
+pub fn parse_name(text: &str) -> Parsed<&str> {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'@');
+    if text.is_empty() {
+        wrong!("a mirage needs a name, such as ssh")
+    } else if text.bytes().all(fits) {
+        Ok(text)
+    } else {
+        wrong!("a mirage's name has only letters A-Z a-z, digits and . _ - @")
+    }
+}
+
+/// The decoys of a minute, 0 to 63.
+///
+/// # Errors
+/// What is wrong with the text, and what would be right.
+pub fn parse_decoys(text: &str) -> Parsed<u8> {
+    number_between(text, 0, u32::from(MAX_DECOYS)).map(|decoys| decoys as u8)
+}
+
+/// How long a window is, 2 to 86,400 seconds.
+///
+/// # Errors
+/// What is wrong with the text, and what would be right.
+pub fn parse_period(text: &str) -> Parsed<u32> {
+    duration_between(text, MIN_PERIOD_S, MAX_PERIOD_S)
+}
+
+/// A pattern whose range has ports for `minutes` minutes at once: 1 is enough for a client, a server
+/// needs [`crate::limits::RANGE_FACTOR`]. `decoys` and `period` are as parsed.
+///
+/// # Errors
+/// The range is too small: how many ports it has, how many it needs.
+pub fn fit_pattern(range: Range, decoys: u8, period: u32, minutes: u32) -> Parsed<Pattern> {
+    let (has, needs) = (range.count(), minutes * (u32::from(decoys) + 1));
+    if needs <= has
+        && let Some(pattern) = Pattern::new(range, decoys, period)
+    {
+        return Ok(pattern);
+    }
+    let what = format_args!("has {has} ports, and with {decoys} decoys it needs {needs}");
+    match (has / minutes).checked_sub(1) {
+        Some(most) => wrong!("{what}; fewer decoys would do too, {most} at most"),
+        None => wrong!("{what}"),
+    }
+}
+
+pub(super) fn time_limit(text: &str) -> Parsed<u32> {
+    duration_between(text, 1, LONGEST_S)
+}
+
+pub(super) fn idle_timeout(text: &str) -> Parsed<Option<u32>> {
+    if text == "none" {
+        return Ok(None);
+    }
+    match time_limit(text) {
+        Ok(seconds) => Ok(Some(seconds)),
+        Err(what) => wrong!("{what}, or none"),
+    }
+}
+
+pub(super) fn sessions(text: &str) -> Parsed<usize> {
+    number_between(text, 1, MOST_SESSIONS as u32).map(|sessions| sessions as usize)
+}
+
+pub(super) fn log_level(text: &str) -> Parsed<Level> {
+    match text {
+        "error" => Ok(Level::Error),
+        "warn" => Ok(Level::Warn),
+        "info" => Ok(Level::Info),
+        "debug" => Ok(Level::Debug),
+        _ => wrong!("{text} is none of error, warn, info and debug"),
+    }
+}
+
+pub(super) fn clock(text: &str) -> Parsed<ClockTrust> {
+    match text {
+        "trust" => Ok(ClockTrust::Trust),
+        "wait" => Ok(ClockTrust::Wait),
+        _ => wrong!("{text} is neither trust nor wait"),
+    }
+}
+
+pub(super) fn log(text: &str) -> Parsed<LogTarget> {
+    match text {
+        "stderr" => Ok(LogTarget::Stderr),
+        "syslog" => Ok(LogTarget::Syslog),
+        _ => match path(text) {
+            Some(path) => Ok(LogTarget::File(path)),
+            None => wrong!("is neither stderr, syslog nor the path of a file, such as /tmp/log"),
+        },
+    }
+}
+
+pub(super) fn state_file(text: &str) -> Parsed<StateFile> {
+    match text {
+        "none" => Ok(StateFile::Off),
+        _ => match path(text) {
+            Some(path) => Ok(StateFile::Path(path)),
+            None => wrong!("is neither none nor the path of a file, such as /tmp/state"),
+        },
+    }
+}
+
+/// A path, which a mere word is not: it is a misspelt keyword.
+fn path(text: &str) -> Option<PathBuf> {
+    let is_path = text.bytes().any(|byte| matches!(byte, b'/' | b'\\' | b'.'));
+    is_path.then(|| text.into())
+}
+
+/// The address and port of a hidden service.
+pub(super) fn forward(text: &str) -> Parsed<SocketAddr> {
+    if let Ok(service) = text.parse::<SocketAddr>()
+        && service.port() > 0
+    {
+        return Ok(service);
+    }
+    if let Ok(IpAddr::V6(_)) = text.parse() {
+        return wrong!("{text} has no port: [{text}]:22 would have one");
+    }
+    let (host, port) = text.rsplit_once(':').unwrap_or((text, ""));
+    if is_host_name(host) {
+        return unresolved(host);
+    }
+    if host.ends_with("]") || !port.is_empty() && matches!(host.parse(), Ok(IpAddr::V4(_))) {
+        parse_port(port)?;
+    }
+    wrong!("{text} is no ADDRESS:PORT, such as 192.0.2.7:22 or [2001:db8::7]:22")
+}
+
+pub(super) fn listen_address(text: &str) -> Parsed<IpAddr> {
+    match text.parse::<IpAddr>() {
+        Ok(address) => Ok(address.to_canonical()),
+        Err(_) if is_host_name(text) => unresolved(text),
+        Err(_) => wrong!("{text} is no address, such as 192.0.2.7 or 2001:db8::7"),
+    }
+}
+
+/// Whether it looks like one rather than like a broken address: something in it is no digit.
+fn is_host_name(text: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    text.bytes().all(fits) && text.bytes().any(|byte| byte.is_ascii_alphabetic())
+}
+
+fn unresolved<T>(host: &str) -> Parsed<T> {
+    wrong!("{host} is a host name, and at boot nothing resolves one; use its address")
+}
+
+pub(super) fn network(text: &str) -> Parsed<Network> {
+    match text.parse() {
+        Ok(network) => Ok(network),
+        Err(NetworkError::Address) => {
+            wrong!("{text} is no network, such as 192.0.2.0/24, 2001:db8::/32 or 192.0.2.7")
+        }
+        Err(NetworkError::Prefix) => {
+            wrong!("{text} has a prefix that is not 0 to 32 (IPv4) or 0 to 128 (IPv6)")
+        }
+        Err(NetworkError::HostBits) => wrong!(
+            "{text} has bits set behind its prefix; 192.0.2.0/24 has none, nor has 192.0.2.7"
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_units_or_are_seconds() {
+        for (text, seconds) in [
+            ("30", 30),
+            ("30s", 30),
+            ("15m", 900),
+            ("2h", 7_200),
+            ("1d", 86_400),
+            ("0", 0),
+            ("4294967295", u32::MAX),
+        ] {
+            assert_eq!(parse_duration(text), Some(seconds), "{text}");
+        }
+        for text in [
+            "",
+            "s",
+            "-1",
+            "+1",
+            "1.5h",
+            "1 h",
+            "1h30m",
+            "1w",
+            "1M",
+            "4294967296",
+            "49711d",
+            "\u{661}",
+        ] {
+            assert_eq!(parse_duration(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn durations_are_written_in_their_longest_unit() {
+        for text in ["1s", "90s", "15m", "90m", "2h", "1d", "365d"] {
+            assert_eq!(duration(parse_duration(text).unwrap()), text);
+        }
+    }
+
+    #[test]
+    fn a_range_is_two_ports_in_order() {
+        let range = Range::new(10_000, 10_999);
+        assert_eq!(parse_range("10000-10999", '-').ok(), range);
+        assert_eq!(parse_range("10000 - 10999", '-').ok(), range);
+        assert_eq!(parse_range("10000:10999", ':').ok(), range);
+        assert_eq!(parse_range("1-65535", '-').ok(), Range::new(1, 65_535));
+        for (text, what) in [
+            (
+                "10000",
+                "10000 is no range of ports from 1 to 65535, such as 10000-10999",
+            ),
+            (
+                "1:2",
+                "1:2 is no range of ports from 1 to 65535, such as 10000-10999",
+            ),
+            (
+                "0-10",
+                "0-10 is no range of ports from 1 to 65535, such as 10000-10999",
+            ),
+            (
+                "1-65536",
+                "1-65536 is no range of ports from 1 to 65535, such as 10000-10999",
+            ),
+            (
+                "1-",
+                "1- is no range of ports from 1 to 65535, such as 10000-10999",
+            ),
+            (
+                "1-2-3",
+                "1-2-3 is no range of ports from 1 to 65535, such as 10000-10999",
+            ),
+            (
+                "10999-10000",
+                "10999-10000 runs backwards; 10000-10999 would not",
+            ),
+        ] {
+            assert_eq!(parse_range(text, '-').unwrap_err(), what);
+        }
+    }
+
+    #[test]
+    fn a_range_needs_room_for_a_servers_three_minutes_or_a_clients_one() {
+        let range = |count: u16| Range::new(10_000, 9_999 + count).unwrap();
+        let what = |count, decoys, minutes| fit_pattern(range(count), decoys, 60, minutes).err();
+        assert_eq!(what(48, 15, 3), None);
+        assert_eq!(what(16, 15, 1), None);
+        assert_eq!(what(1, 0, 1), None);
+        assert_eq!(
+            what(47, 15, 3).unwrap(),
+            "has 47 ports, and with 15 decoys it needs 48; fewer decoys would do too, 14 at most"
+        );
+        assert_eq!(
+            what(15, 15, 1).unwrap(),
+            "has 15 ports, and with 15 decoys it needs 16; fewer decoys would do too, 14 at most"
+        );
+        assert_eq!(
+            what(2, 0, 3).unwrap(),
+            "has 2 ports, and with 0 decoys it needs 3"
+        );
+    }
+
+    #[test]
+    fn names_have_few_letters() {
+        for name in ["ssh", "ssh@home.example.org", "A-Z_0.9", "-", "."] {
+            assert_eq!(parse_name(name), Ok(name));
+        }
+        for name in ["", "my ssh", "ssh:22", "ssh/22", "s\u{e9}sh"] {
+            assert!(parse_name(name).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn services_are_addresses_with_ports() {
+        for text in [
+            "127.0.0.1:22",
+            "[::1]:22",
+            "[fe80::1%2]:22",
+            "192.0.2.7:65535",
+        ] {
+            assert_eq!(forward(text).ok(), text.parse().ok(), "{text}");
+        }
+        for (text, what) in [
+            (
+                "localhost:22",
+                "localhost is a host name, and at boot nothing resolves one; use its address",
+            ),
+            (
+                "nas.lan",
+                "nas.lan is a host name, and at boot nothing resolves one; use its address",
+            ),
+            (
+                "192.0.2.7",
+                "192.0.2.7 is no ADDRESS:PORT, such as 192.0.2.7:22 or [2001:db8::7]:22",
+            ),
+            (
+                "22",
+                "22 is no ADDRESS:PORT, such as 192.0.2.7:22 or [2001:db8::7]:22",
+            ),
+            (
+                "192.0.2:22",
+                "192.0.2:22 is no ADDRESS:PORT, such as 192.0.2.7:22 or [2001:db8::7]:22",
+            ),
+            ("192.0.2.7:0", "0 is no number from 1 to 65535"),
+            ("192.0.2.7:65536", "65536 is no number from 1 to 65535"),
+            ("192.0.2.7:ssh", "ssh is no number from 1 to 65535"),
+            ("::1", "::1 has no port: [::1]:22 would have one"),
+            (
+                "[::1]",
+                "[::1] is no ADDRESS:PORT, such as 192.0.2.7:22 or [2001:db8::7]:22",
+            ),
+            ("[::1]:", " is no number from 1 to 65535"),
+        ] {
+            assert_eq!(forward(text).unwrap_err(), what);
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! A sentence for a person: what is wrong, and what would be right.
+
+use core::fmt;
+
+/// A text behind one word, so that a `Result` with it comes back in registers, and moving an error
+/// up through its callers is one instruction each: kilobytes of code.
+#[cfg_attr(test, derive(Debug, PartialEq))]
+pub struct Message(
+    #[allow(clippy::box_collection, reason = "a boxed str is two words")] Box<String>,
+);
+
+impl Message {
+    /// Words it. Every place that does so is a cold one.
+    #[cold]
+    #[must_use]
+    pub fn new(text: fmt::Arguments) -> Self {
+        Self(Box::new(text.to_string()))
+    }
+}
+
+impl fmt::Display for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Words, with commas between them.
+pub struct List<'a>(pub &'a [&'a str]);
+
+impl fmt::Display for List<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut between = "";
+        for word in self.0 {
+            f.write_str(between)?;
+            f.write_str(word)?;
+            between = ", ";
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+impl PartialEq<&str> for Message {
+    fn eq(&self, text: &&str) -> bool {
+        *self.0 == *text
+    }
+}
