@@ -1,0 +1,302 @@
+//! One way through a session: bytes from one socket to the other, until the first has no more.
+//!
+//! A small message goes through the process's buffer: one receive, one send. Once a direction has
+//! filled that buffer twice in a row it is bulk, and its bytes go by splice(2) through a borrowed
+//! pipe, without coming to us; when it runs dry the pipe goes back.
+//!
+//! Only an empty pipe is filled, and it is drained to zero before the next filling: when a splice
+//! into a pipe that holds something says "would block", the socket may be empty or the pipe may be
+//! full (by slots, long before it is by bytes), and taking one for the other loses the wake-up.
+//!
+//! What has been received needs somewhere to be if it can't be sent. So before the receive there has
+//! to be a pipe at hand; where there is none, the bytes are only looked at (MSG_PEEK), and just
+//! those are taken that could be sent. That is slower, and never stuck.
+
+use super::pipes::{Pipe, Pipes};
+use crate::limits::{BUFFER, SPLICE, TURN_BYTES};
+use crate::sys::{pipe, socket};
+use std::io;
+use std::os::fd::BorrowedFd;
+
+/// Fillings of the buffer in a row after which a direction is bulk.
+const BULK: u8 = 2;
+
+/// Where a direction is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Flow {
+    /// It wants bytes.
+    Fill,
+    /// Its pipe has bytes that want out.
+    Drain,
+    /// Its input has ended and everything is out; the end is to be passed on.
+    ShutWrite,
+    /// Nothing more will come.
+    Done,
+}
+
+/// What became of an attempt to move bytes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// There is more to do at once.
+    Go,
+    /// An event will come.
+    Wait,
+    /// It has had its share of this turn, and there is more.
+    Again,
+}
+
+/// Which end failed, and how does not matter: it is gone.
+pub enum Broken {
+    /// The end that it reads from.
+    Reading,
+    /// The end that it writes to.
+    Writing,
+}
+
+/// One way through a session.
+pub struct Direction {
+    flow: Flow,
+    /// The pipe that it holds, empty or not.
+    pub pipe: Option<Pipe>,
+    queued: usize,
+    /// Bytes that it has passed on.
+    pub moved: u64,
+    full_buffers: u8,
+    /// Its output had no room when it was tried last.
+    pub is_blocked: bool,
+    /// Its input has hinted at its end or at urgent data, so a short read is not the last of what
+    /// there is.
+    pub is_ending: bool,
+    /// Its input has hinted at a reset.
+    pub is_reset: bool,
+}
+
+impl Direction {
+    /// Nothing has moved yet.
+    pub fn new() -> Self {
+        Self {
+            flow: Flow::Fill,
+            pipe: None,
+            queued: 0,
+            moved: 0,
+            full_buffers: 0,
+            is_blocked: false,
+            is_ending: false,
+            is_reset: false,
+        }
+    }
+
+    /// Moves bytes until there are none, or no room, or this turn's share is used up.
+    pub fn run(
+        &mut self,
+        from: BorrowedFd<'_>,
+        to: BorrowedFd<'_>,
+        pipes: &mut Pipes,
+        may_borrow: bool,
+    ) -> Result<Step, Broken> {
+        let before = self.moved;
+        loop {
+            let step = match self.flow {
+                Flow::Fill if self.moved - before >= TURN_BYTES as u64 => return Ok(Step::Again),
+                Flow::Fill => self.fill(from, to, pipes, may_borrow)?,
+                Flow::Drain => self.drain(to)?,
+                Flow::ShutWrite => {
+                    // The peer may have gone meanwhile; then it needs no last word.
+                    let _ = socket::shut_write(to);
+                    self.flow = Flow::Done;
+                    Step::Wait
+                }
+                Flow::Done => Step::Wait,
+            };
+            if self.flow != Flow::Drain && step == Step::Wait {
+                self.release(pipes);
+            }
+            if step != Step::Go {
+                return Ok(step);
+            }
+        }
+    }
+
+    fn fill(
+        &mut self,
+        from: BorrowedFd<'_>,
+        to: BorrowedFd<'_>,
+        pipes: &mut Pipes,
+        may_borrow: bool,
+    ) -> Result<Step, Broken> {
+        let can_borrow = self.pipe.is_some() || (may_borrow && pipes.can_lend());
+        if !can_borrow {
+            return self.copy_by_peeking(from, to, &mut pipes.buffer[..]);
+        }
+        if self.full_buffers < BULK {
+            return self.copy(from, to, pipes);
+        }
+        let Some(pipe) = self.pipe.take().or_else(|| pipes.take()) else {
+            return self.copy_by_peeking(from, to, &mut pipes.buffer[..]);
+        };
+        let filled = pipe::splice(from, pipe.entry(), SPLICE);
+        self.pipe = Some(pipe);
+        match filled {
+            Ok(0) => self.end(),
+            Ok(filled) => {
+                self.queued = filled;
+                self.flow = Flow::Drain;
+                Ok(Step::Go)
+            }
+            // The pipe was empty, so it is the socket that has no more.
+            Err(error) => {
+                self.full_buffers = 0;
+                let step = self.wait_or_break(&error, Broken::Reading)?;
+                // But splice stops at urgent data, behind which there may be more.
+                Ok(if self.is_ending { Step::Go } else { step })
+            }
+        }
+    }
+
+    /// Receives and sends. What can't be sent goes into a pipe, of which one is at hand.
+    fn copy(
+        &mut self,
+        from: BorrowedFd<'_>,
+        to: BorrowedFd<'_>,
+        pipes: &mut Pipes,
+    ) -> Result<Step, Broken> {
+        let received = match socket::receive(from, &mut pipes.buffer[..]) {
+            Ok(0) => return self.end(),
+            Ok(received) => received,
+            Err(error) => return self.wait_or_break(&error, Broken::Reading),
+        };
+        self.count_fill(received);
+        let sent = self.send(to, &pipes.buffer[..received])?;
+        if sent < received {
+            let pipe = self
+                .pipe
+                .take()
+                .or_else(|| pipes.take())
+                .ok_or(Broken::Writing)?;
+            let kept = pipe::write(pipe.entry(), &pipes.buffer[sent..received]);
+            self.pipe = Some(pipe);
+            self.queued = received - sent;
+            self.flow = Flow::Drain;
+            // An empty pipe takes a whole buffer. Should it ever not, the stream would have a hole.
+            if kept.is_ok_and(|kept| kept == self.queued) {
+                return Ok(Step::Wait);
+            }
+            return Err(Broken::Writing);
+        }
+        Ok(self.after_fill(received))
+    }
+
+    /// Looks, sends, and takes what was sent.
+    fn copy_by_peeking(
+        &mut self,
+        from: BorrowedFd<'_>,
+        to: BorrowedFd<'_>,
+        buffer: &mut [u8],
+    ) -> Result<Step, Broken> {
+        let seen = match socket::peek(from, buffer) {
+            Ok(0) => return self.end(),
+            Ok(seen) => seen,
+            Err(error) => return self.wait_or_break(&error, Broken::Reading),
+        };
+        self.count_fill(seen);
+        let sent = self.send(to, &buffer[..seen])?;
+        let mut left = sent;
+        while left > 0 {
+            match socket::discard(from, left) {
+                Ok(thrown) if thrown > 0 => left -= thrown,
+                _ => return Err(Broken::Reading),
+            }
+        }
+        if sent < seen {
+            return Ok(Step::Wait);
+        }
+        Ok(self.after_fill(seen))
+    }
+
+    fn drain(&mut self, to: BorrowedFd<'_>) -> Result<Step, Broken> {
+        let Some(pipe) = &self.pipe else {
+            return Err(Broken::Writing);
+        };
+        match pipe::splice(pipe.exit(), to, self.queued) {
+            Ok(0) => Err(Broken::Writing),
+            Ok(moved) => {
+                self.is_blocked = false;
+                self.moved += moved as u64;
+                self.queued -= moved;
+                if self.queued == 0 {
+                    self.flow = Flow::Fill;
+                }
+                Ok(Step::Go)
+            }
+            Err(error) => {
+                self.is_blocked = true;
+                self.wait_or_break(&error, Broken::Writing)
+            }
+        }
+    }
+
+    fn send(&mut self, to: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize, Broken> {
+        let sent = match socket::send(to, bytes) {
+            Ok(sent) => sent,
+            Err(error) => match self.wait_or_break(&error, Broken::Writing)? {
+                Step::Go => return self.send(to, bytes),
+                _ => 0,
+            },
+        };
+        self.is_blocked = sent < bytes.len();
+        self.moved += sent as u64;
+        Ok(sent)
+    }
+
+    fn count_fill(&mut self, bytes: usize) {
+        self.full_buffers = if bytes == BUFFER {
+            self.full_buffers.saturating_add(1)
+        } else {
+            0
+        };
+    }
+
+    /// A short read has taken all there was, and what comes later raises an event of its own, unless
+    /// the end of input was there already, or urgent data, at which a read stops.
+    fn after_fill(&self, bytes: usize) -> Step {
+        if bytes < BUFFER && !self.is_ending {
+            Step::Wait
+        } else {
+            Step::Go
+        }
+    }
+
+    fn end(&mut self) -> Result<Step, Broken> {
+        self.flow = Flow::ShutWrite;
+        Ok(Step::Go)
+    }
+
+    fn wait_or_break(&self, error: &io::Error, broken: Broken) -> Result<Step, Broken> {
+        match error.kind() {
+            io::ErrorKind::WouldBlock => Ok(Step::Wait),
+            io::ErrorKind::Interrupted => Ok(Step::Go),
+            _ => Err(broken),
+        }
+    }
+
+    fn release(&mut self, pipes: &mut Pipes) {
+        if let Some(pipe) = self.pipe.take() {
+            if self.queued == 0 {
+                pipes.give_back(pipe);
+            } else {
+                pipes.write_off(pipe);
+            }
+        }
+    }
+
+    /// Whether nothing more will come.
+    pub fn is_done(&self) -> bool {
+        self.flow == Flow::Done
+    }
+
+    /// Ends it, whatever is under way.
+    pub fn stop(&mut self, pipes: &mut Pipes) {
+        self.release(pipes);
+        self.flow = Flow::Done;
+    }
+}

@@ -1,0 +1,71 @@
+//! What the loop asks of the world around it: the time, and what somebody told it to do.
+//!
+//! It is a value that the loop is given, so that a test runs the real loop and steps the clock under
+//! it without touching the machine's.
+
+use crate::scheme::Now;
+use crate::sys::signal::{Signal, Signals};
+use crate::sys::timer::ClockSet;
+use crate::sys::{clock, signal};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+
+/// The world around the loop.
+pub trait Host {
+    /// What time it is. Asked once a turn.
+    fn now(&mut self) -> Now;
+
+    /// Whether somebody keeps the machine's clock right.
+    fn clock_is_kept(&self) -> bool;
+
+    /// What wakes the loop: readable when there is a signal, or when the clock was set.
+    fn wakers(&self) -> [BorrowedFd<'_>; 2];
+
+    /// Takes the next signal. Answers None once there are no more, and is then ready to wake again.
+    fn next_signal(&mut self) -> Option<Signal>;
+}
+
+/// This machine.
+pub struct Machine {
+    signals: Signals,
+    clock_set: ClockSet,
+}
+
+impl Machine {
+    /// Takes over the signals, and watches the clock.
+    ///
+    /// # Errors
+    /// What the kernel says: it is out of descriptors, or of memory.
+    pub fn take_over() -> io::Result<Self> {
+        signal::report_crashes();
+        Ok(Self {
+            signals: Signals::take_over()?,
+            clock_set: ClockSet::watch()?,
+        })
+    }
+}
+
+/// The ntp hook of a router touches it once the clock has come right.
+const CLOCK_FILE: &str = "/var/run/shimmer/clock";
+
+impl Host for Machine {
+    fn now(&mut self) -> Now {
+        clock::now()
+    }
+
+    fn clock_is_kept(&self) -> bool {
+        clock::is_synchronised() || std::path::Path::new(CLOCK_FILE).exists()
+    }
+
+    fn wakers(&self) -> [BorrowedFd<'_>; 2] {
+        [self.signals.as_fd(), self.clock_set.as_fd()]
+    }
+
+    fn next_signal(&mut self) -> Option<Signal> {
+        let signal = self.signals.next();
+        if signal.is_none() {
+            self.clock_set.acknowledge();
+        }
+        signal
+    }
+}

@@ -1,0 +1,192 @@
+//! The ports that are open.
+//!
+//! A port is named by where it listens and its number, not by the mirage it serves: a reload may
+//! give it to another without closing it.
+
+use super::wake::Wake;
+use crate::config::Level;
+use crate::sys::socket::{self, Place};
+use core::net::SocketAddr;
+use mio::unix::SourceFd;
+use mio::{Interest, Registry};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+/// A port at a place: the place's number, then the port's 16 bits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PortId(pub u32);
+
+impl PortId {
+    /// The port number.
+    pub fn port(self) -> u16 {
+        self.0 as u16
+    }
+
+    fn place(self) -> usize {
+        (self.0 >> 16) as usize
+    }
+}
+
+/// One port.
+pub struct Listener {
+    /// Its name.
+    pub id: PortId,
+    /// The mirage that it serves, by its place in the list.
+    pub mirage: usize,
+    /// Visitors may be waiting for whom there will be no event.
+    pub is_behind: bool,
+    socket: Option<OwnedFd>,
+    /// The log was told at this level that it is not open.
+    told: Option<Level>,
+}
+
+/// A port that can't be opened, or can be again.
+pub struct Trouble {
+    /// The mirage that it serves.
+    pub mirage: usize,
+    /// Its number.
+    pub port: u16,
+    /// Why it is not open; None when it is.
+    pub error: Option<io::Error>,
+}
+
+/// All of them, in the order of their names.
+#[derive(Default)]
+pub struct Listeners {
+    all: Vec<Listener>,
+    /// Where to listen, by number.
+    places: Vec<Place>,
+}
+
+impl Listeners {
+    /// The number of a place, a new one if it has none.
+    pub fn place(&mut self, place: Place) -> u32 {
+        let number = self.places.iter().position(|&known| known == place);
+        number.unwrap_or_else(|| {
+            self.places.push(place);
+            self.places.len() - 1
+        }) as u32
+    }
+
+    /// A port at the place with this number.
+    pub fn id(place: u32, port: u16) -> PortId {
+        PortId(place << 16 | u32::from(port))
+    }
+
+    /// Opens a port for a mirage, or gives it the one that is open already. A port that can't be
+    /// opened is kept, to be tried again.
+    pub fn open(&mut self, registry: &Registry, id: PortId, mirage: usize) {
+        match self.find(id) {
+            Ok(known) => self.all[known].mirage = mirage,
+            Err(place) => {
+                let socket = self.bind(registry, id).ok();
+                let listener = Listener {
+                    id,
+                    mirage,
+                    is_behind: false,
+                    socket,
+                    told: None,
+                };
+                self.all.insert(place, listener);
+            }
+        }
+    }
+
+    /// Closes a port.
+    pub fn close(&mut self, id: PortId) {
+        if let Ok(known) = self.find(id) {
+            self.all.remove(known);
+        }
+    }
+
+    /// Closes all but these.
+    pub fn keep(&mut self, mut wanted: impl FnMut(PortId) -> bool) {
+        self.all.retain(|listener| wanted(listener.id));
+    }
+
+    /// One of them.
+    pub fn get_mut(&mut self, id: PortId) -> Option<&mut Listener> {
+        let known = self.find(id).ok()?;
+        self.all.get_mut(known)
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Listener> {
+        self.all.iter()
+    }
+
+    /// Whether a port is open.
+    pub fn is_open(&self, id: PortId) -> bool {
+        let known = self.find(id).ok();
+        known.is_some_and(|known| self.all[known].socket.is_some())
+    }
+
+    /// Takes the next visitor of a port.
+    ///
+    /// # Errors
+    /// What accept4(2) says; `WouldBlock` when nobody waits.
+    pub fn accept(&self, id: PortId) -> io::Result<(OwnedFd, SocketAddr)> {
+        let known = self.find(id).map_err(|_| io::ErrorKind::WouldBlock)?;
+        let socket = self.all[known].socket.as_ref();
+        socket::accept(socket.ok_or(io::ErrorKind::WouldBlock)?.as_fd())
+    }
+
+    /// Whether a port waits to be tried again.
+    pub fn has_closed(&self) -> bool {
+        self.all.iter().any(|listener| listener.socket.is_none())
+    }
+
+    /// Tries those again that could not be opened. `level` says how much it matters that a mirage
+    /// lacks a port, None where nobody is to know yet. Each is told once, and again when it matters
+    /// more; and once it is open.
+    pub fn retry(
+        &mut self,
+        registry: &Registry,
+        level: impl Fn(usize, u16) -> Option<Level>,
+        mut tell: impl FnMut(Trouble, Level),
+    ) {
+        for known in 0..self.all.len() {
+            let Listener {
+                id, mirage, told, ..
+            } = self.all[known];
+            if self.all[known].socket.is_some() {
+                continue;
+            }
+            let port = id.port();
+            let (error, news) = match self.bind(registry, id) {
+                Ok(socket) => {
+                    self.all[known].socket = Some(socket);
+                    (None, told)
+                }
+                Err(error) => {
+                    let level = level(mirage, port);
+                    let matters_more = |level: &Level| told.is_none_or(|told| *level < told);
+                    (Some(error), level.filter(matters_more))
+                }
+            };
+            if let Some(level) = news {
+                self.all[known].told = error.is_some().then_some(level);
+                let trouble = Trouble {
+                    mirage,
+                    port,
+                    error,
+                };
+                tell(trouble, level);
+            }
+        }
+    }
+
+    fn bind(&self, registry: &Registry, id: PortId) -> io::Result<OwnedFd> {
+        let socket = socket::listen(self.places[id.place()], id.port())?;
+        registry.register(
+            &mut SourceFd(&socket.as_raw_fd()),
+            Wake::Port(id).into(),
+            Interest::READABLE,
+        )?;
+        Ok(socket)
+    }
+
+    fn find(&self, id: PortId) -> Result<usize, usize> {
+        self.all.binary_search_by_key(&id, |listener| listener.id)
+    }
+}

@@ -1,0 +1,516 @@
+//! The shell around the scheme: it performs what the scheme decides.
+//!
+//! One thread, one poll, and everything in tables whose sizes are known at the start:
+//!
+//! ```text
+//!   mod.rs         the loop
+//!   host.rs        the time and the signals, as a value
+//!   reload.rs      from a configuration to open ports, at start and at SIGHUP
+//!   listeners.rs   the open ports                 accept.rs   a visitor: verdict and what follows
+//!   session.rs     one forwarded connection       direction.rs, pipes.rs   the way of its bytes
+//!   trap.rs        one visitor held               state.rs    the bans, on disk
+//!   clock.rs       steps of the clock             wake.rs, slab.rs   events and tables
+//! ```
+
+mod accept;
+mod clock;
+mod direction;
+pub mod host;
+mod listeners;
+mod pipes;
+mod reload;
+mod session;
+mod slab;
+mod state;
+mod trap;
+mod wake;
+
+use self::clock::ClockWatch;
+use self::host::{Host, Machine};
+use self::listeners::{Listeners, Trouble};
+use self::pipes::Pipes;
+use self::reload::{Mirage, Reload};
+use self::session::{End, Progress, Ready, Session};
+use self::slab::Slab;
+use self::state::StateFile;
+use self::trap::Traps;
+use self::wake::Wake;
+use crate::config::{Errors, Level, Server};
+use crate::limits::{
+    BANS, EVENTS, MAX_SESSIONS, PIPES_PER_SOURCE, PLAN_PORTS, RETRY_MS, STATE_MS, TRAPS,
+};
+use crate::log::{Cause, Log};
+use crate::scheme::blacklist::{Ban, Blacklist};
+use crate::scheme::schedule::{Change, Plan, Role};
+use crate::scheme::{Instant, Now};
+use crate::sys::signal::{self, Signal};
+use mio::event::Event;
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll};
+use std::hash::RandomState;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Runs the daemon until it is told to end.
+///
+/// # Errors
+/// The configuration has errors, or the system does not give what the daemon needs.
+pub fn run(config: &Path) -> Result<(), Failure> {
+    let server = Server::load(config).map_err(Failure::Configuration)?;
+    let machine = Machine::take_over().map_err(Failure::Host)?;
+    Daemon::new(config, server, machine)?.run()
+}
+
+/// Why the daemon could not start, or could not go on.
+pub enum Failure {
+    /// All that is wrong with the configuration.
+    Configuration(Errors),
+    /// The kernel gives no descriptor or no memory for what it needs at all.
+    Host(io::Error),
+    /// The log can't be opened.
+    Log(PathBuf, io::Error),
+    /// The state file can't be had: this is its name, and why.
+    State(PathBuf, String),
+}
+
+impl core::fmt::Display for Failure {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Configuration(errors) => errors.fmt(f),
+            Self::Host(error) => write!(f, "the system does not let the daemon run: {error}"),
+            Self::Log(path, error) => write!(f, "log: {}: {error}", path.display()),
+            Self::State(path, why) => write!(f, "state-file: {}: {why}", path.display()),
+        }
+    }
+}
+
+/// The daemon: everything that it knows and holds.
+pub struct Daemon<H> {
+    host: H,
+    now: Now,
+    poll: Poll,
+    log: Log,
+    config_path: PathBuf,
+    common: crate::config::Common,
+    reload: Option<Reload>,
+    clock: ClockWatch,
+    mirages: Vec<Mirage>,
+    listeners: Listeners,
+    sessions: Slab<Session>,
+    traps: Traps,
+    bans: Blacklist<RandomState>,
+    pipes: Pipes,
+    state: Option<StateFile>,
+    /// The bans that the state file has, by their count of changes; None until it was read.
+    saved: Option<u64>,
+    saved_at: Instant,
+    /// Sessions with more to do than one turn allows.
+    due: Vec<u32>,
+    descriptor_limit: usize,
+    /// Given up for a moment to tell a visitor that there are no descriptors left.
+    spare: Option<std::fs::File>,
+    /// The minute has turned, and not yet for all mirages.
+    is_turning: bool,
+    /// No session's deadline comes before this.
+    session_deadline: Option<Instant>,
+    /// When the ports with visitors that could not be accepted are looked at again.
+    accept_again: Option<Instant>,
+    /// When the ports that could not be opened are tried again.
+    open_again: Option<Instant>,
+    /// The fullness of the ban list was told of then.
+    told_full: Option<Instant>,
+}
+
+/// Most changes from one plan to the next: everything closes, and as much opens.
+const PLAN_CHANGES: usize = 2 * PLAN_PORTS;
+
+fn sooner(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    [one, other].into_iter().flatten().min()
+}
+
+/// Whether the loop goes on.
+#[derive(PartialEq, Eq)]
+enum Course {
+    On,
+    End,
+}
+
+impl<H: Host> Daemon<H> {
+    /// A daemon that will serve this configuration, read from `config_path`, once it runs.
+    ///
+    /// # Errors
+    /// The log, the state file or the poll can't be had.
+    pub fn new(config_path: &Path, server: Server, mut host: H) -> Result<Self, Failure> {
+        let common = server.common.clone();
+        let now = host.now();
+        let log = Log::open(&common.log, common.log_level, now)
+            .map_err(|error| Failure::Log(reload::log_path(&common.log), error))?;
+        signal::crashes_go_to(log.descriptor());
+        let descriptor_limit =
+            crate::sys::process::raise_descriptor_limit().map_err(Failure::Host)?;
+        let poll = Poll::new().map_err(Failure::Host)?;
+        for waker in host.wakers() {
+            let descriptor = waker.as_raw_fd();
+            poll.registry()
+                .register(
+                    &mut SourceFd(&descriptor),
+                    Wake::Host.into(),
+                    Interest::READABLE,
+                )
+                .map_err(Failure::Host)?;
+        }
+        let ban_ms = u64::from(common.ban_s) * 1_000;
+        let mut daemon = Self {
+            clock: ClockWatch::new(&common, now, host.clock_is_kept()),
+            host,
+            now,
+            poll,
+            log,
+            config_path: config_path.to_path_buf(),
+            reload: None,
+            mirages: Vec::new(),
+            listeners: Listeners::default(),
+            sessions: Slab::new(0),
+            traps: Traps::new(TRAPS.min(descriptor_limit / 8)),
+            bans: Blacklist::new(BANS, ban_ms, RandomState::new()),
+            pipes: Pipes::new(),
+            state: None,
+            saved: None,
+            saved_at: now.boot,
+            due: Vec::new(),
+            is_turning: false,
+            session_deadline: None,
+            descriptor_limit,
+            spare: std::fs::File::open("/dev/null").ok(),
+            accept_again: None,
+            open_again: None,
+            told_full: None,
+            common,
+        };
+        daemon.state = daemon.take_state_file(&server.common.state_file)?;
+        daemon.begin_reload(server);
+        Ok(daemon)
+    }
+
+    /// Runs until a signal ends it. One turn is:
+    ///
+    /// the time → signals → events → deadlines → the minute's turn → dead places → the next deadline
+    ///
+    /// The time is asked once, so all that happens in a turn happens at one moment. Events come
+    /// before the minute's turn, so a visitor is judged by the plan it found. Dead places are given
+    /// away last, so no event of this turn meets their new owner.
+    ///
+    /// # Errors
+    /// The kernel no longer lets it poll.
+    pub fn run(mut self) -> Result<(), Failure> {
+        let mut events = Events::with_capacity(EVENTS);
+        loop {
+            self.now = self.host.now();
+            self.log.at(self.now);
+            let is_called = |event: &Event| Wake::from(event.token()) == Wake::Host;
+            if events.iter().any(is_called) && self.heed_signals() == Course::End {
+                break;
+            }
+            self.watch_clock();
+            for event in &events {
+                match event.token().into() {
+                    Wake::Host => {}
+                    Wake::Port(id) => self.accept(id),
+                    Wake::Trap(place) => self.traps.discard(place),
+                    Wake::Session(place, side) => {
+                        self.drive_session(place, Some(Ready::new(side, event)));
+                    }
+                }
+            }
+            self.go_on_with_sessions();
+            self.expire();
+            self.go_on_with_reload();
+            self.turn_minutes();
+            self.sessions.sweep();
+            self.traps.sweep();
+
+            let timeout = self.until_next_deadline();
+            match self.poll.poll(&mut events, Some(timeout)) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => events.clear(),
+                Err(error) => return Err(Failure::Host(error)),
+                Ok(()) => {}
+            }
+        }
+        self.save_state();
+        self.info(format_args!("end"));
+        Ok(())
+    }
+
+    fn heed_signals(&mut self) -> Course {
+        while let Some(signal) = self.host.next_signal() {
+            match signal {
+                Signal::Terminate => return Course::End,
+                Signal::Reload => self.read_configuration_again(),
+            }
+        }
+        Course::On
+    }
+
+    /// Follows the minute, one mirage a turn: each opens and closes many ports, for which a router
+    /// needs milliseconds, and the sessions wait.
+    fn turn_minutes(&mut self) {
+        let unix = self.clock.believed(self.now);
+        self.is_turning = false;
+        for mirage in 0..self.mirages.len() {
+            if let Some(plan) = self.mirages[mirage].schedule.turn(unix, self.now.boot) {
+                self.follow(mirage, plan);
+                self.is_turning = true;
+                return;
+            }
+        }
+        self.tell_of_closed_ports();
+    }
+
+    /// Opens what a new plan opens, then serves whoever came by the old one, then closes.
+    fn follow(&mut self, mirage: usize, next: Plan) {
+        let changes: heapless::Vec<Change, PLAN_CHANGES> =
+            self.mirages[mirage].plan.difference(&next).collect();
+        let places = Rc::clone(&self.mirages[mirage].places);
+        let ids = |port| places.iter().map(move |&place| Listeners::id(place, port));
+        let (mut opened, mut closed) = (0, 0);
+        for change in &changes {
+            if let Change::Open(port) = *change {
+                opened += 1;
+                ids(port).for_each(|id| self.listeners.open(self.poll.registry(), id, mirage));
+            }
+        }
+        for change in &changes {
+            if let Change::Turn(port) | Change::Close(port) = *change {
+                ids(port).for_each(|id| self.accept_all(id));
+            }
+        }
+        self.mirages[mirage].plan = next;
+        for change in &changes {
+            if let Change::Close(port) = *change {
+                closed += 1;
+                ids(port).for_each(|id| self.listeners.close(id));
+            }
+        }
+        if self.listeners.has_closed() {
+            self.open_again = Some(self.now.boot);
+        }
+        let section = &self.mirages[mirage].config.section;
+        let open = self.count_open(&self.mirages[mirage]);
+        let event =
+            format_args!("rotate mirage={section} open={open} opened={opened} closed={closed}");
+        self.log.write(Level::Info, Cause::Daemon, event);
+    }
+
+    /// Everything whose time has come.
+    fn expire(&mut self) {
+        let now = self.now.boot;
+        self.expire_sessions();
+        self.traps.expire(now);
+        while let Some(ban) = self.bans.expire(now) {
+            self.tell_unban(ban);
+        }
+        if self.accept_again.is_some_and(|when| when <= now) {
+            self.accept_left_over();
+        }
+        if self.open_again.is_some_and(|when| when <= now) {
+            self.open_left_over();
+        }
+        if self.state_is_due().is_some_and(|when| when <= now) {
+            self.save_state();
+        }
+        self.log.tell_left_out();
+    }
+
+    /// How long the poll may sleep: to the end of the first thing that ends.
+    fn until_next_deadline(&self) -> Duration {
+        let now = self.now;
+        if self.reload.is_some() || self.is_turning || !self.due.is_empty() {
+            return Duration::ZERO;
+        }
+        let turn = self.mirages.iter().map(|mirage| mirage.next_turn(now));
+        let soonest = [
+            self.session_deadline,
+            self.traps.next_deadline(),
+            self.bans.next_end(),
+            self.accept_again,
+            self.open_again,
+            self.state_is_due(),
+            self.log.next_deadline(),
+            self.clock.next_look(),
+        ];
+        let soonest = soonest.into_iter().flatten().chain(turn).min();
+        let ms = soonest.map_or(u64::from(u32::MAX), |soonest| soonest.since(now.boot));
+        Duration::from_millis(ms)
+    }
+
+    /// Those that had more to do in the last turn, behind all that had events in this one.
+    fn go_on_with_sessions(&mut self) {
+        for place in core::mem::take(&mut self.due) {
+            if let Some(session) = self.sessions.get_mut(place) {
+                session.is_due = false;
+                self.drive_session(place, None);
+            }
+        }
+    }
+
+    fn drive_session(&mut self, place: u32, ready: Option<Ready>) {
+        let may_borrow = !self.pipes.are_scarce() || self.may_borrow(place);
+        let Some(session) = self.sessions.get_mut(place) else {
+            return;
+        };
+        let progress = session.drive(ready, self.now.boot, &mut self.pipes, may_borrow);
+        self.session_deadline = sooner(self.session_deadline, session.deadline());
+        match progress {
+            Progress::Wait => {}
+            Progress::Again if session.is_due => {}
+            Progress::Again => {
+                session.is_due = true;
+                self.due.push(place);
+            }
+            Progress::Over(end) => self.end_session(place, &end),
+        }
+    }
+
+    /// Whether the source of a session holds few enough pipes to get another.
+    fn may_borrow(&mut self, place: u32) -> bool {
+        let Some(source) = self.sessions.get_mut(place).map(|session| session.source) else {
+            return false;
+        };
+        let of_source = self
+            .sessions
+            .iter()
+            .filter(|(_, session)| session.source == source);
+        of_source.map(|(_, session)| session.pipes()).sum::<usize>() < PIPES_PER_SOURCE
+    }
+
+    fn expire_sessions(&mut self) {
+        let now = self.now.boot;
+        if self.session_deadline.is_none_or(|deadline| now < deadline) {
+            return;
+        }
+        let over = |(place, session): (u32, &mut Session)| Some((place, session.expire(now)?));
+        loop {
+            let next = self.sessions.iter_mut().find_map(over);
+            let Some((place, end)) = next else { break };
+            self.end_session(place, &end);
+        }
+        let deadlines = self.sessions.iter().map(|(_, session)| session.deadline());
+        self.session_deadline = deadlines.fold(None, sooner);
+    }
+
+    fn end_session(&mut self, place: u32, end: &End) {
+        let Some(session) = self.sessions.remove(place) else {
+            return;
+        };
+        let (mirage, peer, port) = (&session.mirage, session.peer, session.port);
+        if let End::NoService(error) = end {
+            let event = format_args!("error mirage={mirage} source={peer} service: {error}");
+            self.log.write(Level::Error, Cause::Member, event);
+        }
+        let (inward, outward) = session.moved();
+        let seconds = self.now.boot.since(session.since) / 1_000;
+        let end_word = end.word();
+        self.log.write(
+            Level::Info,
+            Cause::Member,
+            format_args!(
+                "close mirage={mirage} source={peer} port={port} bytes-in={inward} \
+                 bytes-out={outward} seconds={seconds} end={end_word}"
+            ),
+        );
+        session.close(end, &mut self.pipes);
+        self.there_is_room();
+    }
+
+    /// Something was closed: whoever could not be accepted for want of it is looked at again.
+    fn there_is_room(&mut self) {
+        if self.accept_again.is_some() {
+            self.accept_again = Some(self.now.boot);
+        }
+    }
+
+    /// Tries the ports again that could not be opened. What is wrong with a real one is an error, but
+    /// not before its minute has come: the log names no port to come.
+    fn open_left_over(&mut self) {
+        let Self {
+            listeners,
+            mirages,
+            log,
+            ..
+        } = self;
+        let level = |mirage: usize, port| {
+            let Mirage { schedule, plan, .. } = &mirages[mirage];
+            match plan.role(port) {
+                _ if schedule.was_real(port) => Some(Level::Error),
+                Role::Real => None,
+                _ => Some(Level::Debug),
+            }
+        };
+        listeners.retry(self.poll.registry(), level, |trouble, level| {
+            let Trouble {
+                mirage,
+                port,
+                error,
+            } = trouble;
+            let section = &mirages[mirage].label;
+            let from = format_args!("mirage={section} port={port}");
+            match error {
+                Some(error) => log.write(
+                    level,
+                    Cause::Daemon,
+                    format_args!("error {from} cannot listen: {error}"),
+                ),
+                None => log.write(level, Cause::Daemon, format_args!("listen {from}")),
+            }
+        });
+        let again = self.listeners.has_closed();
+        self.open_again = again.then(|| self.now.boot.after(RETRY_MS));
+    }
+
+    fn most_sessions(&self) -> usize {
+        let usual = MAX_SESSIONS.min(self.descriptor_limit / 3);
+        self.common.max_sessions.unwrap_or(usual)
+    }
+
+    fn most_sessions_per_source(&self) -> usize {
+        self.common.max_sessions_per_source
+    }
+
+    fn tell_unban(&mut self, ban: Ban) {
+        let (source, attempts) = (ban.source, ban.attempts);
+        let event = format_args!("unban source={source} attempts={attempts}");
+        self.log.write(Level::Info, Cause::Stranger, event);
+    }
+
+    /// When the bans are to be written down. A clock that is not believed would date them to where
+    /// nobody believes them later.
+    fn state_is_due(&self) -> Option<Instant> {
+        self.state.as_ref()?;
+        self.clock.believed(self.now)?;
+        (self.saved? != self.bans.changes()).then(|| self.saved_at.after(STATE_MS))
+    }
+
+    fn save_state(&mut self) {
+        let is_due = self.state_is_due().is_some();
+        let Some(state) = self.state.as_ref().filter(|_| is_due) else {
+            return;
+        };
+        let saved = state.save(&self.bans, self.now);
+        self.saved_at = self.now.boot;
+        match saved {
+            Ok(()) => self.saved = Some(self.bans.changes()),
+            Err(error) => self.warn(format_args!("warn state was not written: {error}")),
+        }
+    }
+
+    fn info(&mut self, event: core::fmt::Arguments<'_>) {
+        self.log.write(Level::Info, Cause::Daemon, event);
+    }
+
+    fn warn(&mut self, event: core::fmt::Arguments<'_>) {
+        self.log.write(Level::Warn, Cause::Daemon, event);
+    }
+}

@@ -1,0 +1,323 @@
+//! From a configuration to open ports, at the start and at SIGHUP alike.
+//!
+//! A key takes a router seconds. So the keys that are missing are stretched a slice a turn, while
+//! everything else goes on as it was; when the last is there, the new configuration takes over at
+//! once. What both configurations have, stays: ports, bans, sessions.
+
+use super::Daemon;
+use super::host::Host;
+use super::listeners::{Listeners, PortId};
+use super::state::{DEFAULT_PATH, StateError, StateFile};
+use super::{Failure, state};
+use crate::config::{self, Common, Level, LogTarget, Server};
+use crate::limits::{RETRY_MS, STRETCH_ROUNDS_PER_TURN};
+use crate::log::Cause;
+use crate::scheme::key::{Key, Stretch};
+use crate::scheme::schedule::{Plan, Schedule};
+use crate::scheme::{Instant, Now};
+use crate::sys::signal;
+use crate::sys::socket::Place;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+/// A mirage that is served.
+pub struct Mirage {
+    /// What its owner wants.
+    pub config: config::Mirage,
+    /// Its section, for those who outlive it.
+    pub label: Rc<str>,
+    /// Its ports through time.
+    pub schedule: Schedule,
+    /// Its ports now.
+    pub plan: Plan,
+    /// Where its ports listen, by number.
+    pub places: Rc<[u32]>,
+    /// Before this it bans nobody.
+    pub settled_at: Instant,
+}
+
+impl Mirage {
+    /// Milliseconds of a window.
+    pub fn period_ms(&self) -> u64 {
+        u64::from(self.config.pattern.period()) * 1_000
+    }
+
+    /// When its ports have to be looked at again.
+    pub fn next_turn(&self, now: Now) -> Instant {
+        let period_ms = self.period_ms();
+        let into = now.real_ms.rem_euclid(period_ms as i64) as u64;
+        let turn = now.boot.after(period_ms - into);
+        if self.schedule.is_short() {
+            turn.min(now.boot.after(RETRY_MS))
+        } else {
+            turn
+        }
+    }
+
+    /// Its ports, at all places.
+    pub fn ids(&self) -> impl Iterator<Item = PortId> {
+        let ports = self.plan.ports().iter();
+        ports.flat_map(|&port| {
+            self.places
+                .iter()
+                .map(move |&place| Listeners::id(place, port))
+        })
+    }
+
+    fn wants(&self, id: PortId) -> bool {
+        let is_there = |&place: &u32| Listeners::id(place, id.port()) == id;
+        self.plan.is_open(id.port()) && self.places.iter().any(is_there)
+    }
+}
+
+/// A configuration that will take over once its keys are there.
+pub struct Reload {
+    server: Server,
+    keys: Vec<Option<Key>>,
+    stretch: Option<Stretch>,
+    is_first: bool,
+}
+
+/// The name of what the log goes to.
+pub fn log_path(target: &LogTarget) -> PathBuf {
+    match target {
+        LogTarget::Stderr => "stderr".into(),
+        LogTarget::Syslog => "syslog".into(),
+        LogTarget::File(path) => path.clone(),
+    }
+}
+
+impl<H: Host> Daemon<H> {
+    /// Reads the configuration again. One with errors changes nothing.
+    pub(super) fn read_configuration_again(&mut self) {
+        self.look_at_clock();
+        let server = match Server::load(&self.config_path) {
+            Ok(server) => server,
+            Err(errors) => {
+                self.reopen_log(self.common.log.clone(), self.common.log_level);
+                for error in errors.iter() {
+                    self.log.write(
+                        Level::Error,
+                        Cause::Daemon,
+                        format_args!("error reload: {error}"),
+                    );
+                }
+                return;
+            }
+        };
+        self.reopen_log(server.common.log.clone(), server.common.log_level);
+        self.begin_reload(server);
+    }
+
+    fn reopen_log(&mut self, target: LogTarget, level: Level) {
+        if let Err(error) = self.log.reopen(&target, level) {
+            let path = log_path(&target);
+            let path = path.display();
+            self.warn(format_args!("warn log {path}: {error}; the old one stays"));
+        }
+        signal::crashes_go_to(self.log.descriptor());
+    }
+
+    /// Begins with a configuration. The keys that are known already are taken over.
+    pub(super) fn begin_reload(&mut self, server: Server) {
+        for warning in &server.warnings {
+            self.log
+                .write(Level::Warn, Cause::Daemon, format_args!("warn {warning}"));
+        }
+        // The keys that are served, and those that a reload has which this one overtakes: SIGHUPs in
+        // quick succession would otherwise never come to an end.
+        let overtaken = self.reload.take();
+        let overtaken = overtaken.iter().flat_map(|reload| {
+            let configs = reload.server.mirages.iter();
+            configs
+                .zip(&reload.keys)
+                .filter_map(|(config, key)| Some((config, key.as_ref()?)))
+        });
+        let served = self
+            .mirages
+            .iter()
+            .map(|mirage| (&mirage.config, mirage.schedule.key()));
+        let known: Vec<(&config::Mirage, &Key)> = served.chain(overtaken).collect();
+        let known = |config: &config::Mirage| {
+            let same = known
+                .iter()
+                .find(|(known, _)| has_same_key(known, config))?;
+            Some(same.1.clone())
+        };
+        self.reload = Some(Reload {
+            keys: server.mirages.iter().map(known).collect(),
+            server,
+            stretch: None,
+            is_first: self.mirages.is_empty(),
+        });
+    }
+
+    /// Does a slice of the work on the keys; the last one lets the configuration take over.
+    pub(super) fn go_on_with_reload(&mut self) {
+        let Some(mut reload) = self.reload.take() else {
+            return;
+        };
+        let missing = reload.keys.iter().position(Option::is_none);
+        if let Some(missing) = missing {
+            let config = &reload.server.mirages[missing];
+            let begin = || Stretch::new(config.secret.as_bytes(), &config.name);
+            let stretch = reload.stretch.get_or_insert_with(begin);
+            if let Some(key) = stretch.advance(STRETCH_ROUNDS_PER_TURN) {
+                reload.keys[missing] = Some(key);
+                reload.stretch = None;
+            }
+            self.reload = Some(reload);
+        } else {
+            self.take_over(reload);
+        }
+    }
+
+    fn take_over(&mut self, reload: Reload) {
+        // Whoever waits at a port is judged by what it found there.
+        let ids: Vec<PortId> = self.listeners.iter().map(|listener| listener.id).collect();
+        for id in ids {
+            self.accept_all(id);
+        }
+        let Reload {
+            server,
+            keys,
+            is_first,
+            ..
+        } = reload;
+        self.adopt(server.common);
+        let mut old = core::mem::take(&mut self.mirages);
+        for (config, key) in server.mirages.into_iter().zip(keys) {
+            let Some(key) = key else { continue };
+            let mirage = self.prepare(config, key, &mut old);
+            self.serve(mirage);
+        }
+        let dropped = old.len();
+        let mirages = &self.mirages;
+        self.listeners
+            .keep(|id| mirages.iter().any(|mirage| mirage.wants(id)));
+        self.open_again = Some(self.now.boot);
+        if !is_first {
+            let mirages = self.mirages.len();
+            self.info(format_args!("reload mirages={mirages} dropped={dropped}"));
+        }
+    }
+
+    /// What the configuration says for all mirages.
+    fn adopt(&mut self, common: Common) {
+        // By its name: a default that is now written out is the same file, with our own lock on it.
+        let ours = self.state.as_ref().map(|state| state.path().as_os_str());
+        if path_of(&common.state_file).map(Path::as_os_str) != ours {
+            match self.take_state_file(&common.state_file) {
+                Ok(state) => {
+                    self.state = state;
+                    self.saved = None;
+                }
+                Err(failure) => self.warn(format_args!("warn {failure}; the old one stays")),
+            }
+        }
+        self.common = common;
+        self.bans.set_ban_ms(u64::from(self.common.ban_s) * 1_000);
+        self.sessions.grow(self.most_sessions());
+        self.look_at_clock();
+    }
+
+    /// A mirage as it will be served: with the ports that it has, if nothing about them changes.
+    fn prepare(&mut self, config: config::Mirage, key: Key, old: &mut Vec<Mirage>) -> Mirage {
+        let places = if config.listen.is_empty() {
+            Rc::new([self.listeners.place(Place::Everywhere)]) as Rc<[u32]>
+        } else {
+            let listen = config.listen.iter();
+            listen
+                .map(|&address| self.listeners.place(Place::At(address)))
+                .collect()
+        };
+        let served = old
+            .iter()
+            .position(|old| old.config.section == config.section);
+        if let Some(old) = served.map(|served| old.swap_remove(served))
+            && has_same_key(&old.config, &config)
+            && old.config.pattern == config.pattern
+        {
+            return Mirage {
+                config,
+                places,
+                ..old
+            };
+        }
+        let mut schedule = Schedule::new(key, config.pattern);
+        let unix = self.clock.believed(self.now);
+        Mirage {
+            label: config.section.as_str().into(),
+            plan: schedule.turn(unix, self.now.boot).unwrap_or_default(),
+            schedule,
+            places,
+            settled_at: self.now.boot,
+            config,
+        }
+    }
+
+    fn serve(&mut self, mirage: Mirage) {
+        let number = self.mirages.len();
+        for id in mirage.ids() {
+            self.listeners.open(self.poll.registry(), id, number);
+        }
+        let open = self.count_open(&mirage);
+        let config = &mirage.config;
+        let (section, range, service) = (&config.section, config.pattern.range(), config.service);
+        let (low, high) = (range.low(), range.high());
+        self.log.write(
+            Level::Info,
+            Cause::Daemon,
+            format_args!(
+                "listen mirage={section} range={low}-{high} open={open} forward={service}"
+            ),
+        );
+        self.mirages.push(mirage);
+    }
+
+    /// How many of a mirage's ports are open.
+    pub(super) fn count_open(&self, mirage: &Mirage) -> usize {
+        mirage
+            .ids()
+            .filter(|&id| self.listeners.is_open(id))
+            .count()
+    }
+
+    /// The state file of a configuration. Where the default one can't be had, it goes without.
+    pub(super) fn take_state_file(
+        &mut self,
+        wanted: &config::StateFile,
+    ) -> Result<Option<StateFile>, Failure> {
+        let Some(path) = path_of(wanted) else {
+            return Ok(None);
+        };
+        let is_default = matches!(wanted, config::StateFile::Default);
+        match state::StateFile::take(path) {
+            Ok(state) => Ok(Some(state)),
+            Err(StateError::Taken(lock)) => {
+                let why = "another daemon uses this state file; give each its own";
+                Err(Failure::State(lock, why.into()))
+            }
+            Err(StateError::Unusable(path, error)) if is_default => {
+                let path = path.display();
+                self.warn(format_args!(
+                    "warn state {path}: {error}; bans do not outlive a restart"
+                ));
+                Ok(None)
+            }
+            Err(StateError::Unusable(path, error)) => Err(Failure::State(path, error.to_string())),
+        }
+    }
+}
+
+fn path_of(wanted: &config::StateFile) -> Option<&Path> {
+    match wanted {
+        config::StateFile::Off => None,
+        config::StateFile::Default => Some(Path::new(DEFAULT_PATH)),
+        config::StateFile::Path(path) => Some(path),
+    }
+}
+
+fn has_same_key(one: &config::Mirage, other: &config::Mirage) -> bool {
+    one.name == other.name && one.secret == other.secret
+}

@@ -1,0 +1,458 @@
+//! The log: one line an event, `verb key=value …`, to a file, to stderr or to syslog.
+//!
+//! It never fails and never waits: a line that can't be written is counted, and the count is
+//! written when writing works again. And it never floods: what peers cause may fill
+//! [`LOG_LINES`] lines in ten seconds, then one line says how many were left out. A few of those are
+//! kept for visitors who reached the service, so that strangers can't make the log forget them.
+
+use crate::config::{Level, LogTarget};
+use crate::limits::{LOG_LINE, LOG_LINES, LOG_LINES_KEPT, LOG_WINDOW_MS};
+use crate::scheme::{Instant, Now};
+use core::fmt::{self, Write as _};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::{UnixDatagram, UnixStream};
+
+/// Where syslogd listens.
+const SYSLOG: &str = "/dev/log";
+
+/// Whose doing a line is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// Ours: never left out.
+    Daemon,
+    /// A visitor's who reached the service.
+    Member,
+    /// Anybody's.
+    Stranger,
+}
+
+/// A line in the making. What does not fit is cut.
+struct Line(heapless::String<LOG_LINE>);
+
+impl Line {
+    fn new() -> Self {
+        Self(heapless::String::new())
+    }
+}
+
+impl fmt::Write for Line {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        // One byte stays free for the line's end. A control character would be a line of its own,
+        // or worse; none of our values has one, but error texts come from elsewhere.
+        for letter in text.chars() {
+            let letter = if letter.is_control() { '?' } else { letter };
+            if self.0.len() + letter.len_utf8() >= LOG_LINE {
+                break;
+            }
+            let _ = self.0.push(letter);
+        }
+        Ok(())
+    }
+}
+
+/// A moment as RFC 3339 has it, in UTC: `2026-11-21T09:00:00.123Z`.
+pub struct Rfc3339 {
+    /// Milliseconds since 1970.
+    pub unix_ms: i64,
+}
+
+impl fmt::Display for Rfc3339 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.unix_ms.div_euclid(1_000);
+        let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+        let (year, month, day) = civil(days);
+        let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+        let milliseconds = self.unix_ms.rem_euclid(1_000);
+        write!(f, "{year:04}-{month:02}-{day:02}")?;
+        write!(f, "T{hour:02}:{minute:02}:{second:02}.{milliseconds:03}Z")
+    }
+}
+
+/// Year, month and day of a day since 1970. The year begins in March here, so that the leap day is
+/// its last, and 400 of them have 146,097 days (Howard Hinnant, chrono-compatible date algorithms).
+fn civil(days: i64) -> (i64, i64, i64) {
+    let days = days + 719_468;
+    let era = days.div_euclid(146_097);
+    let of_era = days.rem_euclid(146_097);
+    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let year = year + era * 400 + i64::from(month <= 2);
+    (year, month, day)
+}
+
+/// A datagram socket to syslogd that never blocks and finds a restarted syslogd again.
+struct SyslogSocket(UnixDatagram);
+
+impl SyslogSocket {
+    fn open() -> io::Result<Self> {
+        let socket = UnixDatagram::unbound()?;
+        socket.set_nonblocking(true)?;
+        if let Err(error) = socket.connect(SYSLOG) {
+            // Each line tries again.
+            let text = "lines are lost until it is there";
+            let _ = writeln!(
+                io::stderr(),
+                "shimmer: warning: syslog: {SYSLOG}: {error}; {text}"
+            );
+        }
+        Ok(Self(socket))
+    }
+}
+
+impl Write for SyslogSocket {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        match self.0.send(line) {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
+                self.0.connect(SYSLOG)?;
+                self.0.send(line)
+            }
+            other => other,
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A syslog line without a time: syslogd has its own, and the crate's would ask the system's clock.
+struct Untimed {
+    pid: u32,
+}
+
+/// The facility of daemons (RFC 3164, section 4.1.1), shifted to where it belongs.
+const DAEMON: i32 = 3 << 3;
+
+impl syslog::LogFormat<&str> for Untimed {
+    fn format<W: Write>(
+        &self,
+        to: &mut W,
+        severity: syslog::Severity,
+        message: &str,
+    ) -> syslog::Result<()> {
+        let mut line = heapless::String::<{ LOG_LINE + 32 }>::new();
+        let priority = DAEMON + severity as i32;
+        let _ = write!(line, "<{priority}>shimmer[{}]: {message}", self.pid);
+        to.write_all(line.as_bytes()).map_err(syslog::Error::Write)
+    }
+}
+
+enum Sink {
+    Stream(File),
+    Syslog(syslog::Logger<SyslogSocket, Untimed>),
+}
+
+impl Sink {
+    fn open(target: &LogTarget) -> io::Result<Self> {
+        match target {
+            LogTarget::Stderr => stderr().map(Self::Stream),
+            LogTarget::File(path) => OpenOptions::new()
+                .append(true)
+                .create(true)
+                .mode(0o640)
+                .custom_flags(libc::O_NONBLOCK)
+                .open(path)
+                .map(Self::Stream),
+            LogTarget::Syslog => {
+                let pid = std::process::id();
+                let logger = syslog::Logger::new(SyslogSocket::open()?, Untimed { pid });
+                Ok(Self::Syslog(logger))
+            }
+        }
+    }
+
+    fn write(&mut self, level: Level, timed: &mut Line, start: usize) -> bool {
+        match self {
+            Self::Stream(file) => {
+                let _ = timed.0.push('\n');
+                file.write_all(timed.0.as_bytes()).is_ok()
+            }
+            Self::Syslog(logger) => {
+                let message = &timed.0[start..];
+                let sent = match level {
+                    Level::Error => logger.err(message),
+                    Level::Warn => logger.warning(message),
+                    Level::Info => logger.info(message),
+                    Level::Debug => logger.debug(message),
+                };
+                sent.is_ok()
+            }
+        }
+    }
+}
+
+/// Our own stderr, which must not block although whoever reads it may stop. A pipe or a terminal is
+/// opened anew for that, because O_NONBLOCK belongs to all who share an open file. A regular file
+/// never blocks, and has one end that all who share it write at.
+fn stderr() -> io::Result<File> {
+    let shared = File::from(io::stderr().as_fd().try_clone_to_owned()?);
+    let kind = shared.metadata()?.file_type();
+    if kind.is_file() {
+        return Ok(shared);
+    }
+    let anew = OpenOptions::new()
+        .write(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open("/proc/self/fd/2");
+    if let Ok(file) = anew {
+        return Ok(file);
+    }
+    // A service manager's socket. (A stream or not, this sets one flag and nothing else.)
+    let shared = UnixStream::from(OwnedFd::from(shared));
+    shared.set_nonblocking(true)?;
+    Ok(File::from(OwnedFd::from(shared)))
+}
+
+/// The lines that peers have caused last, and those that were left out since when.
+struct Allowance {
+    written: heapless::Deque<Instant, { LOG_LINES as usize }>,
+    since: Instant,
+    left_out: u32,
+}
+
+/// The log.
+pub struct Log {
+    now: Now,
+    sink: Sink,
+    level: Level,
+    allowance: Allowance,
+    lost: u32,
+}
+
+impl Log {
+    /// Opens it.
+    ///
+    /// # Errors
+    /// What opening the file or the socket says.
+    pub fn open(target: &LogTarget, level: Level, now: Now) -> io::Result<Self> {
+        Ok(Self {
+            now,
+            sink: Sink::open(target)?,
+            level,
+            allowance: Allowance {
+                written: heapless::Deque::new(),
+                since: Instant(0),
+                left_out: 0,
+            },
+            lost: 0,
+        })
+    }
+
+    /// Opens it anew, because the file was moved away or the configuration names another. The old
+    /// one stays where that fails.
+    ///
+    /// # Errors
+    /// As [`Log::open`].
+    pub fn reopen(&mut self, target: &LogTarget, level: Level) -> io::Result<()> {
+        self.sink = Sink::open(target)?;
+        self.level = level;
+        Ok(())
+    }
+
+    /// Says what time it is, for all lines from now on.
+    pub fn at(&mut self, now: Now) {
+        self.now = now;
+    }
+
+    /// Whether lines of this level are written.
+    #[must_use]
+    pub fn shows(&self, level: Level) -> bool {
+        level <= self.level
+    }
+
+    /// The descriptor behind it.
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        match &self.sink {
+            Sink::Stream(file) => file.as_fd(),
+            Sink::Syslog(logger) => logger.backend.0.as_fd(),
+        }
+    }
+
+    /// Writes a line, unless its level is not shown or its cause has had its share.
+    pub fn write(&mut self, level: Level, cause: Cause, event: fmt::Arguments<'_>) {
+        if self.shows(level) && self.has_room_for(cause) {
+            self.put(level, event);
+        }
+    }
+
+    /// Says how many lines were left out, once their window is over.
+    pub fn tell_left_out(&mut self) {
+        let deadline = self.next_deadline();
+        if deadline.is_some_and(|deadline| deadline <= self.now.boot) {
+            let left_out = core::mem::take(&mut self.allowance.left_out);
+            let seconds = LOG_WINDOW_MS / 1_000;
+            self.put(
+                Level::Warn,
+                format_args!("warn left-out={left_out} seconds={seconds}"),
+            );
+        }
+    }
+
+    /// When [`Log::tell_left_out`] has something to say.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let Allowance {
+            since, left_out, ..
+        } = &self.allowance;
+        (*left_out > 0).then(|| since.after(LOG_WINDOW_MS))
+    }
+
+    fn has_room_for(&mut self, cause: Cause) -> bool {
+        let now = self.now.boot;
+        let most = match cause {
+            Cause::Daemon => return true,
+            Cause::Member => LOG_LINES,
+            Cause::Stranger => LOG_LINES - LOG_LINES_KEPT,
+        };
+        let allowance = &mut self.allowance;
+        let written = &mut allowance.written;
+        // So many lines back lies at least a window, or no line at all: this holds for any ten
+        // seconds, not only for those that a count begins with.
+        let back = written.iter().rev().nth(most as usize - 1);
+        if back.is_some_and(|&back| now.since(back) < LOG_WINDOW_MS) {
+            if allowance.left_out == 0 {
+                allowance.since = now;
+            }
+            allowance.left_out = allowance.left_out.saturating_add(1);
+            return false;
+        }
+        if written.is_full() {
+            written.pop_front();
+        }
+        let _ = written.push_back(now);
+        true
+    }
+
+    fn put(&mut self, level: Level, event: fmt::Arguments<'_>) {
+        let lost = core::mem::take(&mut self.lost);
+        if lost > 0 && !self.put_line(Level::Warn, format_args!("warn lost-lines={lost}")) {
+            self.lost = lost.saturating_add(1);
+        } else if !self.put_line(level, event) {
+            self.lost = 1;
+        }
+    }
+
+    fn put_line(&mut self, level: Level, event: fmt::Arguments<'_>) -> bool {
+        let mut line = Line::new();
+        let unix_ms = self.now.real_ms;
+        let _ = write!(line, "{} ", Rfc3339 { unix_ms });
+        let start = line.0.len();
+        let _ = line.write_fmt(event);
+        self.sink.write(level, &mut line, start)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn time(unix: i64) -> String {
+        let unix_ms = unix * 1_000 + 5;
+        Rfc3339 { unix_ms }.to_string()
+    }
+
+    #[test]
+    fn times_are_rfc_3339_in_any_century() {
+        assert_eq!(time(0), "1970-01-01T00:00:00.005Z");
+        assert_eq!(time(951_782_400), "2000-02-29T00:00:00.005Z");
+        assert_eq!(time(1_794_000_000), "2026-11-06T21:20:00.005Z");
+        assert_eq!(time(4_294_967_296), "2106-02-07T06:28:16.005Z");
+        assert_eq!(time(253_402_300_799), "9999-12-31T23:59:59.005Z");
+        assert_eq!(time(-1), "1969-12-31T23:59:59.005Z");
+    }
+
+    fn log_to(path: &std::path::Path) -> Log {
+        Log::open(&LogTarget::File(path.to_path_buf()), Level::Info, at(0)).unwrap()
+    }
+
+    fn at(ms: u64) -> Now {
+        Now {
+            boot: Instant(ms),
+            real_ms: 1_794_000_000_000 + ms as i64,
+        }
+    }
+
+    fn path(name: &str) -> std::path::PathBuf {
+        std::env::temp_dir().join(format!("shimmer-log-{name}-{}", std::process::id()))
+    }
+
+    #[test]
+    fn strangers_get_their_share_and_members_the_rest() {
+        let path = path("share");
+        let mut log = log_to(&path);
+        for number in 0..500 {
+            log.at(at(1_000));
+            log.write(Level::Info, Cause::Stranger, format_args!("ban n={number}"));
+        }
+        for number in 0..500 {
+            log.at(at(2_000));
+            log.write(
+                Level::Info,
+                Cause::Member,
+                format_args!("accept n={number}"),
+            );
+        }
+        log.at(at(3_000));
+        log.write(Level::Info, Cause::Daemon, format_args!("rotate"));
+        log.at(at(9_999));
+        log.tell_left_out();
+        log.at(at(11_000));
+        log.tell_left_out();
+        log.at(at(12_000));
+        log.tell_left_out();
+        log.at(at(12_000));
+        log.write(Level::Info, Cause::Stranger, format_args!("ban n=again"));
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let count = |verb: &str| text.lines().filter(|line| line.contains(verb)).count();
+        assert_eq!(count(" ban "), 81);
+        assert_eq!(count(" accept "), 20);
+        assert_eq!(count(" rotate"), 1);
+        assert_eq!(count(" warn left-out=900 seconds=10"), 1);
+        assert!(text.ends_with("Z ban n=again\n"));
+    }
+
+    #[test]
+    fn any_ten_seconds_have_a_hundred_lines_at_most() {
+        let path = path("any");
+        let mut log = log_to(&path);
+        let mut now = 0;
+        for number in 0..5_000u64 {
+            now += if number % 97 == 0 { 9_900 } else { number % 5 };
+            log.at(at(now));
+            log.tell_left_out();
+            let cause = [Cause::Stranger, Cause::Member][number as usize % 2];
+            log.at(at(now));
+            log.write(Level::Info, cause, format_args!("ban at={now}"));
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let times: Vec<u64> = text
+            .lines()
+            .filter_map(|line| line.split_once("ban at=")?.1.parse().ok())
+            .collect();
+        for (first, last) in times.iter().zip(times.iter().skip(LOG_LINES as usize)) {
+            assert!(last - first >= LOG_WINDOW_MS, "{first} {last}");
+        }
+        assert!(times.len() > LOG_LINES as usize);
+    }
+
+    #[test]
+    fn a_long_line_is_cut_and_stays_one_line() {
+        let path = path("long");
+        let mut log = log_to(&path);
+        let long = "x\n".repeat(LOG_LINE);
+        log.at(at(0));
+        log.write(Level::Info, Cause::Daemon, format_args!("{long}"));
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(text.len(), LOG_LINE);
+        assert_eq!(text.matches('\n').count(), 1);
+    }
+}
