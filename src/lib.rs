@@ -16,5 +16,17 @@
 //! - [`message`]: a sentence for a person, small to hand on.
 //! - [`cli`]: the command line; [`client`], [`tools`]: what people type.
 
+pub mod cli;
+pub mod client;
+pub mod config;
+#[cfg(target_os = "linux")]
+pub mod daemon;
+mod ini;
 pub mod limits;
+#[cfg(target_os = "linux")]
+mod log;
+pub mod message;
+pub mod nearest;
 pub mod scheme;
+pub mod sys;
+pub mod tools;

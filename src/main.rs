@@ -1,0 +1,129 @@
+//! From the command line to a command, and from its outcome to an exit code: 0 it is done, 1 it did
+//! not work, 2 the command line or a configuration is wrong.
+
+use shimmer::cli::{self, Command, Failure, OVERVIEW, Words, complain};
+#[cfg(target_os = "linux")]
+use shimmer::daemon::Failure as Failed;
+use shimmer::{client, tools};
+use std::env::{self, consts::EXE_SUFFIX};
+use std::ffi::OsStr;
+use std::path::{MAIN_SEPARATOR, Path};
+use std::process::ExitCode;
+
+/// Started under this name, it is the daemon.
+const DAEMON_NAME: &str = "shimmerd";
+
+const VERSION: &str = concat!("shimmer ", env!("CARGO_PKG_VERSION"), "\n");
+
+const WRONG: u8 = 2;
+
+fn main() -> ExitCode {
+    let mut arguments: Vec<&OsStr> = Vec::new();
+    for argument in env::args_os() {
+        arguments.push(argument.leak());
+    }
+    match dispatch(arguments) {
+        Ok(code) => return code,
+        Err(Failure::Unread) => return ExitCode::SUCCESS,
+        Err(Failure::Failed(why)) => {
+            complain(format_args!("shimmer: {why}"));
+            return ExitCode::FAILURE;
+        }
+        Err(Failure::Usage(how)) => complain(format_args!("shimmer: {how}")),
+        Err(Failure::Configuration(errors)) => complain(format_args!("{errors}")),
+    }
+    ExitCode::from(WRONG)
+}
+
+/// The first word is the command, except in the original's `shimmer --open ssh:10000:10999`.
+fn dispatch(mut arguments: Vec<&'static OsStr>) -> Result<ExitCode, Failure> {
+    if !arguments.is_empty() && is_daemon(arguments.remove(0)) {
+        return run(&cli::DAEMON, arguments);
+    }
+    let Some(first) = arguments.first() else {
+        complain(format_args!("{}", OVERVIEW.trim_ascii_end()));
+        return Ok(ExitCode::from(WRONG));
+    };
+    let first = cli::text(first);
+    let command = if !first.starts_with('-') {
+        arguments.remove(0);
+        cli::command(first)?
+    } else if arguments.iter().any(is_open) {
+        &cli::PORT
+    } else {
+        &cli::HELP
+    };
+    run(command, arguments)
+}
+
+fn is_daemon(program: &OsStr) -> bool {
+    let mut path = program
+        .as_encoded_bytes()
+        .rsplit(|byte| char::from(*byte) == MAIN_SEPARATOR);
+    let name = path.next().unwrap_or_default();
+    name.strip_suffix(EXE_SUFFIX.as_bytes()) == Some(DAEMON_NAME.as_bytes())
+}
+
+fn is_open(argument: &&OsStr) -> bool {
+    let rest = argument.as_encoded_bytes().strip_prefix(b"--open");
+    matches!(rest, Some([] | [b'=', ..]))
+}
+
+fn run(command: &'static Command, arguments: Vec<&'static OsStr>) -> Result<ExitCode, Failure> {
+    let mut words = Words::new(command, arguments);
+    if words.flag("--help") || words.flag("-h") {
+        cli::print(command.help)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if words.flag("--version") || words.flag("-V") {
+        cli::print(VERSION)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    match command.name {
+        "port" => client::port::main(words)?,
+        "keygen" => tools::keygen::main(words)?,
+        "check" => tools::check::main(words)?,
+        "daemon" => return daemon(words),
+        "demo" => return demo(words),
+        _ => help(words)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn help(mut words: Words) -> Result<(), Failure> {
+    let help = match words.word()? {
+        Some(name) => cli::command(cli::text(name))?.help,
+        None => OVERVIEW,
+    };
+    words.end()?;
+    cli::print(help)
+}
+
+fn daemon(mut words: Words) -> Result<ExitCode, Failure> {
+    let config = words.value("--config")?.unwrap_or(cli::CONFIG.as_ref());
+    words.end()?;
+    #[cfg(target_os = "linux")]
+    return match shimmer::daemon::run(Path::new(config)) {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(Failed::Configuration(errors)) => Err(Failure::configuration(&errors)),
+        Err(failed) => Err(Failure::failed(format_args!("{failed}"))),
+    };
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = config;
+        let what = format_args!("the daemon runs on Linux only");
+        Err(Failure::usage(what))
+    }
+}
+
+fn demo(mut words: Words) -> Result<ExitCode, Failure> {
+    let stay = words.flag("--stay");
+    words.end()?;
+    #[cfg(all(feature = "demo", target_os = "linux"))]
+    return Ok(tools::demo::main(stay));
+    #[cfg(not(all(feature = "demo", target_os = "linux")))]
+    {
+        let _ = stay;
+        Err(Failure::usage(format_args!("this build has no demo")))
+    }
+}

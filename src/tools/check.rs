@@ -1,0 +1,60 @@
+//! `shimmer check`: what the daemon would serve, or why it would not start.
+
+use crate::cli::{self, Failure, Words, warn};
+use crate::config::{Mirage, Server};
+use core::fmt::Write;
+use std::path::Path;
+
+/// `shimmer check [FILE]`
+///
+/// # Errors
+/// [`Failure::Configuration`] with every mistake of the file; those of [`cli::print`].
+pub fn main(mut words: Words) -> Result<(), Failure> {
+    let file = match words.value("--config")? {
+        Some(file) => Some(file),
+        None => words.word()?,
+    };
+    words.end()?;
+    let file = Path::new(file.unwrap_or(cli::CONFIG.as_ref()));
+    let server = Server::load(file).map_err(|errors| Failure::configuration(&errors))?;
+    for warning in &server.warnings {
+        warn(format_args!("{warning}"));
+    }
+    let mut text = format!("{}: ok\n", file.display());
+    for mirage in &server.mirages {
+        summarise(&mut text, mirage);
+    }
+    cli::print(&text)
+}
+
+/// Adds what a visitor of the mirage needs to know and where it leads.
+fn summarise(text: &mut String, mirage: &Mirage) {
+    let pattern = mirage.pattern;
+    let (range, decoys) = (pattern.range(), pattern.decoys());
+    // Writing to a String can't fail.
+    let _ = write!(
+        text,
+        "
+[mirage-{section}]
+  name     {name}
+  range    {low}-{high}, {count} ports
+  ports    {ports} each {period} s: the real one and {decoys} traps
+  leads to {service}
+  listens  on",
+        section = mirage.section,
+        name = mirage.name,
+        low = range.low(),
+        high = range.high(),
+        count = range.count(),
+        ports = decoys + 1,
+        period = pattern.period(),
+        service = mirage.service,
+    );
+    if mirage.listen.is_empty() {
+        text.push_str(" all addresses");
+    }
+    for address in &mirage.listen {
+        let _ = write!(text, " {address}");
+    }
+    text.push('\n');
+}

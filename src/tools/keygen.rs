@@ -1,0 +1,60 @@
+//! A new secret: one that no dictionary has, and that survives being read out over the telephone.
+//!
+//! Lower-case base32 (RFC 4648, section 6) has neither 0 nor 1, which look like letters.
+
+use crate::cli::{self, Failure, Words};
+use crate::sys::random;
+
+/// Bytes of randomness: 160 bits are more than the scan of one minute's ports gives away, and come
+/// out in base32 without padding.
+const SECRET: usize = 20;
+
+/// Five bytes are eight characters.
+const GROUP: usize = 5;
+
+const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+
+/// `shimmer keygen`
+///
+/// # Errors
+/// [`Failure::Failed`] if the operating system has no random bytes; those of [`cli::print`].
+pub fn main(words: Words) -> Result<(), Failure> {
+    words.end()?;
+    let mut bytes = [0; SECRET];
+    random::fill(&mut bytes)
+        .map_err(|error| Failure::failed(format_args!("no random bytes: {error}")))?;
+    let mut secret = base32(&bytes);
+    secret.push('\n');
+    cli::print(&secret)
+}
+
+fn base32(bytes: &[u8; SECRET]) -> String {
+    let mut text = String::with_capacity(SECRET / GROUP * 8 + 1);
+    for group in bytes.chunks(GROUP) {
+        let bits = group
+            .iter()
+            .fold(0u64, |bits, byte| bits << 8 | u64::from(*byte));
+        for character in (0..8).rev() {
+            text.push(char::from(
+                ALPHABET[(bits >> (character * 5)) as usize & 31],
+            ));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base32_is_the_one_of_rfc_4648() {
+        // "fooba" is mzxw6ytb in the vectors of section 10.
+        assert_eq!(
+            base32(b"foobafoobafoobafooba"),
+            "mzxw6ytbmzxw6ytbmzxw6ytbmzxw6ytb"
+        );
+        assert_eq!(base32(&[0; SECRET]), "a".repeat(32));
+        assert_eq!(base32(&[255; SECRET]), "7".repeat(32));
+    }
+}
