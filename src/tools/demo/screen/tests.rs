@@ -1,0 +1,71 @@
+use super::super::story::tests::story;
+use super::super::story::{Event, Moment};
+use super::*;
+
+fn frames(story: &Story) -> Vec<Vec<Row>> {
+    let mut frames = Vec::new();
+    for (signs, has_colours) in [(&UNICODE, true), (&ASCII, false)] {
+        let painter = Painter { has_colours, signs };
+        frames.push(painter.frame(story, false));
+        frames.push(painter.frame(story, true));
+    }
+    frames
+}
+
+#[track_caller]
+fn fits(story: &Story) {
+    for frame in frames(story) {
+        assert!(frame.len() < usize::from(ROWS), "{} rows", frame.len());
+        for row in frame {
+            assert!(row.columns < usize::from(COLUMNS), "{}", row.text);
+        }
+    }
+}
+
+#[test]
+fn every_frame_fits_a_small_terminal() {
+    let mut story = story();
+    fits(&story);
+    let [door, real, _] = story.ports.real;
+    let scene = story.scene.clone();
+    story.hear(Event::Entered { port: door });
+    for _ in 0..999 {
+        story.hear(Event::Echoed);
+    }
+    story.hear(Event::Log(format!(
+        "T accept source={} port={real}",
+        scene.scanner
+    )));
+    for port in scene.range.low()..=scene.range.high() {
+        let found = if port == real {
+            Found::Greeting
+        } else {
+            Found::Shut
+        };
+        story.hear(Event::Tried { port, found });
+    }
+    let trap = scene.range.high();
+    story.hear(Event::Log(format!(
+        "T ban source={} port={trap}",
+        scene.scanner
+    )));
+    fits(&story);
+    let now = Moment {
+        real_ms: story.now.real_ms + 6_000,
+        since_ms: story.now.since_ms + 6_000,
+    };
+    story.pass(now);
+    fits(&story);
+}
+
+#[test]
+fn without_colours_there_is_no_escape_and_without_unicode_only_ascii() {
+    let story = story();
+    let painter = Painter {
+        has_colours: false,
+        signs: &ASCII,
+    };
+    for row in painter.frame(&story, false) {
+        assert!(row.text.bytes().all(|byte| (b' '..=b'~').contains(&byte)));
+    }
+}
