@@ -1,0 +1,478 @@
+//! The real loop under a clock that the test holds: it stands still until the test moves it, and no
+//! wall clock is touched.
+
+mod common;
+
+use common::*;
+use shimmer::config::Server;
+use shimmer::daemon::Daemon;
+use shimmer::daemon::host::Host;
+use shimmer::scheme::schedule::{Pattern, Range};
+use shimmer::scheme::{Instant, Now};
+use shimmer::sys::signal::Signal;
+use std::collections::{BTreeSet, VecDeque};
+use std::io::{Read, Write};
+use std::net::Ipv4Addr;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+
+const NOON: u64 = 1_794_000_000;
+const BOOT_MS: u64 = 1_000_000_000;
+
+#[derive(Default)]
+struct World {
+    boot_ms: u64,
+    real_ms: i64,
+    is_kept: bool,
+    signals: VecDeque<Signal>,
+    /// Turns that the loop has begun.
+    turns: u64,
+}
+
+struct TestHost {
+    world: Arc<Mutex<World>>,
+    waker: UnixStream,
+    other: UnixStream,
+}
+
+impl Host for TestHost {
+    fn now(&mut self) -> Now {
+        let mut world = self.world.lock().unwrap();
+        world.turns += 1;
+        Now {
+            boot: Instant(world.boot_ms),
+            real_ms: world.real_ms,
+        }
+    }
+
+    fn clock_is_kept(&self) -> bool {
+        self.world.lock().unwrap().is_kept
+    }
+
+    fn wakers(&self) -> [BorrowedFd<'_>; 2] {
+        [self.waker.as_fd(), self.other.as_fd()]
+    }
+
+    fn next_signal(&mut self) -> Option<Signal> {
+        let _ = (&self.waker).read(&mut [0; 64]);
+        self.world.lock().unwrap().signals.pop_front()
+    }
+}
+
+/// A daemon in a thread, with its world in the test's hands.
+struct Stage {
+    world: Arc<Mutex<World>>,
+    waker: UnixStream,
+    member: Member,
+    folder: Folder,
+    thread: Option<JoinHandle<()>>,
+    _echo: Echo,
+}
+
+impl Stage {
+    fn start(unix: u64, more: &str, mirage: &str) -> Self {
+        Self::start_with(unix, more, mirage, |_| {})
+    }
+
+    fn start_with(unix: u64, more: &str, mirage: &str, prepare: impl Fn(&Folder)) -> Self {
+        let stage = Self::begin(unix, more, mirage, true, prepare);
+        stage.wait_for_lines(" listen mirage=ssh", 1);
+        stage
+    }
+
+    fn start_anyhow(unix: u64, more: &str, mirage: &str, is_kept: bool) -> Self {
+        Self::begin(unix, more, mirage, is_kept, |_| {})
+    }
+
+    fn begin(
+        unix: u64,
+        more: &str,
+        mirage: &str,
+        is_kept: bool,
+        prepare: impl Fn(&Folder),
+    ) -> Self {
+        let (host, echo, folder) = (own_address(), Echo::start(), Folder::new());
+        let more = format!("log = {}\n{more}", folder.file("log").display());
+        let more = more.replace("FOLDER", &folder.0.display().to_string());
+        let mut text = config(host, echo.address, &more) + mirage;
+        if more.contains("state-file") {
+            text = text.replace("state-file = none\n", "");
+        }
+        let mut range = (10_000, 10_999);
+        if mirage.contains("range") {
+            text = text.replace("range = 10000-10999\n", "");
+            range = (10_000, 10_047);
+        }
+        let path = folder.file("shimmer.conf");
+        write(&path, &text);
+        prepare(&folder);
+        let world = Arc::new(Mutex::new(World {
+            boot_ms: BOOT_MS,
+            real_ms: unix as i64 * 1_000,
+            is_kept,
+            ..World::default()
+        }));
+        let (waker, woken) = UnixStream::pair().unwrap();
+        woken.set_nonblocking(true).unwrap();
+        let (other, _) = UnixStream::pair().unwrap();
+        let host_world = Arc::clone(&world);
+        let thread = thread::spawn(move || {
+            let host = TestHost {
+                world: host_world,
+                waker: woken,
+                other,
+            };
+            let server = Server::load(&path).unwrap_or_else(|errors| panic!("{errors}"));
+            let daemon = Daemon::new(&path, server, host).unwrap_or_else(|error| panic!("{error}"));
+            daemon.run().unwrap_or_else(|error| panic!("{error}"));
+        });
+        Self {
+            world,
+            waker,
+            member: Member::new(host, range, 15, 60),
+            folder,
+            thread: Some(thread),
+            _echo: echo,
+        }
+    }
+
+    /// Changes the world, and waits until the loop has done two whole turns in it.
+    fn change(&self, change: impl FnOnce(&mut World)) {
+        let turns = {
+            let mut world = self.world.lock().unwrap();
+            change(&mut world);
+            world.turns
+        };
+        for turn in 1..=3 {
+            (&self.waker).write_all(b"x").unwrap();
+            wait_for("a turn of the loop", || {
+                (self.world.lock().unwrap().turns >= turns + turn).then_some(())
+            });
+        }
+    }
+
+    /// Time goes by, on both clocks.
+    fn pass(&self, seconds: u64) {
+        self.change(|world| {
+            world.boot_ms += seconds * 1_000;
+            world.real_ms += seconds as i64 * 1_000;
+        });
+    }
+
+    /// Somebody sets the clock.
+    fn set(&self, unix: u64) {
+        self.change(|world| world.real_ms = unix as i64 * 1_000);
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.file("log")).unwrap_or_default()
+    }
+
+    #[track_caller]
+    fn wait_for_lines(&self, part: &str, count: usize) -> Vec<String> {
+        wait_for(part, || {
+            let log = self.log();
+            let found: Vec<_> = log
+                .lines()
+                .filter(|line| line.contains(part))
+                .map(String::from)
+                .collect();
+            (found.len() >= count).then_some(found)
+        })
+    }
+
+    fn open(&self) -> BTreeSet<u16> {
+        listening(self.member.host)
+    }
+
+    fn real(&self, unix: u64) -> u16 {
+        self.member.real(unix / 60)
+    }
+
+    fn scheduled(&self, minutes: impl IntoIterator<Item = u64>) -> BTreeSet<u16> {
+        let member = &self.member;
+        let ports = |minute| member.pattern.ports(&member.key, minute);
+        minutes.into_iter().flat_map(ports).collect()
+    }
+
+    fn three_around(&self, unix: u64) -> BTreeSet<u16> {
+        let minute = unix / 60;
+        self.scheduled(minute - 1..=minute + 1)
+    }
+
+    fn gets_in(&self, source: Ipv4Addr, port: u16) -> bool {
+        let Ok(mut stream) = self.member.connect(source, port) else {
+            return false;
+        };
+        let said = stream.write_all(b"x").and_then(|()| stream.read(&mut [0]));
+        matches!(said, Ok(1))
+    }
+
+    /// A port that is a trap at this moment, and real in no window around.
+    fn trap(&self, unix: u64) -> u16 {
+        let real: Vec<u16> = (0..31)
+            .map(|window| self.real(unix - 900 + window * 60))
+            .collect();
+        let ports = self.member.pattern.ports(&self.member.key, unix / 60);
+        ports.into_iter().find(|port| !real.contains(port)).unwrap()
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        self.world
+            .lock()
+            .unwrap()
+            .signals
+            .push_back(Signal::Terminate);
+        let _ = self.waker.write_all(b"x");
+        let ended = self.thread.take().unwrap().join();
+        if thread::panicking() {
+            eprintln!("the log:\n{}", self.log());
+        } else {
+            ended.unwrap();
+        }
+    }
+}
+
+#[test]
+fn the_ports_turn_with_the_minute_to_the_second() {
+    let stage = Stage::start(NOON, "", "");
+    assert_eq!(stage.open(), stage.three_around(NOON));
+    stage.pass(59);
+    assert_eq!(stage.open(), stage.three_around(NOON));
+    stage.change(|world| world.real_ms += 999);
+    assert_eq!(stage.open(), stage.three_around(NOON));
+    stage.change(|world| world.real_ms += 1);
+    assert_eq!(stage.open(), stage.three_around(NOON + 60));
+    for minute in 2..6 {
+        stage.pass(60);
+        assert_eq!(stage.open(), stage.three_around(NOON + minute * 60));
+    }
+}
+
+#[test]
+fn a_session_outlives_the_turns_and_its_port() {
+    let stage = Stage::start(NOON, "", "");
+    let port = stage.real(NOON);
+    let mut session = stage.member.connect(visitor(1), port).unwrap();
+    assert_echo(&mut session, "in");
+    for _ in 0..5 {
+        stage.pass(60);
+        assert_echo(&mut session, "still in");
+    }
+    assert!(!stage.open().contains(&port));
+}
+
+#[test]
+fn a_visitor_in_the_queue_of_a_port_that_closes_is_served() {
+    let stage = Stage::start(NOON, "", "");
+    let last = stage.real(NOON - 60);
+    // The loop is kept from its next turn, the visitor comes, and with that turn its port goes.
+    let mut session = {
+        let mut world = stage.world.lock().unwrap();
+        (&stage.waker).write_all(b"x").unwrap();
+        let session = stage.member.connect(visitor(1), last).unwrap();
+        world.boot_ms += 60_000;
+        world.real_ms += 60_000;
+        session
+    };
+    assert_echo(&mut session, "served");
+    stage.pass(0);
+    assert_eq!(stage.open(), stage.three_around(NOON + 60));
+}
+
+#[test]
+fn a_step_moves_the_ports_at_once_and_bans_nobody_for_a_window() {
+    for (step, text) in [(3_600i64, "step=+3600.000s"), (-7_200, "step=-7200.000s")] {
+        let stage = Stage::start(NOON, "", "");
+        let then = NOON.checked_add_signed(step).unwrap();
+        stage.set(then);
+        assert_eq!(stage.open(), stage.three_around(then));
+        stage.wait_for_lines(text, 1);
+        let mut held = stage.member.connect(visitor(1), stage.trap(then)).unwrap();
+        stage.wait_for_lines("reason=clock", 1);
+        assert_eq!(ending(&mut held), Ending::Held);
+        stage.pass(60);
+        stage
+            .member
+            .connect(visitor(1), stage.trap(then + 60))
+            .unwrap();
+        stage.wait_for_lines(" ban source=127.1.0.1", 1);
+    }
+}
+
+#[test]
+fn a_clock_set_back_brings_no_port_back_and_locks_nobody_out_for_long() {
+    let stage = Stage::start(NOON, "", "");
+    stage.pass(60);
+    stage.pass(60);
+    stage.set(NOON);
+    // NOON + 60 is the one window of the three that is still open.
+    assert_eq!(stage.open(), stage.scheduled([NOON / 60 + 1]));
+    assert!(stage.gets_in(visitor(1), stage.real(NOON + 60)));
+    stage.pass(60);
+    assert_eq!(stage.open(), stage.scheduled([NOON / 60 + 1]));
+    stage.pass(600);
+    assert_eq!(stage.open(), stage.three_around(NOON + 660));
+}
+
+#[test]
+fn a_glitch_of_the_clock_costs_two_minutes_at_most() {
+    let stage = Stage::start(NOON, "", "");
+    stage.set(2_208_988_800);
+    assert_eq!(stage.open(), stage.three_around(2_208_988_800));
+    stage.set(NOON + 5);
+    assert_eq!(stage.open(), BTreeSet::new());
+    stage.wait_for_lines("served before it was set back", 1);
+    stage.pass(115);
+    assert!(stage.gets_in(visitor(1), stage.real(NOON + 120)));
+    stage.wait_for_lines("clock right, ports open", 1);
+}
+
+#[test]
+fn before_its_release_it_opens_nothing_says_so_and_says_when_it_is_over() {
+    let stage = Stage::start(1_000_000, "", "");
+    assert_eq!(stage.open(), BTreeSet::new());
+    stage.wait_for_lines("it is before this release", 1);
+    for hour in 2..4 {
+        stage.pass(3_600);
+        assert_eq!(
+            stage
+                .wait_for_lines("it is before this release", hour)
+                .len(),
+            hour
+        );
+    }
+    stage.set(NOON);
+    assert_eq!(stage.open(), stage.three_around(NOON));
+    stage.wait_for_lines("clock right, ports open", 1);
+}
+
+#[test]
+fn a_clock_that_is_waited_for_is_looked_at_each_minute_and_on_reload() {
+    for reload in [false, true] {
+        let stage = Stage::start_anyhow(NOON, "clock = wait", "", false);
+        stage.wait_for_lines("nobody has set it yet", 1);
+        stage.pass(60);
+        assert_eq!(stage.open(), BTreeSet::new());
+        stage.change(|world| world.is_kept = true);
+        assert_eq!(stage.open(), BTreeSet::new());
+        if reload {
+            stage.change(|world| world.signals.push_back(Signal::Reload));
+        } else {
+            stage.pass(60);
+        }
+        stage.wait_for_lines("clock right, ports open", 1);
+        assert!(!stage.open().is_empty());
+        // It is not asked for again.
+        stage.change(|world| world.is_kept = false);
+        stage.pass(60);
+        assert!(!stage.open().is_empty());
+    }
+}
+
+#[test]
+fn dates_after_2038_and_2106_are_like_any_other() {
+    for unix in [(1u64 << 31) - 30, (1 << 32) - 30, 253_402_300_700] {
+        let stage = Stage::start(unix, "", "");
+        stage.pass(60);
+        assert_eq!(stage.open(), stage.three_around(unix + 60));
+        assert!(stage.gets_in(visitor(1), stage.real(unix + 60)));
+    }
+}
+
+#[test]
+fn a_ban_lasts_fifteen_minutes_from_the_last_touch() {
+    let stage = Stage::start(NOON, "", "");
+    stage.member.connect(visitor(1), stage.trap(NOON)).unwrap();
+    stage.wait_for_lines(" ban source=127.1.0.1", 1);
+    stage.pass(600);
+    assert!(!stage.gets_in(visitor(1), stage.real(NOON + 600)));
+    let mut again = stage
+        .member
+        .connect(visitor(1), stage.trap(NOON + 600))
+        .unwrap();
+    assert_eq!(ending(&mut again), Ending::Closed);
+    stage.pass(899);
+    assert!(!stage.gets_in(visitor(1), stage.real(NOON + 1_499)));
+    stage.pass(1);
+    stage.wait_for_lines(" unban source=127.1.0.1 attempts=", 1);
+    assert!(stage.gets_in(visitor(1), stage.real(NOON + 1_500)));
+}
+
+#[test]
+fn the_state_is_written_once_a_minute_and_only_when_there_is_news() {
+    let stage = Stage::start(NOON, "state-file = FOLDER/state", "");
+    let state = stage.folder.file("state");
+    stage.member.connect(visitor(1), stage.trap(NOON)).unwrap();
+    stage.wait_for_lines(" ban source=127.1.0.1", 1);
+    stage.pass(59);
+    assert!(!state.exists());
+    stage.pass(1);
+    let text = std::fs::read_to_string(&state).unwrap();
+    assert!(
+        text.contains(&format!("ban 127.1.0.1 {NOON} 1\n")),
+        "{text}"
+    );
+    // A daemon that is killed now leaves just this to the next one.
+    let next = Stage::start_with(NOON + 70, "state-file = FOLDER/state", "", |folder| {
+        write(&folder.file("state"), &text);
+    });
+    next.wait_for_lines(" state bans=1", 1);
+    assert!(!next.gets_in(visitor(1), next.real(NOON + 70)));
+    next.pass(830);
+    assert!(next.gets_in(visitor(1), next.real(NOON + 900)));
+
+    std::fs::remove_file(&state).unwrap();
+    stage.pass(300);
+    assert!(!state.exists());
+}
+
+/// A client whose clock is off computes the port of another minute. The range is so narrow that
+/// most of them are open.
+#[test]
+fn a_client_whose_clock_is_off_is_forgiven_or_told_of_in_the_log() {
+    let range = Range::new(10_000, 10_047).unwrap();
+    let key = shimmer::scheme::key::Key::stretch(SECRET.as_bytes(), NAME);
+    let pattern = Pattern::new(range, 15, 60).unwrap();
+    let real = |minute: u64| pattern.real(&key, minute);
+    for (off, is_banned) in [
+        (-3i64, false),
+        (-2, false),
+        (2, false),
+        (3, false),
+        (5, true),
+        (15, true),
+        (-5, true),
+    ] {
+        // A minute in which the port that such a client dials is open, and off by just that.
+        let minute = (NOON / 60..).find(|&minute| {
+            let dialled = real(minute.checked_add_signed(off).unwrap());
+            let live: Vec<u16> = (minute - 1..=minute + 1).map(real).collect();
+            let open = (minute - 1..=minute + 1)
+                .any(|minute| pattern.ports(&key, minute).contains(&dialled));
+            let nearest = (-15i64..=15)
+                .filter(|&other| real(minute.checked_add_signed(other).unwrap()) == dialled)
+                .min_by_key(|other| other.abs());
+            open && !live.contains(&dialled) && nearest == Some(off)
+        });
+        let minute = minute.unwrap();
+        let stage = Stage::start(minute * 60, "", "range = 10000-10047\n");
+        let dialled = real(minute.checked_add_signed(off).unwrap());
+        let mut held = stage.member.connect(visitor(1), dialled).unwrap();
+        assert_eq!(ending(&mut held), Ending::Held);
+        let verb = if is_banned { " ban " } else { " trap " };
+        let line = stage.wait_for_lines(verb, 1).pop().unwrap();
+        assert!(
+            line.ends_with(&format!(" clock-off={off}m")),
+            "{off}: {line}"
+        );
+        // A port to come is never named.
+        let names_it = line.contains(&format!("port={dialled}"));
+        assert!(off < 0 || !names_it, "{off}: {line}");
+        assert_eq!(stage.gets_in(visitor(1), real(minute)), !is_banned, "{off}");
+    }
+}

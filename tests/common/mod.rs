@@ -1,0 +1,397 @@
+//! What the integration tests share: a daemon as a process, a hidden service, visitors from many
+//! addresses. Everything waits for a condition, with one deadline that no healthy run comes near.
+
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use shimmer::scheme::key::Key;
+use shimmer::scheme::schedule::{Pattern, Range};
+use shimmer::sys::clock;
+use socket2::{Domain, SockAddr, Socket, Type};
+use std::collections::BTreeSet;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+pub const SECRET: &str = "a secret for the tests 1234";
+pub const NAME: &str = "ssh";
+
+/// No condition takes this long on a healthy machine, however busy.
+pub const PATIENCE: Duration = Duration::from_secs(40);
+
+/// Waits until `condition` has an answer.
+#[track_caller]
+pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(answer) = condition() {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        thread::yield_now();
+        thread::park_timeout(Duration::from_millis(5));
+    }
+}
+
+/// An address of 127/8 that no other test has: daemons that listen on their own address can all
+/// have the same ports.
+pub fn own_address() -> Ipv4Addr {
+    static NEXT: AtomicU16 = AtomicU16::new(1);
+    let next = NEXT.fetch_add(1, Ordering::Relaxed);
+    let process = std::process::id();
+    Ipv4Addr::new(
+        127,
+        64 + (process >> 8 & 63) as u8,
+        process as u8,
+        u8::try_from(next).expect("a test process has fewer daemons"),
+    )
+}
+
+/// An address for a visitor.
+pub fn visitor(number: u16) -> Ipv4Addr {
+    let [high, low] = number.to_be_bytes();
+    Ipv4Addr::new(127, 1, high, low)
+}
+
+/// Connects from an address of 127/8.
+pub fn connect_from(source: Ipv4Addr, to: SocketAddr) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.bind(&SockAddr::from(SocketAddrV4::new(source, 0)))?;
+    socket.connect_timeout(&to.into(), PATIENCE)?;
+    let stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    Ok(stream)
+}
+
+/// A folder of the test's own, gone with it.
+pub struct Folder(pub PathBuf);
+
+impl Folder {
+    pub fn new() -> Self {
+        static NEXT: AtomicU16 = AtomicU16::new(0);
+        let next = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("shimmer-test-{}-{next}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A hidden service that sends back what it gets, and passes a half-close on.
+pub struct Echo {
+    pub address: SocketAddr,
+    pub accepted: Arc<Mutex<usize>>,
+}
+
+impl Echo {
+    pub fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let accepted = Arc::new(Mutex::new(0));
+        let count = Arc::clone(&accepted);
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                *count.lock().unwrap() += 1;
+                thread::spawn(move || {
+                    let mut from = stream.try_clone().unwrap();
+                    let mut to = stream;
+                    let _ = io::copy(&mut from, &mut to);
+                    let _ = to.shutdown(Shutdown::Write);
+                });
+            }
+        });
+        Self { address, accepted }
+    }
+
+    pub fn accepted(&self) -> usize {
+        *self.accepted.lock().unwrap()
+    }
+}
+
+/// Says something and hears it back.
+#[track_caller]
+pub fn assert_echo(stream: &mut TcpStream, text: &str) {
+    stream.write_all(text.as_bytes()).unwrap();
+    let mut back = vec![0; text.len()];
+    stream.read_exact(&mut back).unwrap();
+    assert_eq!(back, text.as_bytes());
+}
+
+/// What a connection that is not a session turned out to be.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The other side closed it without a word.
+    Closed,
+    /// It is held, mute, for at least this test's patience with it.
+    Held,
+}
+
+/// Reads for a little: closed, or held?
+#[track_caller]
+pub fn ending(stream: &mut TcpStream) -> Ending {
+    stream
+        .set_read_timeout(Some(Duration::from_millis(700)))
+        .unwrap();
+    let read = stream.read(&mut [0; 64]);
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    match read {
+        Ok(0) => Ending::Closed,
+        Ok(read) => panic!("it said {read} bytes"),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ending::Held,
+        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ending::Closed,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// The scheme as a member sees it.
+pub struct Member {
+    pub key: Key,
+    pub pattern: Pattern,
+    pub host: Ipv4Addr,
+}
+
+impl Member {
+    pub fn new(host: Ipv4Addr, range: (u16, u16), decoys: u8, period: u32) -> Self {
+        let range = Range::new(range.0, range.1).unwrap();
+        Self {
+            key: Key::stretch(SECRET.as_bytes(), NAME),
+            pattern: Pattern::new(range, decoys, period).unwrap(),
+            host,
+        }
+    }
+
+    pub fn minute(&self) -> u64 {
+        self.pattern.minute(clock::unix())
+    }
+
+    pub fn real(&self, minute: u64) -> u16 {
+        self.pattern.real(&self.key, minute)
+    }
+
+    pub fn at(&self, port: u16) -> SocketAddr {
+        (self.host, port).into()
+    }
+
+    pub fn connect(&self, source: Ipv4Addr, port: u16) -> io::Result<TcpStream> {
+        connect_from(source, self.at(port))
+    }
+
+    /// Gets in by the port of now.
+    #[track_caller]
+    pub fn enter(&self, source: Ipv4Addr) -> TcpStream {
+        self.connect(source, self.real(self.minute())).unwrap()
+    }
+
+    /// Ports that are decoys of this minute, and real in none within four windows.
+    pub fn traps(&self) -> Vec<u16> {
+        let minute = self.minute();
+        let real: Vec<u16> = (minute - 4..=minute + 4)
+            .map(|minute| self.real(minute))
+            .collect();
+        let ports = self.pattern.ports(&self.key, minute);
+        ports
+            .into_iter()
+            .filter(|port| !real.contains(port))
+            .collect()
+    }
+
+    /// The ports that should be open.
+    pub fn open_ports(&self) -> BTreeSet<u16> {
+        let minute = self.minute();
+        let minutes = minute - 1..=minute + 1;
+        minutes
+            .flat_map(|minute| self.pattern.ports(&self.key, minute))
+            .collect()
+    }
+}
+
+/// The ports at which something listens on an address, as the kernel tells (proc(5), tcp).
+pub fn listening(host: Ipv4Addr) -> BTreeSet<u16> {
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let host = format!("{:08X}:", u32::from_ne_bytes(host.octets()));
+    table
+        .lines()
+        .filter_map(|line| {
+            let mut words = line.split_whitespace().skip(1);
+            let port = words.next()?.strip_prefix(&host)?;
+            let state = words.nth(1)?;
+            (state == "0A").then(|| u16::from_str_radix(port, 16).unwrap())
+        })
+        .collect()
+}
+
+type Lines = Arc<(Mutex<Vec<String>>, Condvar)>;
+
+/// The daemon as a process, its log on stderr.
+pub struct Daemon {
+    pub child: Child,
+    pub host: Ipv4Addr,
+    pub folder: Folder,
+    lines: Lines,
+}
+
+/// A configuration with one mirage.
+pub fn config(host: Ipv4Addr, service: SocketAddr, more: &str) -> String {
+    format!(
+        "[common]\nstate-file = none\n{more}\n[mirage-{NAME}]\nsecret = {SECRET}\n\
+         forward = {service}\nrange = 10000-10999\nlisten-address = {host}\n"
+    )
+}
+
+impl Daemon {
+    /// Starts with a configuration, and waits until the log says that it listens.
+    #[track_caller]
+    pub fn start(host: Ipv4Addr, config: &str) -> Self {
+        let daemon = Self::spawn(host, config, |_| {});
+        daemon.wait_for_line(" listen mirage=");
+        daemon
+    }
+
+    /// The same, with something done to the command, and without waiting.
+    pub fn spawn(host: Ipv4Addr, config: &str, prepare: impl FnOnce(&mut Command)) -> Self {
+        Self::spawn_in(Folder::new(), host, config, prepare)
+    }
+
+    pub fn spawn_in(
+        folder: Folder,
+        host: Ipv4Addr,
+        config: &str,
+        prepare: impl FnOnce(&mut Command),
+    ) -> Self {
+        let path = folder.file("shimmer.conf");
+        std::fs::write(&path, config).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_shimmer"));
+        command
+            .args(["daemon", "--config"])
+            .arg(&path)
+            .stdin(Stdio::null());
+        prepare(&mut command);
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let lines = Lines::default();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let to = Arc::clone(&lines);
+        thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                to.0.lock().unwrap().push(line);
+                to.1.notify_all();
+            }
+        });
+        Self {
+            child,
+            host,
+            folder,
+            lines,
+        }
+    }
+
+    pub fn config_path(&self) -> PathBuf {
+        self.folder.file("shimmer.conf")
+    }
+
+    pub fn log(&self) -> Vec<String> {
+        self.lines.0.lock().unwrap().clone()
+    }
+
+    pub fn count(&self, part: &str) -> usize {
+        self.log().iter().filter(|line| line.contains(part)).count()
+    }
+
+    /// The first line of the log with this part, as soon as there is one.
+    #[track_caller]
+    pub fn wait_for_line(&self, part: &str) -> String {
+        self.wait_for_lines(part, 1).pop().unwrap()
+    }
+
+    #[track_caller]
+    pub fn wait_for_lines(&self, part: &str, count: usize) -> Vec<String> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut lines = self.lines.0.lock().unwrap();
+        loop {
+            let found: Vec<String> = lines
+                .iter()
+                .filter(|line| line.contains(part))
+                .cloned()
+                .collect();
+            if found.len() >= count {
+                return found;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(
+                !left.is_zero(),
+                "no {part:?} in the log:\n{}",
+                lines.join("\n")
+            );
+            lines = self.lines.1.wait_timeout(lines, left).unwrap().0;
+        }
+    }
+
+    pub fn signal(&self, signal: i32) {
+        // SAFETY: no pointers.
+        let sent = unsafe { libc::kill(self.child.id() as i32, signal) };
+        assert_eq!(sent, 0);
+    }
+
+    /// Writes another configuration and tells the daemon.
+    pub fn reload(&self, config: &str) {
+        std::fs::write(self.config_path(), config).unwrap();
+        self.signal(libc::SIGHUP);
+    }
+
+    #[track_caller]
+    pub fn wait(&mut self) -> ExitStatus {
+        let child = &mut self.child;
+        wait_for("the daemon's end", || child.try_wait().unwrap())
+    }
+
+    pub fn descriptors(&self) -> usize {
+        let folder = format!("/proc/{}/fd", self.child.id());
+        std::fs::read_dir(folder).unwrap().count()
+    }
+
+    /// KiB of memory of its own (proc(5), RssAnon).
+    pub fn memory_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("RssAnon:"))
+            .unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
+    /// Ticks of processor time that it has used (proc(5), stat).
+    pub fn ticks(&self) -> u64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        let behind_name = stat.rsplit_once(") ").unwrap().1;
+        let words: Vec<&str> = behind_name.split(' ').collect();
+        words[11].parse::<u64>().unwrap() + words[12].parse::<u64>().unwrap()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking() {
+            eprintln!("the daemon's log:\n{}", self.log().join("\n"));
+        }
+    }
+}
+
+pub fn write(path: &Path, text: &str) {
+    std::fs::write(path, text).unwrap();
+}
