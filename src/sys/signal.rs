@@ -98,14 +98,50 @@ pub fn crashes_go_to(log: BorrowedFd<'_>) {
     LAST_WORD.store(log.as_raw_fd(), Ordering::Relaxed);
 }
 
-extern "C" fn last_word(signal: i32, info: *const libc::siginfo_t, _: *const libc::c_void) {
+/// Where in a signal's context the program counter lies (`ucontext_t` of the kernel's
+/// uapi/asm/ucontext.h and sigcontext.h; libc does not know it for every target). What siginfo_t says
+/// instead is nothing on mips, where a panic is a trap.
+#[cfg(target_arch = "mips")]
+const COUNTER: usize = 32;
+#[cfg(target_arch = "arm")]
+const COUNTER: usize = 92;
+#[cfg(target_arch = "x86_64")]
+const COUNTER: usize = 168;
+#[cfg(target_arch = "aarch64")]
+const COUNTER: usize = 440;
+
+/// On mips the counter has 64 bits, too.
+#[cfg(any(target_arch = "mips", target_arch = "x86_64", target_arch = "aarch64"))]
+fn crash_address(_: *const libc::siginfo_t, context: *const libc::c_void) -> u64 {
+    // SAFETY: with SA_SIGINFO the kernel passes a context, which has the counter there.
+    unsafe { context.byte_add(COUNTER).cast::<u64>().read_unaligned() }
+}
+
+#[cfg(target_arch = "arm")]
+fn crash_address(_: *const libc::siginfo_t, context: *const libc::c_void) -> u64 {
+    // SAFETY: as above.
+    let counter = unsafe { context.byte_add(COUNTER).cast::<u32>().read_unaligned() };
+    counter.into()
+}
+
+#[cfg(not(any(
+    target_arch = "mips",
+    target_arch = "x86_64",
+    target_arch = "aarch64",
+    target_arch = "arm"
+)))]
+fn crash_address(info: *const libc::siginfo_t, _: *const libc::c_void) -> u64 {
+    // SAFETY: with SA_SIGINFO the kernel passes a siginfo_t.
+    unsafe { (*info).si_addr() as u64 }
+}
+
+extern "C" fn last_word(signal: i32, info: *const libc::siginfo_t, context: *const libc::c_void) {
     let mut line = *b"error crash signal=00 address=0x0000000000000000\n";
     line[19] = b'0' + (signal / 10 % 10) as u8;
     line[20] = b'0' + (signal % 10) as u8;
-    // SAFETY: with SA_SIGINFO the kernel passes a siginfo_t.
-    let mut address = unsafe { (*info).si_addr() } as usize;
+    let mut address = crash_address(info, context);
     for digit in line[32..48].iter_mut().rev() {
-        *digit = b"0123456789abcdef"[address & 15];
+        *digit = b"0123456789abcdef"[(address & 15) as usize];
         address >>= 4;
     }
     let log = LAST_WORD.load(Ordering::Relaxed);
