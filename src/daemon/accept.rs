@@ -7,7 +7,7 @@ use super::reload::Mirage;
 use super::session::{Arrival, Session};
 use super::wake::{Side, Wake};
 use crate::config::Level;
-use crate::limits::{BACKLOG, RETRY_MS, TURN_ACCEPTS};
+use crate::limits::{BACKLOG, RETRY_MS, TELL_FULL_MS, TURN_ACCEPTS};
 use crate::log::Cause;
 use crate::scheme::Instant;
 use crate::scheme::blacklist::Touch;
@@ -21,9 +21,6 @@ use mio::unix::SourceFd;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
-
-/// The list of bans is said to be full once in so many milliseconds.
-const TELL_FULL_MS: u64 = 60_000;
 
 /// One who has come to a port.
 struct Guest {
@@ -59,11 +56,15 @@ impl fmt::Display for Port {
 }
 
 /// How the log names a port that was touched: the port, and by how much a clock is off for which it
-/// is the real one. If that is still to come the port is not named, or the log would say where and
-/// when the door will be.
+/// is the real one. One that is still to be the real one is not named, or the log would say where
+/// and when the door will be.
 fn clock_and_port(mirage: &Mirage, port: u16) -> (Port, ClockOff) {
-    let off = mirage.schedule.clock_off(port).unwrap_or(0);
-    (Port((off <= 0).then_some(port)), ClockOff(off))
+    let schedule = &mirage.schedule;
+    let port_to_name = (!schedule.is_to_come(port)).then_some(port);
+    (
+        Port(port_to_name),
+        ClockOff(schedule.clock_off(port).unwrap_or(0)),
+    )
 }
 
 impl<H: Host> Daemon<H> {

@@ -424,6 +424,13 @@ impl Schedule {
         self.windows.is_some() && self.reals[here - 1..=here].contains(&port)
     }
 
+    /// Whether a port will be the real one of one of the next fifteen minutes.
+    #[must_use]
+    pub fn is_to_come(&self, port: u16) -> bool {
+        let here = CLOCK_OFF_WINDOWS as usize;
+        self.windows.is_some() && self.reals[here + 1..].contains(&port)
+    }
+
     /// Whether a window is closed only because it was served before.
     #[must_use]
     pub fn is_short(&self) -> bool {

@@ -280,6 +280,7 @@ fn a_touched_port_tells_how_far_a_clock_is_off() {
         let port = schedule.pattern.real(key(), minute);
         let off = schedule.clock_off(port).unwrap();
         assert_eq!(off, windows * 60, "window {windows}");
+        assert_eq!(schedule.is_to_come(port), windows > 0, "window {windows}");
     }
     let far = schedule.pattern.real(key(), MINUTE + 16);
     assert_eq!(schedule.clock_off(far), None);
