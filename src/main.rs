@@ -7,7 +7,7 @@ use shimmer::daemon::Failure as Failed;
 use shimmer::{client, tools};
 use std::env::{self, consts::EXE_SUFFIX};
 use std::ffi::OsStr;
-use std::path::{MAIN_SEPARATOR, Path};
+use std::path::MAIN_SEPARATOR;
 use std::process::ExitCode;
 
 /// Started under this name, it is the daemon.
@@ -103,7 +103,7 @@ fn daemon(mut words: Words) -> Result<ExitCode, Failure> {
     let config = words.value("--config")?.unwrap_or(cli::CONFIG.as_ref());
     words.end()?;
     #[cfg(target_os = "linux")]
-    return match shimmer::daemon::run(Path::new(config)) {
+    return match shimmer::daemon::run(config.as_ref()) {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(Failed::Configuration(errors)) => Err(Failure::configuration(&errors)),
         Err(failed) => Err(Failure::failed(format_args!("{failed}"))),
