@@ -307,6 +307,40 @@ fn urgent_data_holds_up_nothing_behind_it() {
 }
 
 #[test]
+fn urgent_data_before_the_end_cuts_nothing_off() {
+    let setting = start("");
+    let (client, mut service) = setting.session(1);
+    (&client).write_all(b"in").unwrap();
+    service.read_exact(&mut [0; 2]).unwrap();
+    setting.daemon.signal(libc::SIGSTOP);
+    (&client).write_all(&pattern(40_000)).unwrap();
+    SockRef::from(&client).send_out_of_band(b"!").unwrap();
+    (&client).write_all(&pattern(10_000)).unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    setting.daemon.signal(libc::SIGCONT);
+    let all = read_all(&mut service);
+    assert_eq!(all.len(), 50_000);
+    assert!(all == [pattern(40_000), pattern(10_000)].concat());
+}
+
+#[test]
+fn a_reset_that_a_send_meets_first_is_no_end_of_input() {
+    let setting = start("");
+    let (mut client, service) = setting.session(1);
+    (&service).write_all(b"hello").unwrap();
+    client.read_exact(&mut [0; 5]).unwrap();
+    setting.daemon.signal(libc::SIGSTOP);
+    (&client).write_all(b"more").unwrap();
+    SockRef::from(&service)
+        .set_linger(Some(Duration::ZERO))
+        .unwrap();
+    drop(service);
+    setting.daemon.signal(libc::SIGCONT);
+    let error = client.read(&mut [0]).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+}
+
+#[test]
 fn a_service_that_refuses_is_logged_and_bans_nobody() {
     let Setting {
         daemon,

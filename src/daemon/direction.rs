@@ -101,8 +101,11 @@ impl Direction {
                 Flow::Fill => self.fill(from, to, pipes, may_borrow)?,
                 Flow::Drain => self.drain(to)?,
                 Flow::ShutWrite => {
-                    // The peer may have gone meanwhile; then it needs no last word.
-                    let _ = socket::shut_write(to);
+                    // After a reset the end of input is none of the sender's making. Otherwise the
+                    // peer may have gone meanwhile, and then it needs no last word.
+                    if !self.is_reset {
+                        let _ = socket::shut_write(to);
+                    }
                     self.flow = Flow::Done;
                     Step::Wait
                 }
@@ -137,7 +140,11 @@ impl Direction {
         let filled = pipe::splice(from, pipe.entry(), SPLICE);
         self.pipe = Some(pipe);
         match filled {
-            Ok(0) => self.end(),
+            // The end, or urgent data, at which splice stops: a plain receive tells.
+            Ok(0) => {
+                self.full_buffers = 0;
+                Ok(Step::Go)
+            }
             Ok(filled) => {
                 self.queued = filled;
                 self.flow = Flow::Drain;

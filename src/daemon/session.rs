@@ -311,6 +311,9 @@ impl Session {
         if self.state == State::Open {
             let (until, look) = (now.after(RESET_DRAIN_MS), now.after(RESET_LOOK_MS));
             self.state = State::Resetting { until, look };
+            // What either reads from now on, its end has not said it.
+            self.inbound.is_reset = true;
+            self.outbound.is_reset = true;
         }
     }
 

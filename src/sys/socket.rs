@@ -239,6 +239,10 @@ pub fn send(socket: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
 /// Bytes that the peer has not acknowledged yet (tcp(7), SIOCOUTQ); 0 where that can't be known.
 #[must_use]
 pub fn unsent(socket: BorrowedFd<'_>) -> usize {
+    // A socket that was reset keeps its count, and will never send.
+    if address_of(socket, libc::getpeername).is_err() {
+        return 0;
+    }
     let mut bytes: i32 = 0;
     // SAFETY: the kernel writes one int, for which there is room.
     unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };

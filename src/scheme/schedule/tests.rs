@@ -114,7 +114,12 @@ proptest! {
 /// Pearson's statistic over every port of a range, for the real port and for all of them.
 #[test]
 fn ports_are_uniform_over_the_range() {
-    for (low, high) in [(10_000u16, 10_099u16), (1, 37), (65_000, 65_535), (1, 65_535)] {
+    for (low, high) in [
+        (10_000u16, 10_099u16),
+        (1, 37),
+        (65_000, 65_535),
+        (1, 65_535),
+    ] {
         let pattern = pattern(low, high, 15);
         let cells = usize::from(high - low) + 1;
         let mut real = vec![0u64; cells];
