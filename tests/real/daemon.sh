@@ -164,3 +164,8 @@ END
     enters member "$(v4 elder)" "$(port 24000:24999)"
   expect_same "the log has no error" 0 "$(logged eldest error)"
 }
+
+the_log_goes_to_syslogd() {
+  expect "syslogd hears it, may go and come back, may be stuck, may be missing" \
+    unshare -m ip netns exec "$PREFIX-server" python3 "$HERE/syslog.py" "$SHIMMER" "$FOLDER"
+}
