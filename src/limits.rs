@@ -103,6 +103,9 @@ pub const RESET_LOOK_MS: u64 = 50;
 /// The buffer through which small messages go, one for the process, in bytes.
 pub const BUFFER: usize = 16_384;
 
+/// Fillings of the [`BUFFER`] in a row after which a direction is bulk.
+pub const BULK_FILLS: u8 = 2;
+
 /// Pipes for bulk at once. A direction without one still moves, by copying.
 pub const PIPES: usize = 32;
 
@@ -132,6 +135,12 @@ pub const STATE_MS: u64 = 60_000;
 
 /// Bytes of a state file that are read; a full one has 300 KiB.
 pub const STATE_BYTES: u64 = 1_048_576;
+
+/// Bytes of a state file that are written at once.
+pub const STATE_WRITE_BYTES: usize = 4_096;
+
+/// No line of a state file has more bytes.
+pub const STATE_LINE_BYTES: usize = 128;
 
 /// Lines that peers may cause in the log in one [`LOG_WINDOW_MS`]; the rest are counted.
 pub const LOG_LINES: u32 = 100;

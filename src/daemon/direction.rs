@@ -13,13 +13,10 @@
 //! those are taken that could be sent. That is slower, and never stuck.
 
 use super::pipes::{Pipe, Pipes};
-use crate::limits::{BUFFER, SPLICE, TURN_BYTES};
+use crate::limits::{BUFFER, BULK_FILLS, SPLICE, TURN_BYTES};
 use crate::sys::{pipe, socket};
 use std::io;
 use std::os::fd::BorrowedFd;
-
-/// Fillings of the buffer in a row after which a direction is bulk.
-const BULK: u8 = 2;
 
 /// Where a direction is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -131,7 +128,7 @@ impl Direction {
         if !can_borrow {
             return self.copy_by_peeking(from, to, &mut pipes.buffer[..]);
         }
-        if self.full_buffers < BULK {
+        if self.full_buffers < BULK_FILLS {
             return self.copy(from, to, pipes);
         }
         let Some(pipe) = self.pipe.take().or_else(|| pipes.take()) else {

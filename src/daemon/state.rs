@@ -10,7 +10,7 @@
 //! end 1                               bans in the file: one that was cut short lacks it
 //! ```
 
-use crate::limits::{BANS, STATE_BYTES};
+use crate::limits::{BANS, STATE_BYTES, STATE_LINE_BYTES, STATE_WRITE_BYTES};
 use crate::scheme::blacklist::{Ban, Blacklist};
 use crate::scheme::source::Source;
 use crate::scheme::{Instant, Now};
@@ -23,10 +23,6 @@ use std::path::{Path, PathBuf};
 
 /// Where it is unless configured.
 pub const DEFAULT_PATH: &str = "/var/lib/shimmer/state";
-
-/// Bytes that are written at once, and no less than a line has.
-const WRITE_BYTES: usize = 4_096;
-const LINE_BYTES: usize = 128;
 
 const HEAD: &str = "shimmer-state 1";
 
@@ -135,12 +131,12 @@ impl StateFile {
             .mode(0o600)
             .custom_flags(libc::O_NOFOLLOW)
             .open(&fresh)?;
-        let mut text = String::with_capacity(WRITE_BYTES + LINE_BYTES);
+        let mut text = String::with_capacity(STATE_WRITE_BYTES + STATE_LINE_BYTES);
         let _ = writeln!(text, "{HEAD}");
         for ban in bans.iter() {
             let unix = now.unix().saturating_sub(now.boot.since(ban.last) / 1_000);
             let _ = writeln!(text, "ban {} {unix} {}", ban.source, ban.attempts);
-            if text.len() >= WRITE_BYTES {
+            if text.len() >= STATE_WRITE_BYTES {
                 file.write_all(text.as_bytes())?;
                 text.clear();
             }
