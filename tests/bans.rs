@@ -18,7 +18,7 @@ struct Setting {
 fn start(more: &str) -> Setting {
     let (host, echo) = (own_address(), Echo::start());
     let daemon = Daemon::start(host, &config(host, echo.address, more));
-    let member = Member::new(host, RANGE, 15, 60);
+    let member = Member::new(host, RANGE);
     Setting {
         daemon,
         member,
@@ -48,14 +48,14 @@ fn a_trap_holds_the_first_touch_mute_and_bans() {
         "{line}"
     );
     held.write_all(&[b'x'; 10_000]).unwrap();
-    assert_eq!(ending(&mut held), Ending::Held);
+    assert_held(&mut held);
 
     let other = member.traps()[1];
     let mut further = member.connect(visitor(1), other).unwrap();
-    assert_eq!(ending(&mut further), Ending::Closed);
+    assert_closed(&mut further);
     let mut real = member.enter(visitor(1));
-    assert_eq!(ending(&mut real), Ending::Closed);
-    assert_eq!(ending(&mut held), Ending::Held);
+    assert_closed(&mut real);
+    assert_held(&mut held);
     assert_eq!(echo.accepted(), 0);
     assert!(gets_in(&member, visitor(2)));
 }
@@ -64,9 +64,9 @@ fn a_trap_holds_the_first_touch_mute_and_bans() {
 fn a_trap_lets_go_after_its_time() {
     let Setting { daemon, member, .. } = {
         let (host, echo) = (own_address(), Echo::start());
-        let text = config(host, echo.address, "") + "trap-time = 1s\n";
+        let text = config(host, echo.address, "") + "trap-time = 3s\n";
         let daemon = Daemon::start(host, &text);
-        let member = Member::new(host, RANGE, 15, 60);
+        let member = Member::new(host, RANGE);
         Setting {
             daemon,
             member,
@@ -78,7 +78,7 @@ fn a_trap_lets_go_after_its_time() {
     half.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
     // A last word changes nothing: it is held like the others.
     half.shutdown(Shutdown::Write).unwrap();
-    assert_eq!(ending(&mut half), Ending::Held);
+    assert_held(&mut half);
     assert_eq!(half.read(&mut [0; 8]).unwrap(), 0);
     wait_for("the place to be free", || {
         (daemon.descriptors() == before).then_some(())
@@ -123,7 +123,7 @@ fn allowed_networks_are_held_and_never_banned() {
     let friend = Ipv4Addr::new(127, 1, 7, 9);
     let mut held = member.connect(friend, member.traps()[0]).unwrap();
     daemon.wait_for_line(" trap mirage=ssh source=127.1.7.9 ");
-    assert_eq!(ending(&mut held), Ending::Held);
+    assert_held(&mut held);
     assert!(gets_in(&member, friend));
     assert_eq!(daemon.count(" ban "), 0);
 }
@@ -133,11 +133,11 @@ fn outside_from_every_port_is_a_trap() {
     let (host, echo) = (own_address(), Echo::start());
     let text = config(host, echo.address, "") + "from = 127.1.8.0/24\n";
     let daemon = Daemon::start(host, &text);
-    let member = Member::new(host, RANGE, 15, 60);
+    let member = Member::new(host, RANGE);
     assert!(gets_in(&member, Ipv4Addr::new(127, 1, 8, 1)));
     let mut outsider = member.enter(visitor(1));
     daemon.wait_for_line(" ban source=127.1.0.1");
-    assert_eq!(ending(&mut outsider), Ending::Held);
+    assert_held(&mut outsider);
     assert_eq!(echo.accepted(), 1);
 }
 
@@ -150,7 +150,7 @@ fn a_live_session_is_forgiven_two_touches_and_never_cut() {
     for (touch, &trap) in traps[..2].iter().enumerate() {
         let mut held = member.connect(visitor(1), trap).unwrap();
         daemon.wait_for_lines(" trap mirage=ssh source=127.1.0.1 ", touch + 1);
-        assert_eq!(ending(&mut held), Ending::Held);
+        assert_held(&mut held);
     }
     assert_eq!(daemon.count(" ban "), 0);
     assert!(gets_in(&member, visitor(1)));
@@ -167,7 +167,7 @@ fn bans_outlive_a_restart() {
     let more = format!("state-file = {}", state.file("state").display());
     let text = config(host, echo.address, "").replace("state-file = none", &more);
     let mut first = Daemon::start(host, &text);
-    let member = Member::new(host, RANGE, 15, 60);
+    let member = Member::new(host, RANGE);
     member.connect(visitor(1), member.traps()[0]).unwrap();
     first.wait_for_line(" ban source=127.1.0.1");
     first.signal(libc::SIGTERM);
@@ -191,7 +191,7 @@ fn another_state_file_gets_the_bans_that_are_known_and_brings_its_own() {
     let there = format!("shimmer-state 1\nban 127.1.0.9 {now} 1\nend 1\n");
     write(&folder.file("new"), &there);
     let mut daemon = Daemon::start(host, &text("old"));
-    let member = Member::new(host, RANGE, 15, 60);
+    let member = Member::new(host, RANGE);
     member.connect(visitor(1), member.traps()[0]).unwrap();
     daemon.wait_for_line(" ban source=127.1.0.1");
     daemon.reload(&text("new"));

@@ -96,7 +96,7 @@ impl Stage {
         let (host, echo, folder) = (own_address(), Echo::start(), Folder::new());
         let more = format!("log = {}\n{more}", folder.file("log").display());
         let more = more.replace("FOLDER", &folder.0.display().to_string());
-        let mut text = config(host, echo.address, &more) + mirage;
+        let mut text = config(host, echo.address, &more).replace(STILL, "") + mirage;
         if more.contains("state-file") {
             text = text.replace("state-file = none\n", "");
         }
@@ -131,7 +131,7 @@ impl Stage {
         Self {
             world,
             waker,
-            member: Member::new(host, range, 15, 60),
+            member: Member::with_pattern(host, range, 15, 60),
             folder,
             thread: Some(thread),
             _echo: echo,
@@ -294,7 +294,7 @@ fn a_step_moves_the_ports_at_once_and_bans_nobody_for_a_window() {
         stage.wait_for_lines(text, 1);
         let mut held = stage.member.connect(visitor(1), stage.trap(then)).unwrap();
         stage.wait_for_lines("reason=clock", 1);
-        assert_eq!(ending(&mut held), Ending::Held);
+        assert_held(&mut held);
         stage.pass(60);
         stage
             .member
@@ -395,7 +395,7 @@ fn a_ban_lasts_fifteen_minutes_from_the_last_touch() {
         .member
         .connect(visitor(1), stage.trap(NOON + 600))
         .unwrap();
-    assert_eq!(ending(&mut again), Ending::Closed);
+    assert_closed(&mut again);
     stage.pass(899);
     assert!(!stage.gets_in(visitor(1), stage.real(NOON + 1_499)));
     stage.pass(1);
@@ -463,7 +463,7 @@ fn a_client_whose_clock_is_off_is_forgiven_or_told_of_in_the_log() {
         let stage = Stage::start(minute * 60, "", "range = 10000-10047\n");
         let dialled = real(minute.checked_add_signed(off).unwrap());
         let mut held = stage.member.connect(visitor(1), dialled).unwrap();
-        assert_eq!(ending(&mut held), Ending::Held);
+        assert_held(&mut held);
         let verb = if is_banned { " ban " } else { " trap " };
         let line = stage.wait_for_lines(verb, 1).pop().unwrap();
         assert!(

@@ -15,7 +15,7 @@ const RANGE: (u16, u16) = (10_000, 10_999);
 fn start(more: &str) -> (Daemon, Member, Echo) {
     let (host, echo) = (own_address(), Echo::start());
     let daemon = Daemon::start(host, &(config(host, echo.address, "") + more));
-    (daemon, Member::new(host, RANGE, 15, 60), echo)
+    (daemon, Member::new(host, RANGE), echo)
 }
 
 /// Waits for the ports to be what the schedule says, at a moment when the minute does not turn.
@@ -30,8 +30,10 @@ fn wait_for_schedule(member: &Member) {
 
 #[test]
 fn the_open_ports_are_those_of_three_minutes_and_turn_with_them() {
-    let (daemon, _, _echo) = start("period = 3s\n");
-    let member = Member::new(daemon.host, RANGE, 15, 3);
+    let (host, echo) = (own_address(), Echo::start());
+    let text = config(host, echo.address, "").replace(STILL, "period = 3s\n");
+    let daemon = Daemon::start(host, &text);
+    let member = Member::with_pattern(daemon.host, RANGE, 15, 3);
     let mut session = member.enter(visitor(1));
     let first = member.open_ports();
     for turn in 1..4 {
@@ -50,8 +52,8 @@ fn the_open_ports_are_those_of_three_minutes_and_turn_with_them() {
 #[test]
 fn decoys_and_period_are_as_configured() {
     for (decoys, most) in [(0, 3), (63, 192)] {
-        let (daemon, _, _echo) = start(&format!("decoys = {decoys}\nperiod = 1d\n"));
-        let member = Member::new(daemon.host, RANGE, decoys, 86_400);
+        let (daemon, _, _echo) = start(&format!("decoys = {decoys}\n"));
+        let member = Member::with_pattern(daemon.host, RANGE, decoys, STILL_S);
         wait_for_schedule(&member);
         let open = listening(daemon.host).len();
         assert!(open <= most && open >= most * 8 / 10, "{open} ports");
@@ -65,18 +67,18 @@ fn two_mirages_have_their_own_ports_and_one_list_of_bans() {
     let text = config(host, echo.address, "")
         + &format!(
             "[mirage-web]\nname = {NAME}\nsecret = {SECRET}\nrange = 11000-11999\n\
-             forward = {other}\nlisten-address = {host}\n"
+             forward = {other}\nlisten-address = {host}\n{STILL}"
         );
     let daemon = Daemon::start(host, &text);
     daemon.wait_for_line(" listen mirage=web ");
-    let ssh = Member::new(host, RANGE, 15, 60);
-    let web = Member::new(host, (11_000, 11_999), 15, 60);
+    let ssh = Member::new(host, RANGE);
+    let web = Member::new(host, (11_000, 11_999));
     assert_echo(&mut ssh.enter(visitor(1)), "to ssh");
     assert_echo(&mut web.enter(visitor(1)), "to web");
     assert_eq!((echo.accepted(), other_echo.accepted()), (1, 1));
     ssh.connect(visitor(2), ssh.traps()[0]).unwrap();
     daemon.wait_for_line(" ban source=127.1.0.2");
-    assert_eq!(ending(&mut web.enter(visitor(2))), Ending::Closed);
+    assert_closed(&mut web.enter(visitor(2)));
 }
 
 #[test]
@@ -87,7 +89,7 @@ fn it_listens_on_both_families_unless_told_otherwise() {
         .replace("range = 10000-10999", "range = 23000-23999")
         .replace(&format!("listen-address = {host}\n"), "");
     let daemon = Daemon::start(host, &text);
-    let v4 = Member::new(host, (23_000, 23_999), 15, 60);
+    let v4 = Member::new(host, (23_000, 23_999));
     assert_echo(&mut v4.enter(visitor(1)), "by IPv4");
     let port = v4.real(v4.minute());
     let v6 = SocketAddr::from((Ipv6Addr::LOCALHOST, port));
@@ -102,7 +104,7 @@ fn it_listens_on_both_families_unless_told_otherwise() {
     // A ban by IPv6 is one of the whole /64.
     TcpStream::connect((Ipv6Addr::LOCALHOST, v4.traps()[0])).unwrap();
     daemon.wait_for_line(" ban source=::1 ");
-    assert_eq!(ending(&mut TcpStream::connect(v6).unwrap()), Ending::Closed);
+    assert_closed(&mut TcpStream::connect(v6).unwrap());
     assert_echo(&mut v4.enter(visitor(1)), "IPv4 is somebody else");
 }
 
@@ -155,7 +157,7 @@ fn without_ipv6_in_the_kernel_it_serves_ipv4() {
         .replace(&format!("listen-address = {host}\n"), "");
     let daemon = Daemon::spawn(host, &text, take_ipv6_away);
     daemon.wait_for_line(" listen mirage=ssh ");
-    let member = Member::new(host, (24_000, 24_999), 15, 60);
+    let member = Member::new(host, (24_000, 24_999));
     assert_echo(&mut member.enter(visitor(1)), "by IPv4");
     let v6 = SocketAddr::from((Ipv6Addr::LOCALHOST, member.real(member.minute())));
     assert!(TcpStream::connect(v6).is_err());
@@ -165,10 +167,10 @@ fn without_ipv6_in_the_kernel_it_serves_ipv4() {
 #[test]
 fn a_port_in_use_is_reported_and_taken_once_it_is_free() {
     let (host, echo) = (own_address(), Echo::start());
-    let member = Member::new(host, RANGE, 15, 86_400);
+    let member = Member::new(host, RANGE);
     let real = member.real(member.minute());
     let squatter = TcpListener::bind((host, real)).unwrap();
-    let text = config(host, echo.address, "") + "period = 1d\n";
+    let text = config(host, echo.address, "");
     let daemon = Daemon::start(host, &text);
     let line = daemon.wait_for_line(" error mirage=ssh port=");
     assert!(
@@ -191,14 +193,14 @@ fn a_port_in_use_is_reported_and_taken_once_it_is_free() {
 #[test]
 fn our_own_and_others_outgoing_connections_keep_no_port_from_us() {
     let (host, echo) = (own_address(), Echo::start());
-    let member = Member::new(host, RANGE, 15, 86_400);
+    let member = Member::new(host, RANGE);
     // Somebody's connection that goes out from the minute's real port.
     let outgoing = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     outgoing.set_reuse_address(true).unwrap();
     let real = SocketAddr::from((host, member.real(member.minute())));
     outgoing.bind(&SockAddr::from(real)).unwrap();
     outgoing.connect(&echo.address.into()).unwrap();
-    let text = config(host, echo.address, "") + "period = 1d\n";
+    let text = config(host, echo.address, "");
     let daemon = Daemon::start(host, &text);
     assert_echo(&mut member.enter(visitor(1)), "in");
     assert_eq!(daemon.count(" error "), 0);
@@ -207,16 +209,16 @@ fn our_own_and_others_outgoing_connections_keep_no_port_from_us() {
 #[test]
 fn a_reload_keeps_what_both_configurations_have() {
     let (host, echo) = (own_address(), Echo::start());
-    let text = config(host, echo.address, "") + "period = 1d\n";
+    let text = config(host, echo.address, "");
     let mut daemon = Daemon::start(host, &text);
-    let member = Member::new(host, RANGE, 15, 86_400);
+    let member = Member::new(host, RANGE);
     let mut session = member.enter(visitor(1));
     assert_echo(&mut session, "in");
     member.connect(visitor(2), member.traps()[0]).unwrap();
     daemon.wait_for_line(" ban source=127.1.0.2");
     let sockets = inodes(&daemon);
     let more = format!(
-        "[mirage-web]\nname = web\nsecret = {SECRET}\nrange = 11000-11999\nforward = {}\nlisten-address = {host}\n",
+        "[mirage-web]\nname = web\nsecret = {SECRET}\nrange = 11000-11999\nforward = {}\nlisten-address = {host}\n{STILL}",
         echo.address
     );
     daemon.reload(&(text.clone() + &more));
@@ -224,7 +226,7 @@ fn a_reload_keeps_what_both_configurations_have() {
     // Not one of the ports was closed and opened again.
     assert!(sockets.is_subset(&inodes(&daemon)));
     assert_echo(&mut session, "still in");
-    assert_eq!(ending(&mut member.enter(visitor(2))), Ending::Closed);
+    assert_closed(&mut member.enter(visitor(2)));
     assert!(listening(host).iter().any(|&port| port >= 11_000));
 
     daemon.reload(&text);
@@ -257,7 +259,7 @@ fn another_secret_moves_the_ports_and_sessions_live_on() {
     daemon.reload(&text);
     daemon.wait_for_line(" reload mirages=1 ");
     assert_echo(&mut session, "still in");
-    let mut stranger = Member::new(daemon.host, RANGE, 15, 60);
+    let mut stranger = Member::new(daemon.host, RANGE);
     stranger.key = shimmer::scheme::key::Key::stretch(other.as_bytes(), NAME);
     wait_for_schedule(&stranger);
     assert_echo(&mut stranger.enter(visitor(2)), "in by the new secret");
@@ -281,9 +283,9 @@ fn a_bad_configuration_is_logged_and_the_old_one_stays() {
     let text = config(daemon.host, echo.address, "") + "ragne = 5\ndecoys = 70\n";
     daemon.reload(&text);
     daemon.wait_for_line(" error reload: ");
-    let line = daemon.wait_for_line("shimmer.conf:9: ");
+    let line = daemon.wait_for_line("shimmer.conf:10: ");
     assert!(line.contains("range"), "{line}");
-    daemon.wait_for_line("shimmer.conf:10: decoys: ");
+    daemon.wait_for_line("shimmer.conf:11: decoys: ");
     assert_echo(&mut member.enter(visitor(1)), "in");
     assert_eq!(daemon.count(" reload mirages"), 0);
 }
@@ -338,7 +340,7 @@ fn a_reader_of_the_log_that_stops_does_not_stop_the_daemon() {
         .spawn()
         .unwrap();
     wait_for("the ports", || (listening(host).len() > 40).then_some(()));
-    let member = Member::new(host, RANGE, 15, 60);
+    let member = Member::new(host, RANGE);
     // Reloads write lines that are not bounded: over 64 KiB of them.
     for _ in 0..600 {
         // SAFETY: no pointers.
@@ -432,10 +434,10 @@ fn limit_descriptors(command: &mut Command, most: u64) {
 fn it_lives_through_a_lack_of_descriptors_and_goes_on_after_it() {
     let (host, echo) = (own_address(), Echo::start());
     let more = "max-sessions = 1000\nmax-sessions-per-source = 1000";
-    let text = config(host, echo.address, more) + "period = 1d\n";
+    let text = config(host, echo.address, more);
     let daemon = Daemon::spawn(host, &text, |command| limit_descriptors(command, 100));
     daemon.wait_for_line(" listen mirage=");
-    let member = Member::new(host, RANGE, 15, 86_400);
+    let member = Member::new(host, RANGE);
     let mut sessions: Vec<TcpStream> = Vec::new();
     let mut turned_away = 0;
     while turned_away < 20 {
@@ -474,10 +476,10 @@ fn it_lives_through_a_lack_of_descriptors_and_goes_on_after_it() {
 #[test]
 fn visitors_in_traps_keep_no_descriptors_from_members() {
     let (host, echo) = (own_address(), Echo::start());
-    let text = config(host, echo.address, "") + "period = 1d\n";
+    let text = config(host, echo.address, "");
     let daemon = Daemon::spawn(host, &text, |command| limit_descriptors(command, 64));
     daemon.wait_for_line(" listen mirage=");
-    let member = Member::new(host, RANGE, 15, 86_400);
+    let member = Member::new(host, RANGE);
     let traps = member.traps();
     let mut held: Vec<TcpStream> = Vec::new();
     for number in 0..200u16 {

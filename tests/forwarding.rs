@@ -26,7 +26,7 @@ fn start(more: &str) -> Setting {
     let text = config(host, service.local_addr().unwrap(), "") + more;
     Setting {
         daemon: Daemon::start(host, &text),
-        member: Member::new(host, RANGE, 15, 60),
+        member: Member::new(host, RANGE),
         service,
     }
 }
@@ -351,7 +351,7 @@ fn a_service_that_refuses_is_logged_and_bans_nobody() {
     drop(service);
     for _ in 0..3 {
         let mut client = member.enter(visitor(1));
-        assert_eq!(ending(&mut client), Ending::Closed);
+        assert_closed(&mut client);
     }
     let line = daemon
         .wait_for_lines(" error mirage=ssh source=127.1.0.1 ", 3)
@@ -384,17 +384,17 @@ fn sessions_are_bounded_in_all_and_per_source() {
     let text = config(host, service.local_addr().unwrap(), more);
     let setting = Setting {
         daemon: Daemon::start(host, &text),
-        member: Member::new(host, RANGE, 15, 60),
+        member: Member::new(host, RANGE),
         service,
     };
     let mut sessions: Vec<_> = (0..3).map(|_| setting.session(1)).collect();
     let mut fourth = setting.member.enter(visitor(1));
-    assert_eq!(ending(&mut fourth), Ending::Closed);
+    assert_closed(&mut fourth);
     setting.daemon.wait_for_line(" full source=127.1.0.1 ");
     sessions.push(setting.session(2));
     sessions.push(setting.session(3));
     let mut sixth = setting.member.enter(visitor(4));
-    assert_eq!(ending(&mut sixth), Ending::Closed);
+    assert_closed(&mut sixth);
     assert!(
         setting
             .daemon
