@@ -58,17 +58,28 @@ usage: shimmer COMMAND [OPTION]...
        shimmer --open NAME:LOW:HIGH [OPTION]...    (the same as shimmer port)
 
   port      print the port that leads to the service now
+  connect   join stdin and stdout to the service, for ssh's ProxyCommand
   keygen    make a secret
-  check     look for mistakes in the daemon's configuration
+
+on the server:
   daemon    serve (on Linux)
+  check     look for mistakes in the daemon's configuration
+  share     print what a laptop needs to get in
+  firewall  print the rules for nft
+  status    show what the daemon does now
+  ban       ban an address
+  unban     take the ban off an address, or off all
+
   demo      fifteen seconds that show how it works (on Linux)
   help      print this, or more about a command: shimmer help port
 
   -h, --help       the same as help
   -V, --version    print the version
 
-example:
-  ssh -p \"$(shimmer port home)\" -o HostKeyAlias=home me@example.org
+example, in ~/.ssh/config, so that `ssh home` gets in:
+  Host home
+      HostName example.org
+      ProxyCommand shimmer connect home %h
 ";
 
 /// A command: its name, and what `shimmer help NAME` says.
@@ -113,6 +124,38 @@ Without HostKeyAlias the next minute's port is an unknown host to ssh.
 ",
 };
 
+/// `shimmer connect`
+pub const CONNECT: Command = Command {
+    name: "connect",
+    help: "\
+Joins stdin and stdout to the hidden service, by the port of this minute, and
+where that does not answer by the last minute's, then by the next one's.
+
+usage: shimmer connect MIRAGE [HOST] [OPTION]...
+       shimmer connect NAME:LOW:HIGH HOST [OPTION]...
+
+  MIRAGE              a section of the configuration: home is [mirage-home]
+  NAME:LOW:HIGH       its name and its range, as the server has them
+  HOST                the server; instead of the configuration's host
+
+  --secret-file FILE  the first line of FILE is the secret
+  --secret VALUE      the secret itself; every local user can read it here
+  --config FILE       instead of ~/.config/shimmer.conf
+                      (on Windows %APPDATA%\\shimmer.conf)
+  --gate GATE         port or token, as the server has it (port)
+  --period TIME       how long a port lasts, as the server has it (60s)
+  --decoys COUNT      the ports beside the real one, as the server has it (15)
+
+Ends with 0 once the service has closed the connection, with 1 if there was
+none.
+
+example, in ~/.ssh/config:
+  Host home
+      HostName example.org
+      ProxyCommand shimmer connect home %h
+",
+};
+
 /// `shimmer keygen`
 pub const KEYGEN: Command = Command {
     name: "keygen",
@@ -137,6 +180,88 @@ usage: shimmer check [FILE]
   FILE, --config FILE    the configuration (/etc/shimmer.conf)
 
 Ends with 0 if there are no mistakes, else with 2.
+",
+};
+
+/// `shimmer share`
+pub const SHARE: Command = Command {
+    name: "share",
+    help: "\
+Prints what a laptop needs to get in: the section for its configuration, with
+the secret, and the lines for ~/.ssh/config.
+
+usage: shimmer share MIRAGE [OPTION]...
+
+  MIRAGE           a section of the daemon's configuration: home is
+                   [mirage-home]
+  --host HOST      the name or address by which the laptop finds this server
+                   (the section's host, if it has one)
+  --config FILE    the daemon's configuration (/etc/shimmer.conf)
+",
+};
+
+/// `shimmer firewall`
+pub const FIREWALL: Command = Command {
+    name: "firewall",
+    help: "\
+Prints the rules that the mirages need, for nft.
+
+usage: shimmer firewall [OPTION]...
+
+  --config FILE    the daemon's configuration (/etc/shimmer.conf)
+  --remove         print what takes the rules away again
+
+example:
+  shimmer firewall | nft -f -
+",
+};
+
+/// `shimmer status`
+pub const STATUS: Command = Command {
+    name: "status",
+    help: "\
+Shows what the daemon does now: its mirages, sessions and bans, and what is
+full.
+
+usage: shimmer status [OPTION]...
+       shimmer status ADDRESS [OPTION]...
+
+  ADDRESS          what would happen to this address now, and why
+
+  --json           as one JSON object, for programs
+  --ports          with the ports that are open now, and which are real
+  --config FILE    the daemon's configuration, for where its control socket is
+                   (/etc/shimmer.conf)
+  --control PATH   the control socket itself
+",
+};
+
+/// `shimmer ban`
+pub const BAN: Command = Command {
+    name: "ban",
+    help: "\
+Bans an address, as if it had touched a trap.
+
+usage: shimmer ban ADDRESS [OPTION]
+
+  --config FILE    the daemon's configuration, for where its control socket is
+                   (/etc/shimmer.conf)
+  --control PATH   the control socket itself
+",
+};
+
+/// `shimmer unban`
+pub const UNBAN: Command = Command {
+    name: "unban",
+    help: "\
+Takes the ban off an address, or off all.
+
+usage: shimmer unban ADDRESS [OPTION]
+       shimmer unban all [OPTION]
+
+  --config FILE    the daemon's configuration, for where its control socket is
+                   (/etc/shimmer.conf)
+  --control PATH   the control socket itself
 ",
 };
 
@@ -172,7 +297,10 @@ pub const HELP: Command = Command {
 };
 
 /// All of them.
-pub const COMMANDS: [&Command; 6] = [&PORT, &KEYGEN, &CHECK, &DAEMON, &DEMO, &HELP];
+pub const COMMANDS: [&Command; 12] = [
+    &PORT, &CONNECT, &KEYGEN, &DAEMON, &CHECK, &SHARE, &FIREWALL, &STATUS, &BAN, &UNBAN, &DEMO,
+    &HELP,
+];
 
 /// The daemon's configuration, unless another is named.
 pub const CONFIG: &str = "/etc/shimmer.conf";

@@ -61,6 +61,17 @@ pub const CLOCK_REMINDER_MS: u64 = 3_600_000;
 /// How often a clock that is waited for is looked at, in milliseconds.
 pub const CLOCK_CHECK_MS: u64 = 60_000;
 
+/// A token counts within so many milliseconds of the handshake.
+pub const TOKEN_MS: u64 = 3_000;
+
+/// Shortest time in seconds that a trap may hold a visitor at gate = token: past [`TOKEN_MS`], or its
+/// end would tell who was judged by then.
+pub const MIN_TOKEN_TRAP_S: u32 = 4;
+
+/// Good tokens that one mirage remembers, so that none counts twice: 96 KiB. With windows of a minute
+/// that is 315 logins a minute, for a token is remembered for 13.
+pub const NONCES: usize = 4_096;
+
 /// Seconds a ban lasts unless configured.
 pub const DEFAULT_BAN_S: u32 = 900;
 

@@ -283,9 +283,9 @@ fn a_bad_configuration_is_logged_and_the_old_one_stays() {
     let text = config(daemon.host, echo.address, "") + "ragne = 5\ndecoys = 70\n";
     daemon.reload(&text);
     daemon.wait_for_line(" error reload: ");
-    let line = daemon.wait_for_line("shimmer.conf:10: ");
+    let line = daemon.wait_for_line("shimmer.conf:11: ");
     assert!(line.contains("range"), "{line}");
-    daemon.wait_for_line("shimmer.conf:11: decoys: ");
+    daemon.wait_for_line("shimmer.conf:12: decoys: ");
     assert_echo(&mut member.enter(visitor(1)), "in");
     assert_eq!(daemon.count(" reload mirages"), 0);
 }

@@ -28,10 +28,11 @@ mod value;
 pub use diagnostic::{Diagnostic, Errors};
 pub use secret::{Secret, SecretError, is_open_to_others};
 pub use value::{
-    Parsed, fit_pattern, parse_decoys, parse_duration, parse_name, parse_number, parse_period,
-    parse_port, parse_range,
+    Parsed, fit_pattern, parse_decoys, parse_duration, parse_gate, parse_name, parse_number,
+    parse_period, parse_port, parse_range,
 };
 
+use crate::scheme::gate::Gate;
 use crate::scheme::schedule::Pattern;
 use crate::scheme::source::Network;
 use core::net::{IpAddr, SocketAddr};
@@ -47,6 +48,7 @@ pub const COMMON_KEYS: &[&str] = &[
     "clock",
     "max-sessions",
     "max-sessions-per-source",
+    "control",
 ];
 
 /// The keys of `[mirage-NAME]`.
@@ -59,6 +61,9 @@ pub const MIRAGE_KEYS: &[&str] = &[
     "range",
     "decoys",
     "period",
+    "gate",
+    "listen",
+    "pool-port",
     "listen-address",
     "from",
     "trap-time",
@@ -68,6 +73,9 @@ pub const MIRAGE_KEYS: &[&str] = &[
 
 /// Where the state file is unless configured.
 pub const DEFAULT_STATE_FILE: &str = "/var/lib/shimmer/state";
+
+/// Where the control socket is unless configured.
+pub const DEFAULT_CONTROL: &str = "/var/run/shimmer/control";
 
 /// How much a line of the log matters.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -95,16 +103,28 @@ pub enum LogTarget {
     File(PathBuf),
 }
 
-/// Where the bans are kept over a restart.
+/// Where a file of the daemon's own is.
 #[derive(Clone, PartialEq, Eq)]
 #[cfg_attr(test, derive(Debug))]
-pub enum StateFile {
-    /// At [`DEFAULT_STATE_FILE`], if that can be written.
+pub enum Location {
+    /// At the usual place, if that can be used.
     Default,
     /// At a path that was configured.
     Path(PathBuf),
-    /// Nowhere.
+    /// Nowhere: it does without.
     Off,
+}
+
+impl Location {
+    /// The path, where `usual` is the usual one; None for nowhere.
+    #[must_use]
+    pub fn path<'a>(&'a self, usual: &'a str) -> Option<&'a Path> {
+        match self {
+            Self::Default => Some(Path::new(usual)),
+            Self::Path(path) => Some(path),
+            Self::Off => None,
+        }
+    }
 }
 
 /// When the clock is believed.
@@ -125,8 +145,10 @@ pub struct Common {
     pub log: LogTarget,
     /// `log-level`: info unless configured.
     pub log_level: Level,
-    /// `state-file`.
-    pub state_file: StateFile,
+    /// `state-file`: where the bans are kept over a restart, [`DEFAULT_STATE_FILE`] unless configured.
+    pub state_file: Location,
+    /// `control`: the socket for `shimmer status`, [`DEFAULT_CONTROL`] unless configured.
+    pub control: Location,
     /// `ban-time` in seconds, 1 to [`crate::limits::LONGEST_S`].
     pub ban_s: u32,
     /// `allow`: networks that are never banned.
@@ -163,6 +185,11 @@ pub struct Mirage {
     pub idle_s: Option<u32>,
     /// `host`: the server's host name or address, for the client.
     pub host: Option<String>,
+    /// `gate`: port unless configured.
+    pub gate: Gate,
+    /// `pool-port`, with `listen = pool`: the one port to which the firewall sends the whole range.
+    /// None: the mirage listens at its ports themselves.
+    pub pool_port: Option<u16>,
 }
 
 /// A file as the daemon reads it.
@@ -188,6 +215,8 @@ pub struct Known {
     pub pattern: Pattern,
     /// `host`: where the mirage is, a host name or an address.
     pub host: Option<String>,
+    /// `gate`: port unless configured.
+    pub gate: Gate,
 }
 
 /// A file as the client reads it.

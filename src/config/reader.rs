@@ -6,16 +6,17 @@
 use super::outgoing;
 use super::value::{self, Parsed, wrong};
 use super::{
-    COMMON_KEYS, Client, ClockTrust, Common, Diagnostic, Errors, Known, Level, LogTarget,
-    MIRAGE_KEYS, Mirage, Secret, Server, StateFile, is_open_to_others,
+    COMMON_KEYS, Client, ClockTrust, Common, Diagnostic, Errors, Known, Level, Location, LogTarget,
+    MIRAGE_KEYS, Mirage, Secret, Server, is_open_to_others,
 };
 use crate::ini::{self, Document, Entry, Section};
 use crate::limits::{
     DEFAULT_BAN_S, DEFAULT_DECOYS, DEFAULT_PERIOD_S, DEFAULT_TRAP_S, MAX_SESSIONS_PER_SOURCE,
-    RANGE_FACTOR,
+    MIN_TOKEN_TRAP_S, RANGE_FACTOR,
 };
 use crate::message::{List, Message};
 use crate::nearest::nearest;
+use crate::scheme::gate::Gate;
 use crate::scheme::schedule::{Pattern, Range};
 use crate::scheme::source::Network;
 use core::fmt;
@@ -33,7 +34,7 @@ const MIRAGE: &str = "mirage-";
 const LIST_KEYS: [&str; 3] = ["allow", "listen-address", "from"];
 
 /// Keys whose value no error quotes.
-const UNQUOTED_KEYS: [&str; 2] = ["log", "state-file"];
+const UNQUOTED_KEYS: [&str; 3] = ["log", "state-file", "control"];
 
 /// Keys whose value is read once it is clear which of the two it is.
 const SECRET_KEYS: [&str; 2] = ["secret", "secret-file"];
@@ -63,6 +64,9 @@ struct Draft<'a> {
     trap_s: u32,
     idle_s: Option<u32>,
     host: Option<String>,
+    gate: Gate,
+    is_pool: bool,
+    pool_port: Option<u16>,
 }
 
 impl<'a> Draft<'a> {
@@ -82,6 +86,9 @@ impl<'a> Draft<'a> {
             trap_s: DEFAULT_TRAP_S,
             idle_s: None,
             host: None,
+            gate: Gate::Port,
+            is_pool: false,
+            pool_port: None,
         }
     }
 
@@ -100,6 +107,9 @@ impl<'a> Draft<'a> {
             "from" => self.from.push(value::network(text)?),
             "trap-time" => self.trap_s = value::time_limit(text)?,
             "idle-timeout" => self.idle_s = value::idle_timeout(text)?,
+            "gate" => self.gate = value::parse_gate(text)?,
+            "listen" => self.is_pool = value::is_pool(text)?,
+            "pool-port" => self.pool_port = Some(value::parse_port(text)?),
             _ => self.host = Some(text.to_owned()),
         }
         Ok(())
@@ -119,6 +129,8 @@ impl<'a> Draft<'a> {
             trap_s: self.trap_s,
             idle_s: self.idle_s,
             host: self.host.take(),
+            gate: self.gate,
+            pool_port: self.pool_port,
         })
     }
 
@@ -131,7 +143,25 @@ impl<'a> Draft<'a> {
             secret: self.secret.take(),
             pattern,
             host: self.host.take(),
+            gate: self.gate,
         })
+    }
+
+    /// The line that speaks of its pool's port, or makes it a pool.
+    fn pool_line(&self) -> usize {
+        let key = match self.section.find("pool-port") {
+            Some(_) => "pool-port",
+            None => "listen",
+        };
+        self.section.line_of(key)
+    }
+
+    /// The ports that are bound for it: its range, or the one of its pool.
+    fn bound(&self) -> Option<Range> {
+        match self.pool_port {
+            Some(port) => Range::new(port, port),
+            None => self.range,
+        }
     }
 
     /// The line that speaks of its range.
@@ -145,7 +175,8 @@ impl Default for Common {
         Self {
             log: LogTarget::Stderr,
             log_level: Level::Info,
-            state_file: StateFile::Default,
+            state_file: Location::Default,
+            control: Location::Default,
             ban_s: DEFAULT_BAN_S,
             allow: Vec::new(),
             clock: ClockTrust::Trust,
@@ -160,7 +191,8 @@ impl Common {
         match key {
             "log" => self.log = value::log(text)?,
             "log-level" => self.log_level = value::log_level(text)?,
-            "state-file" => self.state_file = value::state_file(text)?,
+            "state-file" => self.state_file = value::location(text)?,
+            "control" => self.control = value::location(text)?,
             "ban-time" => self.ban_s = value::time_limit(text)?,
             "allow" => self.allow.push(value::network(text)?),
             "clock" => self.clock = value::clock(text)?,
@@ -230,6 +262,8 @@ impl<'a> Reader<'a> {
                 reader.check_own_port(draft);
                 for earlier in &drafts[..index] {
                     reader.check_overlap(earlier, draft);
+                    reader.check_pools(earlier, draft);
+                    reader.check_tokens(earlier, draft);
                 }
             }
             reader.warn_of_outgoing_ports(&drafts);
@@ -306,7 +340,50 @@ impl<'a> Reader<'a> {
             draft.service = None;
         }
         draft.listen = without_covered(&draft.listen);
+        if self.side == Side::Server {
+            self.check_trap_time(&draft);
+            draft.pool_port = self.pool_port(&draft);
+        }
         draft
+    }
+
+    /// The end of a trap must not come before the last token may: it would tell who was judged.
+    fn check_trap_time(&mut self, draft: &Draft) {
+        if draft.gate == Gate::Token && draft.trap_s < MIN_TOKEN_TRAP_S {
+            let what = format_args!(
+                "{}s is too short for gate = token, where a trap holds for {MIN_TOKEN_TRAP_S}s at least",
+                draft.trap_s
+            );
+            let line = draft.section.line_of("trap-time");
+            self.error(line, Some("trap-time"), what);
+        }
+    }
+
+    /// The port that a pool listens at, None for a mirage that has none.
+    fn pool_port(&mut self, draft: &Draft) -> Option<u16> {
+        let (section, range) = (draft.section, draft.range?);
+        if !self.is_right(section, "listen") || !self.is_right(section, "pool-port") {
+            return None;
+        }
+        let line = draft.pool_line();
+        if !draft.is_pool {
+            if draft.pool_port.is_some() {
+                let what = format_args!("only a pool has one; listen = pool makes one");
+                self.error(line, Some("pool-port"), what);
+            }
+            return None;
+        }
+        let port = draft.pool_port.unwrap_or(range.low() - 1);
+        if port == 0 {
+            let what = format_args!("missing; below a range that begins with 1 there is no port");
+            self.error(line, Some("pool-port"), what);
+        } else if range.contains(port) {
+            let what = format_args!("{port} lies in the mirage's own range, and must not");
+            self.error(line, Some("pool-port"), what);
+        } else {
+            return Some(port);
+        }
+        None
     }
 
     /// Reads each entry of a section by `set`, and finds the keys that are not known here, or that
@@ -392,14 +469,19 @@ impl<'a> Reader<'a> {
             return;
         };
         let port = service.port();
+        let is_pool = draft.pool_port == Some(port);
         if self.is_right(draft.section, "listen-address")
-            && range.contains(port)
+            && (range.contains(port) || is_pool)
             && is_own(service, &draft.listen)
         {
-            let what = format_args!(
-                "holds {port}, the hidden service's own port on this host; it has to lie outside"
-            );
-            self.error(draft.range_line(), Some("range"), what);
+            let own = "the hidden service's own port on this host";
+            if is_pool {
+                let what = format_args!("{port} is {own}; it has to be another");
+                self.error(draft.pool_line(), Some("pool-port"), what);
+            } else {
+                let what = format_args!("holds {port}, {own}; it has to lie outside");
+                self.error(draft.range_line(), Some("range"), what);
+            }
         }
     }
 
@@ -422,13 +504,57 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// A pool's port is no other mirage's, and in no other's range.
+    fn check_pools(&mut self, one: &Draft, other: &Draft) {
+        let is_right = |draft: &Draft| self.is_right(draft.section, "listen-address");
+        if !is_right(one) || !is_right(other) || !share_an_address(&one.listen, &other.listen) {
+            return;
+        }
+        for (pool, neighbour) in [(one, other), (other, one)] {
+            let (Some(port), Some(range)) = (pool.pool_port, neighbour.range) else {
+                continue;
+            };
+            if range.contains(port) {
+                let line = neighbour.range_line();
+                let what = format_args!(
+                    "{port} lies in the range of line {line}, on an address that both listen on"
+                );
+                self.error(pool.pool_line(), Some("pool-port"), what);
+            }
+        }
+        if let Some(port) = one.pool_port
+            && other.pool_port == Some(port)
+        {
+            let line = one.pool_line();
+            let what = format_args!("{port} is that of line {line}; each pool needs its own");
+            self.error(other.pool_line(), Some("pool-port"), what);
+        }
+    }
+
+    /// With one name and one secret, a token of one mirage would be good at the other.
+    fn check_tokens(&mut self, earlier: &Draft, later: &Draft) {
+        let is_token = |draft: &Draft| draft.gate == Gate::Token && draft.secret.is_some();
+        if is_token(earlier)
+            && is_token(later)
+            && earlier.name == later.name
+            && earlier.secret == later.secret
+        {
+            let line = earlier.section.line;
+            let what = format_args!(
+                "has the name and the secret of line {line}, so a token for one would do for the \
+                 other; give each its own"
+            );
+            self.error(later.section.line, None, what);
+        }
+    }
+
     /// The kernel gives ports to outgoing connections. One that is a real port then is lost.
     fn warn_of_outgoing_ports(&mut self, drafts: &[Draft]) {
         let Some((outgoing, mut reserved)) = outgoing::of_the_kernel() else {
             return;
         };
         for draft in drafts {
-            let Some(range) = draft.range else { continue };
+            let Some(range) = draft.bound() else { continue };
             if outgoing::has_unreserved(range, outgoing, &reserved) {
                 outgoing::reserve(range, &mut reserved);
                 let (low, high) = (outgoing.low(), outgoing.high());
@@ -436,7 +562,11 @@ impl<'a> Reader<'a> {
                     "the kernel uses {low}-{high} for outgoing connections; \
                      sysctl -w net.ipv4.ip_local_reserved_ports={reserved} keeps it out"
                 );
-                self.warn(draft.range_line(), "range", what);
+                let (line, key) = match draft.pool_port {
+                    Some(_) => (draft.pool_line(), "pool-port"),
+                    None => (draft.range_line(), "range"),
+                };
+                self.warn(line, key, what);
             }
         }
     }

@@ -101,7 +101,7 @@ fn three_lines_make_a_mirage_and_the_rest_has_defaults() {
     let config = server(SSH);
     assert_eq!(config.common.log, LogTarget::Stderr);
     assert_eq!(config.common.log_level, Level::Info);
-    assert_eq!(config.common.state_file, StateFile::Default);
+    assert_eq!(config.common.state_file, Location::Default);
     assert_eq!(config.common.ban_s, 900);
     assert!(config.common.allow.is_empty());
     assert_eq!(config.common.clock, ClockTrust::Trust);
@@ -156,7 +156,8 @@ fn every_key_has_its_effect() {
         Common {
             log: LogTarget::File("/var/log/shimmer.log".into()),
             log_level: Level::Debug,
-            state_file: StateFile::Path("/tmp/state".into()),
+            state_file: Location::Path("/tmp/state".into()),
+            control: Location::Default,
             ban_s: 3_600,
             allow: vec![
                 network("192.0.2.0/24"),
@@ -195,7 +196,7 @@ fn the_words_of_the_common_section_are_known() {
         assert_eq!(common(&format!("log-level = {word}")).log_level, level);
     }
     assert!(Level::Error < Level::Warn && Level::Warn < Level::Info && Level::Info < Level::Debug);
-    assert_eq!(common("state-file = none").state_file, StateFile::Off);
+    assert_eq!(common("state-file = none").state_file, Location::Off);
     assert_eq!(common("clock = trust").clock, ClockTrust::Trust);
 }
 
@@ -276,7 +277,7 @@ fn an_unknown_key_has_the_nearest_named() {
         (
             "umbrella = 1",
             "umbrella: unknown key; known are name, secret, secret-file, port, forward, range, \
-             decoys, period, listen-address, from, trap-time, idle-timeout, host",
+             decoys, period, gate, listen, pool-port, listen-address, from, trap-time, idle-timeout, host",
         ),
     ]);
     assert_eq!(

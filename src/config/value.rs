@@ -1,8 +1,9 @@
 //! Values: what a text means, or why it means nothing. The command line has the same.
 
-use super::{ClockTrust, Level, LogTarget, StateFile};
+use super::{ClockTrust, Level, Location, LogTarget};
 use crate::limits::{LONGEST_S, MAX_DECOYS, MAX_PERIOD_S, MIN_PERIOD_S, MOST_SESSIONS};
 use crate::message::Message;
+use crate::scheme::gate::Gate;
 use crate::scheme::schedule::{Pattern, Range};
 use crate::scheme::source::{Network, NetworkError};
 use core::net::{IpAddr, SocketAddr};
@@ -33,7 +34,8 @@ pub fn parse_duration(text: &str) -> Option<u32> {
 }
 
 /// Seconds as a person writes them: 90s, 15m, 1d.
-fn duration(seconds: u32) -> String {
+#[must_use]
+pub fn duration(seconds: u32) -> String {
     let divides = |&(_, unit): &(&str, u32)| seconds.is_multiple_of(unit);
     let (letter, unit) = UNITS.into_iter().find(divides).unwrap_or(("s", 1));
     format!("{}{letter}", seconds / unit)
@@ -193,13 +195,34 @@ pub(super) fn log(text: &str) -> Parsed<LogTarget> {
     }
 }
 
-pub(super) fn state_file(text: &str) -> Parsed<StateFile> {
+pub(super) fn location(text: &str) -> Parsed<Location> {
     match text {
-        "none" => Ok(StateFile::Off),
+        "none" => Ok(Location::Off),
         _ => match path(text) {
-            Some(path) => Ok(StateFile::Path(path)),
+            Some(path) => Ok(Location::Path(path)),
             None => wrong!("is neither none nor the path of a file, such as /tmp/state"),
         },
+    }
+}
+
+/// How a client shows that it knows the secret: `port` or `token`.
+///
+/// # Errors
+/// What is wrong with the text, and what would be right.
+pub fn parse_gate(text: &str) -> Parsed<Gate> {
+    match text {
+        "port" => Ok(Gate::Port),
+        "token" => Ok(Gate::Token),
+        _ => wrong!("{text} is neither port nor token"),
+    }
+}
+
+/// Whether the firewall sends the whole range to one port.
+pub(super) fn is_pool(text: &str) -> Parsed<bool> {
+    match text {
+        "ports" => Ok(false),
+        "pool" => Ok(true),
+        _ => wrong!("{text} is neither ports nor pool"),
     }
 }
 

@@ -7,9 +7,9 @@
 use super::Daemon;
 use super::host::Host;
 use super::listeners::{Listeners, PortId};
-use super::state::{DEFAULT_PATH, StateError, StateFile};
+use super::state::{StateError, StateFile};
 use super::{Failure, state};
-use crate::config::{self, Common, Level, LogTarget, Server};
+use crate::config::{self, Common, DEFAULT_STATE_FILE, Level, Location, LogTarget, Server};
 use crate::limits::{RETRY_MS, STRETCH_ROUNDS_PER_TURN};
 use crate::log::Cause;
 use crate::scheme::key::{Key, Stretch};
@@ -206,7 +206,12 @@ impl<H: Host> Daemon<H> {
     fn adopt(&mut self, common: Common) {
         // By its name: a default that is now written out is the same file, with our own lock on it.
         let ours = self.state.as_ref().map(|state| state.path().as_os_str());
-        if path_of(&common.state_file).map(Path::as_os_str) != ours {
+        if common
+            .state_file
+            .path(DEFAULT_STATE_FILE)
+            .map(Path::as_os_str)
+            != ours
+        {
             match self.take_state_file(&common.state_file) {
                 Ok(state) => {
                     self.state = state;
@@ -286,12 +291,12 @@ impl<H: Host> Daemon<H> {
     /// The state file of a configuration. Where the default one can't be had, it goes without.
     pub(super) fn take_state_file(
         &mut self,
-        wanted: &config::StateFile,
+        wanted: &Location,
     ) -> Result<Option<StateFile>, Failure> {
-        let Some(path) = path_of(wanted) else {
+        let Some(path) = wanted.path(DEFAULT_STATE_FILE) else {
             return Ok(None);
         };
-        let is_default = matches!(wanted, config::StateFile::Default);
+        let is_default = *wanted == Location::Default;
         match state::StateFile::take(path) {
             Ok(state) => Ok(Some(state)),
             Err(StateError::Taken(lock)) => {
@@ -307,14 +312,6 @@ impl<H: Host> Daemon<H> {
             }
             Err(StateError::Unusable(path, error)) => Err(Failure::State(path, error.to_string())),
         }
-    }
-}
-
-fn path_of(wanted: &config::StateFile) -> Option<&Path> {
-    match wanted {
-        config::StateFile::Off => None,
-        config::StateFile::Default => Some(Path::new(DEFAULT_PATH)),
-        config::StateFile::Path(path) => Some(path),
     }
 }
 

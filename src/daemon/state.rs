@@ -21,9 +21,6 @@ use std::io::{self, Read, Write as _};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// Where it is unless configured.
-pub const DEFAULT_PATH: &str = "/var/lib/shimmer/state";
-
 const HEAD: &str = "shimmer-state 1";
 
 /// The state file, ours as long as this lives.

@@ -10,6 +10,16 @@ use super::source::Source;
 use crate::limits::FORGIVEN_TOUCHES;
 use core::hash::BuildHasher;
 
+/// How a client shows that it knows the secret.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(test, derive(Debug))]
+pub enum Gate {
+    /// It comes to the minute's real port.
+    Port,
+    /// It does, and says a token there.
+    Token,
+}
+
 /// What is known of a visitor.
 #[derive(Clone, Copy)]
 pub struct Visitor {

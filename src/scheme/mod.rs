@@ -17,6 +17,7 @@ pub mod gate;
 pub mod key;
 pub mod schedule;
 pub mod source;
+pub mod token;
 
 /// A moment of the boot clock, in milliseconds. It counts on through a suspend and never jumps, so
 /// every time-out and every ban is measured with it. What it counts from does not matter.

@@ -17,6 +17,7 @@
 
 use super::Instant;
 use super::key::{DIGEST, Key};
+use super::token::Claims;
 use crate::limits::{
     CLOCK_OFF_WINDOWS, GRACE_WINDOWS, LIVE_WINDOWS, MINUTE_PORTS, PLAN_PORTS, SERVED_MEMORY_MS,
     SERVED_RUNS,
@@ -220,7 +221,7 @@ pub struct Plan {
 }
 
 /// Windows whose real ports are never traps.
-const NEIGHBOURS: usize = LIVE_WINDOWS + 2 * GRACE_WINDOWS as usize;
+pub const NEIGHBOURS: usize = LIVE_WINDOWS + 2 * GRACE_WINDOWS as usize;
 
 /// One step from a plan to the next.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -436,6 +437,28 @@ impl Schedule {
     pub fn is_short(&self) -> bool {
         self.windows
             .is_some_and(|windows| windows.open.contains(&false))
+    }
+
+    /// What a port is in each window from which a clock may be off without harm. All traps while no
+    /// port is open.
+    #[must_use]
+    pub fn claims(&self, port: u16) -> Claims {
+        let mut claims = Claims {
+            first: 0,
+            roles: [Role::Trap; NEIGHBOURS],
+        };
+        let Some(windows) = self.windows else {
+            return claims;
+        };
+        claims.first = windows.first.wrapping_sub(GRACE_WINDOWS);
+        let known = CLOCK_OFF_WINDOWS as usize - NEIGHBOURS / 2;
+        for (window, role) in claims.roles.iter_mut().enumerate() {
+            let is_live = windows.contains(claims.first.wrapping_add(window as u64));
+            if self.reals[known + window] == port {
+                *role = if is_live { Role::Real } else { Role::Grace };
+            }
+        }
+        claims
     }
 
     /// By how many seconds a clock is off for which this port is the real one now, within fifteen

@@ -411,7 +411,7 @@ impl Bench {
         let file = |what: &str| self.folder.join(format!("{what}-{number}"));
         let log = file("log");
         let mut config = format!(
-            "[common]\nstate-file = none\nmax-sessions = 2048\nmax-sessions-per-source = 2048\n\
+            "[common]\nstate-file = none\ncontrol = none\nmax-sessions = 2048\nmax-sessions-per-source = 2048\n\
              log = {}\n",
             log.display()
         );

@@ -261,7 +261,7 @@ pub fn config(host: Ipv4Addr, service: SocketAddr, more: &str) -> String {
         thread::park_timeout(Duration::from_secs(left_s()));
     }
     format!(
-        "[common]\nstate-file = none\n{more}\n[mirage-{NAME}]\nsecret = {SECRET}\n\
+        "[common]\nstate-file = none\ncontrol = none\n{more}\n[mirage-{NAME}]\nsecret = {SECRET}\n\
          forward = {service}\nrange = 10000-10999\nlisten-address = {host}\n{STILL}"
     )
 }

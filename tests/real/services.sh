@@ -80,7 +80,7 @@ start_dropbear() {
 # command is one that runs another.
 start_daemon() {
   local name=$1 host=${2:-server}
-  sed "s|^\[common\]\$|&\nlog = $FOLDER/$name.log\nstate-file = $FOLDER/$name.state|
+  sed "s|^\[common\]\$|&\nlog = $FOLDER/$name.log\nstate-file = $FOLDER/$name.state\ncontrol = $FOLDER/$name.control|
     s|^\[mirage-.*|&\nsecret-file = $FOLDER/secret|" >"$FOLDER/$name.conf"
   ip netns exec "$PREFIX-$host" "${@:3}" "$SHIMMER" daemon --config "$FOLDER/$name.conf" \
     </dev/null 2>"$FOLDER/$name.stderr" &

@@ -289,6 +289,7 @@ fn configuration(scene: &Scene, service: SocketAddr) -> String {
         "[common]\n\
          log = stderr\n\
          state-file = none\n\
+         control = none\n\
          ban-time = {ban_s}s\n\
          [mirage-{NAME}]\n\
          secret = {secret}\n\
