@@ -75,7 +75,7 @@ pub const NONCES: usize = 4_096;
 /// Seconds a ban lasts unless configured.
 pub const DEFAULT_BAN_S: u32 = 900;
 
-/// Sources that can be banned at once: 144 KiB, fixed.
+/// Sources that can be banned at once: 176 KiB, fixed.
 pub const BANS: usize = 4_096;
 
 /// The log says at most once in so many milliseconds that all of [`BANS`] are taken.
@@ -135,11 +135,26 @@ pub const TURN_ACCEPTS: usize = 32;
 /// Connections that the kernel keeps for a listener until we accept them.
 pub const BACKLOG: i32 = 128;
 
+/// The same for a pool's one listener, which stands for a whole range.
+pub const POOL_BACKLOG: i32 = 1_024;
+
 /// Events taken from the kernel in one turn.
 pub const EVENTS: usize = 256;
 
 /// A port that could not be bound, and an accept that found no memory, are tried again after so many milliseconds.
 pub const RETRY_MS: u64 = 1_000;
+
+/// Clients of the control socket at once; the next takes the place of the first.
+pub const ASKERS: usize = 4;
+
+/// A client of the control socket has so many milliseconds to ask and to be told.
+pub const ASK_MS: u64 = 5_000;
+
+/// Bytes of a line that the control socket is asked; more is no question.
+pub const ASKED_BYTES: usize = 64;
+
+/// Bytes of an answer that are made and sent in one turn.
+pub const ANSWER_BYTES: usize = 4_096;
 
 /// The state file is written at most this often, in milliseconds.
 pub const STATE_MS: u64 = 60_000;

@@ -5,14 +5,16 @@ use super::host::Host;
 use super::listeners::PortId;
 use super::reload::Mirage;
 use super::session::{Arrival, Session};
+use super::trap::Suspect;
 use super::wake::{Side, Wake};
 use crate::config::Level;
 use crate::limits::{BACKLOG, RETRY_MS, TELL_FULL_MS, TURN_ACCEPTS};
 use crate::log::Cause;
 use crate::scheme::Instant;
-use crate::scheme::blacklist::Touch;
-use crate::scheme::gate::{self, Reason, Verdict, Visitor};
-use crate::scheme::source::{self, Source};
+use crate::scheme::blacklist::{Touch, Why};
+use crate::scheme::gate::{self, Evidence, Gate, Reason, Verdict, Visitor};
+use crate::scheme::source::{self, Network, Source};
+use crate::scheme::token::{self, Proof};
 use crate::sys::socket;
 use core::fmt;
 use core::net::{IpAddr, SocketAddr};
@@ -22,13 +24,18 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
-/// One who has come to a port.
-struct Guest {
-    socket: OwnedFd,
+/// Who has come, and where to.
+struct Whom {
     peer: IpAddr,
     source: Source,
     port: u16,
     mirage: usize,
+}
+
+/// One who has come, and the connection.
+struct Guest {
+    socket: OwnedFd,
+    whom: Whom,
 }
 
 /// ` clock-off=7m`, or `-90s` for a clock that is behind; nothing for one that is right.
@@ -68,35 +75,52 @@ fn clock_and_port(mirage: &Mirage, port: u16) -> (Port, ClockOff) {
 }
 
 impl<H: Host> Daemon<H> {
-    /// Takes the visitors of a port, as many as one port may in a turn.
+    /// Takes the visitors of a port, as many as one port may in a turn, and as there are places for.
     pub(super) fn accept(&mut self, id: PortId) {
-        self.accept_up_to(id, TURN_ACCEPTS);
-    }
-
-    /// Takes all who wait at a port that is about to close, or to change what it is.
-    pub(super) fn accept_all(&mut self, id: PortId) {
-        // The kernel keeps one more than it was told.
-        self.accept_up_to(id, BACKLOG as usize + 1);
-    }
-
-    fn accept_up_to(&mut self, id: PortId, most: usize) {
-        for _ in 0..most {
-            let mut accepted = self.listeners.accept(id);
-            if accepted.as_ref().is_err_and(is_out_of_descriptors) {
-                accepted = self.accept_with_the_spare(id);
+        for _ in 0..TURN_ACCEPTS {
+            if !self.traps.has_vacancy() {
+                break;
             }
-            match accepted {
-                Ok((socket, peer)) => self.receive(id, socket, peer),
-                Err(error) => match error.kind() {
-                    io::ErrorKind::WouldBlock => return,
-                    io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {}
-                    // No memory, or nothing that helps now. The kernel will not tell of this
-                    // visitor again, so we remember.
-                    _ => return self.accept_later(id, self.now.boot.after(RETRY_MS)),
-                },
+            if !self.accept_one(id) {
+                return;
             }
         }
         self.accept_later(id, self.now.boot);
+    }
+
+    /// Takes all who wait at a port that is about to close, or to change what it is: when no event of
+    /// this turn is left. The kernel keeps one more than it was told. What a pool's longer queue
+    /// keeps beyond that, meets the next plan: a member is in grace there.
+    pub(super) fn accept_all(&mut self, id: PortId) {
+        for _ in 0..=BACKLOG {
+            self.traps.sweep();
+            if !self.accept_one(id) {
+                return;
+            }
+        }
+        self.accept_later(id, self.now.boot);
+    }
+
+    /// Takes one visitor. False when there is none to be had now.
+    fn accept_one(&mut self, id: PortId) -> bool {
+        let mut accepted = self.listeners.accept(id);
+        if accepted.as_ref().is_err_and(is_out_of_descriptors) {
+            accepted = self.accept_with_the_spare(id);
+        }
+        match accepted {
+            Ok((socket, peer)) => self.receive(id, socket, peer),
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock => return false,
+                io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {}
+                // No memory, or nothing that helps now. The kernel will not tell of this
+                // visitor again, so we remember.
+                _ => {
+                    self.accept_later(id, self.now.boot.after(RETRY_MS));
+                    return false;
+                }
+            },
+        }
+        true
     }
 
     fn accept_later(&mut self, id: PortId, when: Instant) {
@@ -129,7 +153,8 @@ impl<H: Host> Daemon<H> {
         let accepted = match accepted {
             Ok((socket, peer)) if is_short => {
                 drop(socket);
-                self.tell_full(id, source::canonical(peer.ip()), "descriptors");
+                let peer = source::canonical(peer.ip());
+                self.tell_turned_away(peer, id.port(), "descriptors");
                 Err(io::ErrorKind::ConnectionAborted.into())
             }
             other => other,
@@ -143,8 +168,7 @@ impl<H: Host> Daemon<H> {
         if self.pipes.shed() {
             return true;
         }
-        let place = self.traps.greediest();
-        place.inspect(|&place| self.traps.release(place)).is_some()
+        self.traps.give_up_one(self.now.boot)
     }
 
     /// Dials a service. A visitor who may come in is worth more than one in a trap.
@@ -158,58 +182,169 @@ impl<H: Host> Daemon<H> {
     }
 
     fn receive(&mut self, id: PortId, socket: OwnedFd, peer: SocketAddr) {
-        let Some(mirage) = self.listeners.get_mut(id).map(|listener| listener.mirage) else {
+        let Some(number) = self.listeners.get_mut(id).map(|listener| listener.mirage) else {
+            return;
+        };
+        let mirage = &mut self.mirages[number];
+        let Some(port) = dialled_port(mirage, id, socket.as_fd()) else {
+            if !core::mem::replace(&mut mirage.told_of_redirect, true) {
+                let section = Rc::clone(&mirage.label);
+                self.tell_of_missing_redirect(&section, id.port());
+            }
             return;
         };
         let peer = source::canonical(peer.ip());
-        let guest = Guest {
-            socket,
+        let whom = Whom {
             peer,
             source: Source::of(peer),
-            port: id.port(),
-            mirage,
+            port,
+            mirage: number,
         };
-        let (sessions, forgiven) = self.sessions_of(guest.source);
-        let mirage = &self.mirages[mirage];
-        let from = &mirage.config.from;
+        let guest = Guest { socket, whom };
+        self.counters.visitors += 1;
+        match mirage.config.gate {
+            Gate::Port => {
+                let evidence = Evidence::Port(mirage.plan.role(port));
+                self.judge_guest(evidence, guest);
+            }
+            // Whatever port it is, and whoever comes: first of all they are held alike.
+            Gate::Token => {
+                let suspect = Suspect {
+                    mirage: Rc::clone(&mirage.label),
+                    peer,
+                    port,
+                    claims: mirage.schedule.claims(port),
+                    said: heapless::Vec::new(),
+                };
+                self.hold(guest, Some(suspect));
+            }
+        }
+    }
+
+    /// Judges those who have said a token, or have had the time for it.
+    pub(super) fn judge_suspects(&mut self) {
+        while let Some((place, source, suspect)) = self.traps.next_ready() {
+            self.judge_suspect(place, source, &suspect);
+            // Whoever is still there is held on, and what it sends is thrown away.
+            self.traps.hear(place, self.now.boot);
+        }
+    }
+
+    fn judge_suspect(&mut self, place: u32, source: Source, suspect: &Suspect) {
+        let is_its = |mirage: &Mirage| mirage.label == suspect.mirage;
+        let Some(number) = self.mirages.iter().position(is_its) else {
+            return;
+        };
+        let Suspect { peer, port, .. } = *suspect;
+        let now = self.now.boot;
+        let mirage = &mut self.mirages[number];
+        let (key, claims) = (mirage.schedule.key(), &suspect.claims);
+        let proof = match (suspect.said.as_slice().first_chunk(), &mut mirage.nonces) {
+            (Some(token), Some(nonces)) => token::prove(key, claims, port, token, nonces, now),
+            _ => Proof::Nothing,
+        };
+        match proof {
+            Proof::Good => self.counters.good_tokens += 1,
+            _ => self.counters.bad_tokens += 1,
+        }
+        let (visitor, _) = self.visitor(number, peer);
+        let is_settled = self.mirages[number].settled_at <= now;
+        let verdict = gate::judge(Evidence::Token(proof), visitor, is_settled);
+        let whom = Whom {
+            peer,
+            source,
+            port,
+            mirage: number,
+        };
+        if verdict != Verdict::Admit {
+            return self.turn_away(verdict, &whom, Why::Token);
+        }
+        let Some(socket) = self.traps.take(place) else {
+            return;
+        };
+        // It becomes one end of a session, which is woken otherwise.
+        let descriptor = socket.as_raw_fd();
+        let _ = self.poll.registry().deregister(&mut SourceFd(&descriptor));
+        if let Some(ban) = self.bans.lift(source) {
+            self.tell_unban(ban, " by=token");
+        }
+        self.admit(Guest { socket, whom });
+    }
+
+    fn judge_guest(&mut self, evidence: Evidence, guest: Guest) {
+        let whom = &guest.whom;
+        let (visitor, _) = self.visitor(whom.mirage, whom.peer);
+        let is_settled = self.mirages[whom.mirage].settled_at <= self.now.boot;
+        match gate::judge(evidence, visitor, is_settled) {
+            Verdict::Admit => self.admit(guest),
+            Verdict::Refuse { renews } => {
+                self.counters.refused += 1;
+                if renews {
+                    self.bans.touch(whom.source, Why::Trap, self.now.boot);
+                } else {
+                    self.bans.count_attempt(whom.source);
+                }
+            }
+            verdict => {
+                self.turn_away(verdict, whom, Why::Trap);
+                self.hold(guest, None);
+            }
+        }
+    }
+
+    /// What is known of a visitor to a mirage, and how many sessions its source has.
+    pub(super) fn visitor(&self, mirage: usize, peer: IpAddr) -> (Visitor, usize) {
+        let source = Source::of(peer);
+        let (sessions, forgiven) = self.sessions_of(source);
+        let is_in = |networks: &[Network]| networks.iter().any(|network| network.contains(peer));
+        let from = &self.mirages[mirage].config.from;
         let visitor = Visitor {
-            source: guest.source,
-            is_allowed: self
-                .common
-                .allow
-                .iter()
-                .any(|network| network.contains(peer)),
-            is_welcome: from.is_empty() || from.iter().any(|network| network.contains(peer)),
+            is_allowed: is_in(&self.common.allow),
+            is_welcome: from.is_empty() || is_in(from),
+            is_banned: self.bans.is_banned(source, self.now.boot),
             forgiven: (sessions > 0).then_some(forgiven),
         };
-        let role = mirage.plan.role(guest.port);
-        let is_settled = mirage.settled_at <= self.now.boot;
-        match gate::judge(role, visitor, is_settled, &mut self.bans, self.now.boot) {
-            Verdict::Admit if sessions >= self.most_sessions_per_source() => {
-                self.tell_full(id, guest.peer, "source");
+        (visitor, sessions)
+    }
+
+    /// What follows for one who is held from a verdict that lets nobody in.
+    fn turn_away(&mut self, verdict: Verdict, whom: &Whom, why: Why) {
+        match verdict {
+            Verdict::Hold(Reason::Unremembered) => {
+                self.counters.held += 1;
+                self.tell_full(whom, "nonces");
             }
-            Verdict::Admit => self.admit(id, guest, forgiven),
             Verdict::Hold(reason) => {
+                self.counters.held += 1;
                 if reason == Reason::Forgiven {
-                    self.forgive(guest.source);
+                    self.forgive(whom.source);
                 }
-                self.tell_held(&guest, reason);
-                self.hold(guest);
+                self.tell_held(whom, reason);
             }
-            Verdict::Ban(touch) => {
-                self.tell_ban(&guest);
-                if let Touch::BannedInsteadOf(ban) = touch {
-                    self.tell_unban(ban);
-                    self.tell_bans_full();
+            Verdict::Ban => {
+                if !self.bans.is_banned(whom.source, self.now.boot) {
+                    self.tell_ban(whom);
                 }
-                self.hold(guest);
+                self.ban(whom.source, why);
             }
-            Verdict::Refuse => {}
+            Verdict::Admit | Verdict::Refuse { .. } => {}
+        }
+    }
+
+    /// Puts a source on the list, or begins its ban anew.
+    pub(super) fn ban(&mut self, source: Source, why: Why) {
+        let touch = self.bans.touch(source, why, self.now.boot);
+        if touch != Touch::Renewed {
+            self.counters.banned += 1;
+        }
+        if let Touch::BannedInsteadOf(ban) = touch {
+            self.tell_unban(ban, "");
+            self.tell_bans_full();
         }
     }
 
     /// The live sessions of a source, and the touches that they were forgiven.
-    fn sessions_of(&self, source: Source) -> (usize, u8) {
+    pub(super) fn sessions_of(&self, source: Source) -> (usize, u8) {
         let sessions = self
             .sessions
             .iter()
@@ -227,19 +362,23 @@ impl<H: Host> Daemon<H> {
         }
     }
 
-    /// Opens the door.
-    fn admit(&mut self, id: PortId, guest: Guest, forgiven: u8) {
+    /// Opens the door, if there is room behind it.
+    fn admit(&mut self, guest: Guest) {
+        let Guest { socket, whom } = guest;
+        let (sessions, forgiven) = self.sessions_of(whom.source);
+        if sessions >= self.most_sessions_per_source() {
+            return self.tell_full(&whom, "source");
+        }
         let vacancy = self.sessions.vacancy();
         let Some(place) = vacancy.filter(|_| self.sessions.len() < self.most_sessions()) else {
-            self.tell_full(id, guest.peer, "sessions");
-            return;
+            return self.tell_full(&whom, "sessions");
         };
-        let mirage = &self.mirages[guest.mirage];
+        let mirage = &self.mirages[whom.mirage];
         let arrival = Arrival {
             mirage: Rc::clone(&mirage.label),
-            source: guest.source,
-            peer: guest.peer,
-            port: guest.port,
+            source: whom.source,
+            peer: whom.peer,
+            port: whom.port,
             forgiven,
             idle_ms: mirage
                 .config
@@ -249,7 +388,7 @@ impl<H: Host> Daemon<H> {
         };
         let service = mirage.config.service;
         let session = self.dial(service).and_then(|dialled| {
-            let session = Session::new(guest.socket, dialled, arrival);
+            let session = Session::new(socket, dialled, arrival);
             self.register(
                 session.socket(Side::Client),
                 Wake::Session(place, Side::Client),
@@ -260,12 +399,13 @@ impl<H: Host> Daemon<H> {
             )?;
             Ok(session)
         });
-        let section = &self.mirages[guest.mirage].label;
-        let (peer, port) = (guest.peer, guest.port);
+        let section = &self.mirages[whom.mirage].label;
+        let Whom { peer, port, .. } = whom;
         match session {
             Ok(session) => {
                 let event = format_args!("accept mirage={section} source={peer} port={port}");
                 self.log.write(Level::Info, Cause::Member, event);
+                self.counters.accepted += 1;
                 self.sessions.insert(place, session);
                 self.drive_session(place, None);
             }
@@ -276,15 +416,19 @@ impl<H: Host> Daemon<H> {
         }
     }
 
-    fn hold(&mut self, guest: Guest) {
-        let Some(place) = self.traps.vacate() else {
-            return;
-        };
-        let trap_ms = u64::from(self.mirages[guest.mirage].config.trap_s) * 1_000;
-        let Guest { socket, source, .. } = guest;
+    fn hold(&mut self, guest: Guest, suspect: Option<Suspect>) {
+        let Guest { socket, whom } = guest;
+        let now = self.now.boot;
+        let place = self.traps.vacate(now).or_else(|| {
+            // All who are held wait for their verdict: it makes each of them one who can go.
+            self.judge_suspects();
+            self.traps.vacate(now)
+        });
+        let Some(place) = place else { return };
+        let trap_ms = u64::from(self.mirages[whom.mirage].config.trap_s) * 1_000;
         if self.register(socket.as_fd(), Wake::Trap(place)).is_ok() {
-            self.traps
-                .hold(place, socket, source, self.now.boot, trap_ms);
+            let who = (socket, whom.source);
+            self.traps.hold(place, who, suspect, now, trap_ms);
         }
     }
 
@@ -299,26 +443,38 @@ impl<H: Host> Daemon<H> {
             .register(&mut SourceFd(&descriptor), wake.into(), interest)
     }
 
-    fn tell_ban(&mut self, guest: &Guest) {
-        let mirage = &self.mirages[guest.mirage];
-        let (section, peer, seconds) = (&mirage.label, guest.peer, self.common.ban_s);
-        let (port, off) = clock_and_port(mirage, guest.port);
+    fn tell_ban(&mut self, whom: &Whom) {
+        let mirage = &self.mirages[whom.mirage];
+        let (section, peer, seconds) = (&mirage.label, whom.peer, self.common.ban_s);
+        let (port, off) = clock_and_port(mirage, whom.port);
         let event = format_args!("ban source={peer}{port} seconds={seconds} mirage={section}{off}");
         self.log.write(Level::Info, Cause::Stranger, event);
     }
 
-    fn tell_held(&mut self, guest: &Guest, reason: Reason) {
-        let mirage = &self.mirages[guest.mirage];
-        let (section, peer, reason) = (&mirage.label, guest.peer, reason.word());
-        let (port, off) = clock_and_port(mirage, guest.port);
+    fn tell_held(&mut self, whom: &Whom, reason: Reason) {
+        let mirage = &self.mirages[whom.mirage];
+        let (section, peer, reason) = (&mirage.label, whom.peer, reason.word());
+        let (port, off) = clock_and_port(mirage, whom.port);
         let event = format_args!("trap mirage={section} source={peer}{port} reason={reason}{off}");
         self.log.write(Level::Info, Cause::Stranger, event);
     }
 
-    fn tell_full(&mut self, id: PortId, peer: IpAddr, reason: &str) {
-        let port = id.port();
+    fn tell_full(&mut self, whom: &Whom, reason: &str) {
+        let Whom { peer, port, .. } = *whom;
+        self.tell_turned_away(peer, port, reason);
+    }
+
+    fn tell_turned_away(&mut self, peer: IpAddr, port: u16, reason: &str) {
+        self.counters.turned_away += 1;
         let event = format_args!("full source={peer} port={port} reason={reason}");
         self.log.write(Level::Warn, Cause::Stranger, event);
+    }
+
+    fn tell_of_missing_redirect(&mut self, section: &str, port: u16) {
+        self.warn(format_args!(
+            "warn mirage={section} somebody came to pool-port {port} itself: the redirect is \
+             missing; `shimmer firewall` prints it"
+        ));
     }
 
     fn tell_bans_full(&mut self) {
@@ -334,6 +490,16 @@ impl<H: Host> Daemon<H> {
             ));
         }
     }
+}
+
+/// The port that a visitor dialled. At a pool the kernel knows; None if it came past the redirect.
+fn dialled_port(mirage: &Mirage, id: PortId, socket: BorrowedFd<'_>) -> Option<u16> {
+    if mirage.config.pool_port.is_none() {
+        return Some(id.port());
+    }
+    let dialled = socket::original_destination(socket).ok()?.port();
+    let range = mirage.config.pattern.range();
+    range.contains(dialled).then_some(dialled)
 }
 
 fn is_out_of_descriptors(error: &io::Error) -> bool {

@@ -36,6 +36,8 @@ pub struct Listener {
     /// Visitors may be waiting for whom there will be no event.
     pub is_behind: bool,
     socket: Option<OwnedFd>,
+    /// Visitors that the kernel keeps for it.
+    backlog: i32,
     /// The log was told at this level that it is not open.
     told: Option<Level>,
 }
@@ -75,16 +77,17 @@ impl Listeners {
 
     /// Opens a port for a mirage, or gives it the one that is open already. A port that can't be
     /// opened is kept, to be tried again.
-    pub fn open(&mut self, registry: &Registry, id: PortId, mirage: usize) {
+    pub fn open(&mut self, registry: &Registry, id: PortId, mirage: usize, backlog: i32) {
         match self.find(id) {
             Ok(known) => self.all[known].mirage = mirage,
             Err(place) => {
-                let socket = self.bind(registry, id).ok();
+                let socket = self.bind(registry, id, backlog).ok();
                 let listener = Listener {
                     id,
                     mirage,
                     is_behind: false,
                     socket,
+                    backlog,
                     told: None,
                 };
                 self.all.insert(place, listener);
@@ -153,7 +156,7 @@ impl Listeners {
                 continue;
             }
             let port = id.port();
-            let (error, news) = match self.bind(registry, id) {
+            let (error, news) = match self.bind(registry, id, self.all[known].backlog) {
                 Ok(socket) => {
                     self.all[known].socket = Some(socket);
                     (None, told)
@@ -176,8 +179,8 @@ impl Listeners {
         }
     }
 
-    fn bind(&self, registry: &Registry, id: PortId) -> io::Result<OwnedFd> {
-        let socket = socket::listen(self.places[id.place()], id.port())?;
+    fn bind(&self, registry: &Registry, id: PortId, backlog: i32) -> io::Result<OwnedFd> {
+        let socket = socket::listen(self.places[id.place()], id.port(), backlog)?;
         registry.register(
             &mut SourceFd(&socket.as_raw_fd()),
             Wake::Port(id).into(),

@@ -9,11 +9,13 @@
 //!   listeners.rs   the open ports                 accept.rs   a visitor: verdict and what follows
 //!   session.rs     one forwarded connection       direction.rs, pipes.rs   the way of its bytes
 //!   trap.rs        one visitor held               state.rs    the bans, on disk
-//!   clock.rs       steps of the clock             wake.rs, slab.rs   events and tables
+//!   clock.rs       steps of the clock             control.rs  who asks what it does
+//!   wake.rs, slab.rs   events and tables
 //! ```
 
 mod accept;
 mod clock;
+mod control;
 mod direction;
 pub mod host;
 mod listeners;
@@ -26,6 +28,7 @@ mod trap;
 mod wake;
 
 use self::clock::ClockWatch;
+use self::control::Control;
 use self::host::{Host, Machine};
 use self::listeners::{Listeners, Trouble};
 use self::pipes::Pipes;
@@ -36,9 +39,7 @@ use self::state::StateFile;
 use self::trap::Traps;
 use self::wake::Wake;
 use crate::config::{Errors, Level, Server};
-use crate::limits::{
-    BANS, EVENTS, MAX_SESSIONS, PIPES_PER_SOURCE, PLAN_PORTS, RETRY_MS, STATE_MS, TRAPS,
-};
+use crate::limits::{BANS, EVENTS, MAX_SESSIONS, PIPES_PER_SOURCE, RETRY_MS, STATE_MS, TRAPS};
 use crate::log::{Cause, Log};
 use crate::scheme::blacklist::{Ban, Blacklist};
 use crate::scheme::schedule::{Change, Plan, Role};
@@ -74,6 +75,8 @@ pub enum Failure {
     Log(PathBuf, io::Error),
     /// The state file can't be had: this is its name, and why.
     State(PathBuf, String),
+    /// The control socket can't be had: this is its name, and why.
+    Control(PathBuf, String),
 }
 
 impl core::fmt::Display for Failure {
@@ -82,6 +85,7 @@ impl core::fmt::Display for Failure {
             Self::Configuration(errors) => errors.fmt(f),
             Self::Host(error) => write!(f, "the system does not let the daemon run: {error}"),
             Self::Log(path, error) => write!(f, "log: {}: {error}", path.display()),
+            Self::Control(path, why) => write!(f, "control: {}: {why}", path.display()),
             Self::State(path, why) => write!(f, "state-file: {}: {why}", path.display()),
         }
     }
@@ -122,10 +126,30 @@ pub struct Daemon<H> {
     open_again: Option<Instant>,
     /// The fullness of the ban list was told of then.
     told_full: Option<Instant>,
+    counters: Counters,
+    control: Control,
+    started: Instant,
 }
 
-/// Most changes from one plan to the next: everything closes, and as much opens.
-const PLAN_CHANGES: usize = 2 * PLAN_PORTS;
+/// What has happened since the start.
+#[derive(Default)]
+struct Counters {
+    /// Handshakes.
+    visitors: u64,
+    /// Sessions.
+    accepted: u64,
+    /// Bans that began.
+    banned: u64,
+    /// Connections of banned sources that were closed at once.
+    refused: u64,
+    /// Visitors who were held and not banned.
+    held: u64,
+    /// Tokens that were good, and that were not; to say none is not good.
+    good_tokens: u64,
+    bad_tokens: u64,
+    /// Visitors for whom something was full.
+    turned_away: u64,
+}
 
 fn sooner(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
     [one, other].into_iter().flatten().min()
@@ -188,9 +212,13 @@ impl<H: Host> Daemon<H> {
             accept_again: None,
             open_again: None,
             told_full: None,
+            counters: Counters::default(),
+            control: Control::new(),
+            started: now.boot,
             common,
         };
         daemon.state = daemon.take_state_file(&server.common.state_file)?;
+        daemon.take_control(&server.common.control)?;
         daemon.begin_reload(server);
         Ok(daemon)
     }
@@ -219,18 +247,23 @@ impl<H: Host> Daemon<H> {
                 match event.token().into() {
                     Wake::Host => {}
                     Wake::Port(id) => self.accept(id),
-                    Wake::Trap(place) => self.traps.discard(place),
+                    Wake::Trap(place) => self.traps.hear(place, self.now.boot),
                     Wake::Session(place, side) => {
                         self.drive_session(place, Some(Ready::new(side, event)));
                     }
+                    Wake::Control => self.accept_askers(),
+                    Wake::Asker(place) => self.drive_asker(place),
                 }
             }
+            self.judge_suspects();
             self.go_on_with_sessions();
+            self.go_on_with_askers();
             self.expire();
             self.go_on_with_reload();
             self.turn_minutes();
             self.sessions.sweep();
             self.traps.sweep();
+            self.control.sweep();
 
             let timeout = self.until_next_deadline();
             match self.poll.poll(&mut events, Some(timeout)) {
@@ -240,6 +273,7 @@ impl<H: Host> Daemon<H> {
             }
         }
         self.save_state();
+        self.control.close();
         self.info(format_args!("end"));
         Ok(())
     }
@@ -271,15 +305,18 @@ impl<H: Host> Daemon<H> {
 
     /// Opens what a new plan opens, then serves whoever came by the old one, then closes.
     fn follow(&mut self, mirage: usize, next: Plan) {
-        let changes: heapless::Vec<Change, PLAN_CHANGES> =
-            self.mirages[mirage].plan.difference(&next).collect();
+        let changes = self.mirages[mirage].changes(&next);
+        let backlog = self.mirages[mirage].backlog();
         let places = Rc::clone(&self.mirages[mirage].places);
         let ids = |port| places.iter().map(move |&place| Listeners::id(place, port));
         let (mut opened, mut closed) = (0, 0);
         for change in &changes {
             if let Change::Open(port) = *change {
                 opened += 1;
-                ids(port).for_each(|id| self.listeners.open(self.poll.registry(), id, mirage));
+                for id in ids(port) {
+                    let registry = self.poll.registry();
+                    self.listeners.open(registry, id, mirage, backlog);
+                }
             }
         }
         for change in &changes {
@@ -308,9 +345,11 @@ impl<H: Host> Daemon<H> {
     fn expire(&mut self) {
         let now = self.now.boot;
         self.expire_sessions();
+        self.control.expire(now);
         self.traps.expire(now);
+        self.judge_suspects();
         while let Some(ban) = self.bans.expire(now) {
-            self.tell_unban(ban);
+            self.tell_unban(ban, "");
         }
         if self.accept_again.is_some_and(|when| when <= now) {
             self.accept_left_over();
@@ -327,13 +366,14 @@ impl<H: Host> Daemon<H> {
     /// How long the poll may sleep: to the end of the first thing that ends.
     fn until_next_deadline(&self) -> Duration {
         let now = self.now;
-        if self.reload.is_some() || self.is_turning || !self.due.is_empty() {
+        if self.reload.is_some() || self.is_turning || self.control.is_due || !self.due.is_empty() {
             return Duration::ZERO;
         }
         let turn = self.mirages.iter().map(|mirage| mirage.next_turn(now));
         let soonest = [
             self.session_deadline,
             self.traps.next_deadline(),
+            self.control.next_deadline(),
             self.bans.next_end(),
             self.accept_again,
             self.open_again,
@@ -442,9 +482,15 @@ impl<H: Host> Daemon<H> {
             ..
         } = self;
         let level = |mirage: usize, port| {
-            let Mirage { schedule, plan, .. } = &mirages[mirage];
+            let Mirage {
+                schedule,
+                plan,
+                config,
+                ..
+            } = &mirages[mirage];
             match plan.role(port) {
                 _ if schedule.was_real(port) => Some(Level::Error),
+                _ if config.pool_port == Some(port) => Some(Level::Error),
                 Role::Real => None,
                 _ => Some(Level::Debug),
             }
@@ -479,9 +525,10 @@ impl<H: Host> Daemon<H> {
         self.common.max_sessions_per_source
     }
 
-    fn tell_unban(&mut self, ban: Ban) {
+    /// `how` is empty where its time was over, or ` by=token`.
+    fn tell_unban(&mut self, ban: Ban, how: &str) {
         let (source, attempts) = (ban.source, ban.attempts);
-        let event = format_args!("unban source={source} attempts={attempts}");
+        let event = format_args!("unban source={source} attempts={attempts}{how}");
         self.log.write(Level::Info, Cause::Stranger, event);
     }
 

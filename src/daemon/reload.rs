@@ -10,13 +10,18 @@ use super::listeners::{Listeners, PortId};
 use super::state::{StateError, StateFile};
 use super::{Failure, state};
 use crate::config::{self, Common, DEFAULT_STATE_FILE, Level, Location, LogTarget, Server};
-use crate::limits::{RETRY_MS, STRETCH_ROUNDS_PER_TURN};
+use crate::limits::{
+    BACKLOG, LIVE_WINDOWS, PLAN_PORTS, POOL_BACKLOG, RETRY_MS, STRETCH_ROUNDS_PER_TURN,
+};
 use crate::log::Cause;
+use crate::scheme::gate::Gate;
 use crate::scheme::key::{Key, Stretch};
-use crate::scheme::schedule::{Plan, Schedule};
+use crate::scheme::schedule::{Change, Plan, Schedule};
+use crate::scheme::token::Nonces;
 use crate::scheme::{Instant, Now};
 use crate::sys::signal;
 use crate::sys::socket::Place;
+use core::fmt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -34,7 +39,14 @@ pub struct Mirage {
     pub places: Rc<[u32]>,
     /// Before this it bans nobody.
     pub settled_at: Instant,
+    /// The tokens that were used, if it takes any.
+    pub nonces: Option<Nonces>,
+    /// The log was told that the firewall sends nobody to its pool.
+    pub told_of_redirect: bool,
 }
+
+/// Most changes from one plan to the next: everything closes, and as much opens.
+const PLAN_CHANGES: usize = 2 * PLAN_PORTS;
 
 impl Mirage {
     /// Milliseconds of a window.
@@ -54,10 +66,46 @@ impl Mirage {
         }
     }
 
-    /// Its ports, at all places.
+    /// Milliseconds for which a port can be the real one.
+    fn live_ms(&self) -> u64 {
+        LIVE_WINDOWS as u64 * self.period_ms()
+    }
+
+    /// The ports that listen for it: those of its plan, or its pool's one while any of them is open.
+    fn bound(&self) -> &[u16] {
+        match &self.config.pool_port {
+            Some(_) if self.plan.ports().is_empty() => &[],
+            Some(port) => core::slice::from_ref(port),
+            None => self.plan.ports(),
+        }
+    }
+
+    /// What has to be done to its listeners for the next plan. A pool's stays, and what comes to it
+    /// is something else from then on.
+    pub fn changes(&self, next: &Plan) -> heapless::Vec<Change, PLAN_CHANGES> {
+        let Some(port) = self.config.pool_port else {
+            return self.plan.difference(next).collect();
+        };
+        let change = match (self.plan.ports(), next.ports()) {
+            ([], []) => None,
+            ([], _) => Some(Change::Open(port)),
+            (_, []) => Some(Change::Close(port)),
+            _ => Some(Change::Turn(port)),
+        };
+        change.into_iter().collect()
+    }
+
+    /// Visitors that the kernel keeps for each of its listeners.
+    pub fn backlog(&self) -> i32 {
+        match self.config.pool_port {
+            Some(_) => POOL_BACKLOG,
+            None => BACKLOG,
+        }
+    }
+
+    /// Its listeners, at all places.
     pub fn ids(&self) -> impl Iterator<Item = PortId> {
-        let ports = self.plan.ports().iter();
-        ports.flat_map(|&port| {
+        self.bound().iter().flat_map(|&port| {
             self.places
                 .iter()
                 .map(move |&place| Listeners::id(place, port))
@@ -66,7 +114,7 @@ impl Mirage {
 
     fn wants(&self, id: PortId) -> bool {
         let is_there = |&place: &u32| Listeners::id(place, id.port()) == id;
-        self.plan.is_open(id.port()) && self.places.iter().any(is_there)
+        self.bound().binary_search(&id.port()).is_ok() && self.places.iter().any(is_there)
     }
 }
 
@@ -186,9 +234,23 @@ impl<H: Host> Daemon<H> {
         } = reload;
         self.adopt(server.common);
         let mut old = core::mem::take(&mut self.mirages);
+        let mut spent: Vec<(config::Mirage, Nonces)> = Vec::new();
+        for mirage in &mut old {
+            let nonces = mirage.nonces.take();
+            spent.extend(nonces.map(|nonces| (mirage.config.clone(), nonces)));
+        }
         for (config, key) in server.mirages.into_iter().zip(keys) {
             let Some(key) = key else { continue };
-            let mirage = self.prepare(config, key, &mut old);
+            // What was used stays used, wherever in the file its secret is now.
+            let known = spent.iter().position(|(old, _)| has_same_key(old, &config));
+            let mut nonces = known.map(|known| spent.swap_remove(known).1);
+            let mut mirage = self.prepare(config, key, &mut old);
+            if mirage.config.gate == Gate::Token {
+                let live_ms = mirage.live_ms();
+                let nonces = nonces.get_or_insert_default();
+                nonces.set_live_ms(live_ms);
+            }
+            mirage.nonces = nonces;
             self.serve(mirage);
         }
         let dropped = old.len();
@@ -220,6 +282,9 @@ impl<H: Host> Daemon<H> {
                 Err(failure) => self.warn(format_args!("warn {failure}; the old one stays")),
             }
         }
+        if let Err(failure) = self.take_control(&common.control) {
+            self.warn(format_args!("warn {failure}; the old one stays"));
+        }
         self.common = common;
         self.bans.set_ban_ms(u64::from(self.common.ban_s) * 1_000);
         self.sessions.grow(self.most_sessions());
@@ -246,6 +311,7 @@ impl<H: Host> Daemon<H> {
             return Mirage {
                 config,
                 places,
+                told_of_redirect: false,
                 ..old
             };
         }
@@ -257,24 +323,34 @@ impl<H: Host> Daemon<H> {
             schedule,
             places,
             settled_at: self.now.boot,
+            nonces: None,
+            told_of_redirect: false,
             config,
         }
     }
 
     fn serve(&mut self, mirage: Mirage) {
         let number = self.mirages.len();
+        let backlog = mirage.backlog();
         for id in mirage.ids() {
-            self.listeners.open(self.poll.registry(), id, number);
+            let registry = self.poll.registry();
+            self.listeners.open(registry, id, number, backlog);
         }
         let open = self.count_open(&mirage);
         let config = &mirage.config;
         let (section, range, service) = (&config.section, config.pattern.range(), config.service);
         let (low, high) = (range.low(), range.high());
+        let gate = match config.gate {
+            Gate::Port => "",
+            Gate::Token => " gate=token",
+        };
+        let pool = Pool(config.pool_port);
         self.log.write(
             Level::Info,
             Cause::Daemon,
             format_args!(
-                "listen mirage={section} range={low}-{high} open={open} forward={service}"
+                "listen mirage={section} range={low}-{high} open={open} forward={service} \
+{gate}{pool}"
             ),
         );
         self.mirages.push(mirage);
@@ -312,6 +388,15 @@ impl<H: Host> Daemon<H> {
             }
             Err(StateError::Unusable(path, error)) => Err(Failure::State(path, error.to_string())),
         }
+    }
+}
+
+/// ` pool-port=9999`, or nothing.
+struct Pool(Option<u16>);
+
+impl fmt::Display for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |port| write!(f, " pool-port={port}"))
     }
 }
 

@@ -11,7 +11,7 @@
 //! ```
 
 use crate::limits::{BANS, STATE_BYTES, STATE_LINE_BYTES, STATE_WRITE_BYTES};
-use crate::scheme::blacklist::{Ban, Blacklist};
+use crate::scheme::blacklist::{Ban, Blacklist, Why};
 use crate::scheme::source::Source;
 use crate::scheme::{Instant, Now};
 use core::fmt::Write as _;
@@ -110,6 +110,7 @@ impl StateFile {
                 source,
                 last,
                 attempts,
+                why: Why::State,
             });
         }
         Loaded::Bans(bans.len())
@@ -225,7 +226,7 @@ mod tests {
         let file = folder.take();
         let mut before = bans();
         let source: Source = "192.0.2.7".parse().unwrap();
-        before.touch(source, Instant(5_000_000));
+        before.touch(source, Why::Trap, Instant(5_000_000));
         file.save(&before, now(5_100, 1_794_000_000)).unwrap();
 
         let mut after = bans();

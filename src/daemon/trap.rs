@@ -2,14 +2,46 @@
 //!
 //! It costs a stranger a connection and us a descriptor, of which there is a fixed number. When all
 //! are taken, the source that holds most gives up its oldest.
+//!
+//! At gate = token everybody begins here, at the real port as at any other: the trap listens for a
+//! token first, and what becomes of the visitor is the same for all but the one with a good token.
+//!
+//! ```text
+//!   Listening ──48 bytes, end of input, 3 s──▶ Ready ──verdict──▶ Judged ──its time──▶ closed
+//!                                                 └──a good token──▶ a session
+//! ```
 
 use super::slab::Slab;
-use crate::limits::TRAP_DISCARD;
+use crate::limits::{TOKEN_MS, TRAP_DISCARD};
 use crate::scheme::Instant;
 use crate::scheme::source::Source;
+use crate::scheme::token::{Claims, TOKEN};
 use crate::sys::socket;
+use core::mem;
+use core::net::IpAddr;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+
+/// One who may have a token: where it came to, and what it has said so far.
+pub struct Suspect {
+    /// The section of the mirage; it may be gone from the configuration by the verdict.
+    pub mirage: Rc<str>,
+    /// Who it is for the log.
+    pub peer: IpAddr,
+    /// The port that it came to.
+    pub port: u16,
+    /// What a token there could prove when it came.
+    pub claims: Claims,
+    /// The first bytes that it said.
+    pub said: heapless::Vec<u8, TOKEN>,
+}
+
+enum Stage {
+    Listening(Suspect),
+    Ready(Suspect),
+    Judged,
+}
 
 struct Held {
     visitor: OwnedFd,
@@ -19,14 +51,35 @@ struct Held {
     /// Places that its source has.
     places: u16,
     discarded: usize,
+    stage: Stage,
+}
+
+impl Held {
+    /// When something is due: the verdict, or the end.
+    fn deadline(&self) -> Instant {
+        match self.stage {
+            Stage::Listening(_) => self.since.after(TOKEN_MS).min(self.until),
+            _ => self.until,
+        }
+    }
+
+    /// It has said what there is to be said.
+    fn finish(&mut self) {
+        self.stage = match mem::replace(&mut self.stage, Stage::Judged) {
+            Stage::Listening(suspect) => Stage::Ready(suspect),
+            other => other,
+        };
+    }
 }
 
 /// The visitors that are held.
 pub struct Traps {
     held: Slab<Held>,
     capacity: usize,
-    /// No visitor's time ends before this.
+    /// Nothing is due before this.
     soonest: Option<Instant>,
+    /// Those who wait for their verdict.
+    ready: Vec<u32>,
 }
 
 impl Traps {
@@ -37,73 +90,138 @@ impl Traps {
             held: Slab::new(2 * capacity),
             capacity,
             soonest: None,
+            ready: Vec::new(),
         }
     }
 
-    /// The place for the next visitor. When all are taken, the oldest of the source that holds most
-    /// is let go for it. None when that many have come in one turn that all have been let go.
-    pub fn vacate(&mut self) -> Option<u32> {
+    /// How many are held.
+    pub fn len(&self) -> usize {
+        self.held.len()
+    }
+
+    /// How many can be.
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// Whether there is a place for one more in this turn.
+    pub fn has_vacancy(&self) -> bool {
+        self.held.vacancy().is_some()
+    }
+
+    /// The place for the next visitor. When all are taken, another is let go for it. None when that
+    /// many have come in one turn that all have been let go.
+    pub fn vacate(&mut self, now: Instant) -> Option<u32> {
         if self.held.len() >= self.capacity {
-            let place = self.greediest()?;
-            self.release(place);
+            self.give_up_one(now);
         }
         self.held.vacancy()
     }
 
-    /// Holds a visitor at the place that [`Traps::vacate`] has named.
-    pub fn hold(&mut self, place: u32, visitor: OwnedFd, source: Source, now: Instant, ms: u64) {
-        let until = now.after(ms);
-        self.held.insert(
-            place,
-            Held {
-                visitor,
-                source,
-                since: now,
-                until,
-                places: 0,
-                discarded: 0,
-            },
-        );
+    /// Holds a visitor at the place that [`Traps::vacate`] has named: as a suspect, or as one who has
+    /// been judged.
+    pub fn hold(
+        &mut self,
+        place: u32,
+        (visitor, source): (OwnedFd, Source),
+        suspect: Option<Suspect>,
+        now: Instant,
+        ms: u64,
+    ) {
+        let held = Held {
+            visitor,
+            source,
+            since: now,
+            until: now.after(ms),
+            places: 0,
+            discarded: 0,
+            stage: suspect.map_or(Stage::Judged, Stage::Listening),
+        };
+        let deadline = held.deadline();
+        self.held.insert(place, held);
         self.count_places(source);
-        self.soonest = Some(self.soonest.map_or(until, |soonest| soonest.min(until)));
+        self.soonest = Some(
+            self.soonest
+                .map_or(deadline, |soonest| soonest.min(deadline)),
+        );
     }
 
-    /// Throws away what a visitor has sent, up to a bound; then its window closes. Lets go of it if
-    /// it is gone. One that has only said its last word is held like the others.
-    pub fn discard(&mut self, place: u32) {
+    /// Takes what a visitor has sent: first as its token, then to throw it away, up to a bound; then
+    /// its window closes. Lets go of it if it is gone. One that has only said its last word is held
+    /// like the others.
+    pub fn hear(&mut self, place: u32, now: Instant) {
         while let Some(held) = self.held.get_mut(place) {
-            let left = TRAP_DISCARD - held.discarded;
-            if left == 0 {
-                return;
-            }
-            match socket::discard(held.visitor.as_fd(), left) {
-                Ok(0) => return,
-                Ok(thrown) => held.discarded += thrown.min(left),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(_) => return self.release(place),
+            let is_late = held.since.after(TOKEN_MS) <= now;
+            let heard = match &mut held.stage {
+                Stage::Listening(_) if is_late => Ok(0),
+                Stage::Listening(suspect) => listen(&held.visitor, &mut suspect.said),
+                // What is behind a token belongs to the service.
+                Stage::Ready(_) => return,
+                Stage::Judged => match TRAP_DISCARD - held.discarded {
+                    0 => return,
+                    left => socket::discard(held.visitor.as_fd(), left),
+                },
+            };
+            let is_whole = |suspect: &Suspect| suspect.said.is_full();
+            match (heard, &held.stage) {
+                (Ok(1..), Stage::Listening(suspect)) if !is_whole(suspect) => {}
+                (Err(error), _) if error.kind() == io::ErrorKind::Interrupted => {}
+                (Err(error), _) if error.kind() == io::ErrorKind::WouldBlock => return,
+                (Ok(thrown @ 1..), Stage::Judged) => {
+                    held.discarded += thrown.min(TRAP_DISCARD - held.discarded);
+                }
+                (Ok(_), Stage::Judged) => return,
+                (Err(_), Stage::Judged) => return drop(self.take(place)),
+                // 48 bytes, or no more to come: the end of its input, a reset, the end of its time.
+                (_, Stage::Listening(_)) => self.await_verdict(place),
+                (_, Stage::Ready(_)) => return,
             }
         }
     }
 
-    /// Lets go of a visitor.
-    pub fn release(&mut self, place: u32) {
-        if let Some(held) = self.held.remove(place) {
-            self.count_places(held.source);
+    fn await_verdict(&mut self, place: u32) {
+        if let Some(held) = self.held.get_mut(place) {
+            held.finish();
+            self.ready.push(place);
         }
     }
 
-    /// Lets go of all whose time is over.
+    /// The next who waits for a verdict. It is judged by being taken out here; what it sends from now
+    /// on is thrown away.
+    pub fn next_ready(&mut self) -> Option<(u32, Source, Suspect)> {
+        while let Some(place) = self.ready.pop() {
+            if let Some(held) = self.held.get_mut(place)
+                && let Stage::Ready(_) = held.stage
+                && let Stage::Ready(suspect) = mem::replace(&mut held.stage, Stage::Judged)
+            {
+                return Some((place, held.source, suspect));
+            }
+        }
+        None
+    }
+
+    /// Takes out the connection of one whose token is good.
+    pub fn take(&mut self, place: u32) -> Option<OwnedFd> {
+        let held = self.held.remove(place)?;
+        self.count_places(held.source);
+        Some(held.visitor)
+    }
+
+    /// Does what is due: verdicts, and ends.
     pub fn expire(&mut self, now: Instant) {
         if self.soonest.is_none_or(|soonest| now < soonest) {
             return;
         }
         loop {
-            let over = self.held.iter().find(|(_, held)| held.until <= now);
-            let Some((place, _)) = over else { break };
-            self.release(place);
+            let over = self.held.iter().find(|(_, held)| held.deadline() <= now);
+            let Some((place, held)) = over else { break };
+            if let Stage::Listening(_) = held.stage {
+                self.await_verdict(place);
+            } else {
+                self.take(place);
+            }
         }
-        self.soonest = self.held.iter().map(|(_, held)| held.until).min();
+        self.soonest = self.held.iter().map(|(_, held)| held.deadline()).min();
     }
 
     /// When [`Traps::expire`] may have something to do.
@@ -116,11 +234,31 @@ impl Traps {
         self.held.sweep();
     }
 
-    /// The oldest place of the source that holds most.
-    pub fn greediest(&self) -> Option<u32> {
-        let rank = |held: &Held| (u16::MAX - held.places, held.since);
-        let most = self.held.iter().min_by_key(|(_, held)| rank(held));
-        most.map(|(place, _)| place)
+    /// Lets one go. What has arrived from it is read first, and whoever has said a whole token stays.
+    /// False when all that are left have.
+    pub fn give_up_one(&mut self, now: Instant) -> bool {
+        while let Some(place) = self.most_dispensable() {
+            self.hear(place, now);
+            let is_ready = |held: &mut Held| matches!(held.stage, Stage::Ready(_));
+            if !self.held.get_mut(place).is_some_and(is_ready) {
+                drop(self.take(place));
+                return true;
+            }
+        }
+        false
+    }
+
+    /// One who was judged before one who was not; of those the source that holds most, and of that
+    /// its oldest.
+    fn most_dispensable(&self) -> Option<u32> {
+        let rank = |held: &Held| {
+            let is_unheard = matches!(held.stage, Stage::Listening(_));
+            (is_unheard, u16::MAX - held.places, held.since)
+        };
+        let is_waiting = |held: &Held| matches!(held.stage, Stage::Ready(_));
+        let all = self.held.iter().filter(|(_, held)| !is_waiting(held));
+        all.min_by_key(|(_, held)| rank(held))
+            .map(|(place, _)| place)
     }
 
     fn count_places(&mut self, source: Source) {
@@ -134,49 +272,174 @@ impl Traps {
     }
 }
 
+/// Receives what is missing of a token, and no more.
+fn listen(visitor: &OwnedFd, said: &mut heapless::Vec<u8, TOKEN>) -> io::Result<usize> {
+    let mut buffer = [0; TOKEN];
+    let missing = TOKEN - said.len();
+    let received = socket::receive(visitor.as_fd(), &mut buffer[..missing])?;
+    // There is room for what was missing.
+    let _ = said.extend_from_slice(&buffer[..received]);
+    Ok(received)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs::File;
+    use crate::scheme::schedule::{NEIGHBOURS, Role};
+    use std::io::{Read, Write};
+    use std::net::{Ipv4Addr, TcpListener, TcpStream};
 
-    fn hold(traps: &mut Traps, source: &str, now: u64) -> u32 {
-        let place = traps.vacate().unwrap();
-        let visitor = File::open("/dev/null").unwrap().into();
-        let source = source.parse().unwrap();
-        traps.hold(place, visitor, source, Instant(now), 100);
-        place
+    const TRAP_MS: u64 = 30_000;
+
+    fn suspect() -> Suspect {
+        Suspect {
+            mirage: "ssh".into(),
+            peer: [192, 0, 2, 1].into(),
+            port: 10_443,
+            claims: Claims {
+                first: 0,
+                roles: [Role::Trap; NEIGHBOURS],
+            },
+            said: heapless::Vec::new(),
+        }
+    }
+
+    /// A visitor's end of a connection that is held for 100 ms, and its place.
+    fn hold(traps: &mut Traps, source: &str, now: u64) -> (TcpStream, u32) {
+        hold_as(traps, source, None, now, 100)
+    }
+
+    /// The same for one who may have a token.
+    fn suspect_at(traps: &mut Traps, source: &str, now: u64) -> (TcpStream, u32) {
+        hold_as(traps, source, Some(suspect()), now, TRAP_MS)
+    }
+
+    fn hold_as(
+        traps: &mut Traps,
+        source: &str,
+        suspect: Option<Suspect>,
+        now: u64,
+        ms: u64,
+    ) -> (TcpStream, u32) {
+        let now = Instant(now);
+        let place = traps.vacate(now).unwrap();
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let theirs = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (ours, _) = listener.accept().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let who = (ours.into(), source.parse().unwrap());
+        traps.hold(place, who, suspect, now, ms);
+        (theirs, place)
+    }
+
+    /// Waits until so many bytes have arrived from a visitor; none is the end of its input.
+    fn wait_for_bytes(traps: &mut Traps, place: u32, bytes: usize) {
+        let visitor = &traps.held.get_mut(place).unwrap().visitor;
+        let arrived = || socket::peek(visitor.as_fd(), &mut [0; 2_048]);
+        while !arrived().is_ok_and(|arrived| arrived == bytes) {
+            std::thread::yield_now();
+        }
     }
 
     #[test]
     fn the_source_that_holds_most_gives_up_its_oldest() {
         let mut traps = Traps::new(4);
-        hold(&mut traps, "192.0.2.1", 0);
-        let oldest = hold(&mut traps, "192.0.2.2", 1);
-        hold(&mut traps, "192.0.2.2", 2);
-        hold(&mut traps, "192.0.2.3", 3);
-        assert_eq!(traps.greediest(), Some(oldest));
-        hold(&mut traps, "192.0.2.4", 4);
-        assert_eq!(traps.held.len(), 4);
+        let _first = hold(&mut traps, "192.0.2.1", 0);
+        let (_oldest, oldest) = hold(&mut traps, "192.0.2.2", 1);
+        let _others = [
+            hold(&mut traps, "192.0.2.2", 2),
+            hold(&mut traps, "192.0.2.3", 3),
+        ];
+        assert_eq!(traps.most_dispensable(), Some(oldest));
+        let _next = hold(&mut traps, "192.0.2.4", 4);
+        assert_eq!(traps.len(), 4);
         // One each now: the oldest of all.
-        assert_eq!(traps.greediest(), Some(0));
-        for now in 5..8 {
-            hold(&mut traps, "192.0.2.5", now);
-        }
+        assert_eq!(traps.most_dispensable(), Some(0));
+        let _more: Vec<_> = (5..8)
+            .map(|now| hold(&mut traps, "192.0.2.5", now))
+            .collect();
         // Until the turn ends there is a place for as many as there are places.
-        assert_eq!(traps.vacate(), None);
+        assert!(!traps.has_vacancy());
         traps.sweep();
-        hold(&mut traps, "192.0.2.6", 8);
+        let _last = hold(&mut traps, "192.0.2.6", 8);
     }
 
     #[test]
     fn time_lets_everybody_go() {
         let mut traps = Traps::new(4);
-        hold(&mut traps, "192.0.2.1", 0);
-        hold(&mut traps, "192.0.2.2", 50);
+        let _early = hold(&mut traps, "192.0.2.1", 0);
+        let _late = hold(&mut traps, "192.0.2.2", 50);
         assert_eq!(traps.next_deadline(), Some(Instant(100)));
         traps.expire(Instant(100));
         assert_eq!(traps.next_deadline(), Some(Instant(150)));
         traps.expire(Instant(150));
-        assert_eq!((traps.next_deadline(), traps.held.len()), (None, 0));
+        assert_eq!((traps.next_deadline(), traps.len()), (None, 0));
+    }
+
+    #[test]
+    fn exactly_a_token_is_read_and_the_rest_stays_until_the_verdict() {
+        let mut traps = Traps::new(4);
+        let (mut visitor, place) = suspect_at(&mut traps, "192.0.2.1", 0);
+        visitor.write_all(&[7; TOKEN - 1]).unwrap();
+        wait_for_bytes(&mut traps, place, TOKEN - 1);
+        traps.hear(place, Instant(1));
+        assert!(traps.next_ready().is_none());
+        visitor.write_all(&[8; 1_000]).unwrap();
+        wait_for_bytes(&mut traps, place, 1_000);
+        traps.hear(place, Instant(2));
+        traps.hear(place, Instant(3));
+        let (ready, _, suspect) = traps.next_ready().unwrap();
+        assert_eq!((ready, suspect.said.len()), (place, TOKEN));
+        assert_eq!(suspect.said[TOKEN - 2..], [7, 8]);
+        assert!(traps.next_ready().is_none());
+        let mut rest = TcpStream::from(traps.take(place).unwrap());
+        let mut behind = [0; 999];
+        rest.read_exact(&mut behind).unwrap();
+        assert_eq!(behind, [8; 999]);
+    }
+
+    #[test]
+    fn the_end_of_the_input_and_the_end_of_its_time_are_verdicts() {
+        let mut traps = Traps::new(4);
+        let (gone, place) = suspect_at(&mut traps, "192.0.2.1", 0);
+        drop(gone);
+        wait_for_bytes(&mut traps, place, 0);
+        traps.hear(place, Instant(1));
+        let (_, _, suspect) = traps.next_ready().unwrap();
+        assert!(suspect.said.is_empty());
+
+        let (mut late, place) = suspect_at(&mut traps, "192.0.2.2", 10);
+        traps.expire(Instant(10 + TOKEN_MS - 1));
+        assert_eq!(traps.next_deadline(), Some(Instant(10 + TOKEN_MS)));
+        assert!(traps.next_ready().is_none());
+        late.write_all(&[7; TOKEN]).unwrap();
+        wait_for_bytes(&mut traps, place, TOKEN);
+        // What comes at the end of its time is too late, whichever is seen first.
+        traps.hear(place, Instant(10 + TOKEN_MS));
+        let (_, _, suspect) = traps.next_ready().unwrap();
+        assert!(suspect.said.is_empty());
+        // And it is held on, and its bytes are thrown away.
+        traps.hear(place, Instant(10 + TOKEN_MS));
+        assert_eq!(traps.len(), 2);
+        traps.expire(Instant(10 + TRAP_MS));
+        assert_eq!((traps.len(), traps.next_deadline()), (0, None));
+    }
+
+    #[test]
+    fn what_has_arrived_is_read_before_a_place_is_given_up() {
+        let mut traps = Traps::new(2);
+        let (mut member, place) = suspect_at(&mut traps, "192.0.2.1", 0);
+        let (_mute, mute) = suspect_at(&mut traps, "192.0.2.2", 1);
+        member.write_all(&[7; TOKEN]).unwrap();
+        wait_for_bytes(&mut traps, place, TOKEN);
+        // The member is the oldest, and the mute one goes for it.
+        let _other = suspect_at(&mut traps, "192.0.2.3", 2);
+        assert!(traps.held.get_mut(mute).is_none());
+        let (ready, _, suspect) = traps.next_ready().unwrap();
+        assert_eq!((ready, suspect.said.len()), (place, TOKEN));
+        // Once judged, it is the first to go.
+        traps.sweep();
+        let _another = suspect_at(&mut traps, "192.0.2.4", 3);
+        assert!(traps.held.get_mut(place).is_none());
     }
 }

@@ -25,6 +25,10 @@ pub enum Wake {
     Trap(u32),
     /// One end of a session, by place.
     Session(u32, Side),
+    /// The control socket: somebody wants to ask.
+    Control,
+    /// One who asks, by place.
+    Asker(u32),
 }
 
 const KIND_BITS: u32 = 28;
@@ -38,6 +42,8 @@ impl From<Wake> for Token {
             Wake::Trap(place) => (2, place),
             Wake::Session(place, Side::Client) => (3, place),
             Wake::Session(place, Side::Service) => (4, place),
+            Wake::Control => (5, 0),
+            Wake::Asker(place) => (6, place),
         };
         Self(kind << KIND_BITS | which as usize)
     }
@@ -51,6 +57,8 @@ impl From<Token> for Wake {
             2 => Self::Trap(which),
             3 => Self::Session(which, Side::Client),
             4 => Self::Session(which, Side::Service),
+            5 => Self::Control,
+            6 => Self::Asker(which),
             _ => Self::Host,
         }
     }
@@ -69,6 +77,8 @@ mod tests {
             Wake::Trap(255),
             Wake::Session(most, Side::Client),
             Wake::Session(0, Side::Service),
+            Wake::Control,
+            Wake::Asker(3),
         ] {
             let token = Token::from(wake);
             assert!(token.0 <= u32::MAX as usize);

@@ -23,11 +23,36 @@ const NONE: u16 = u16::MAX;
 
 #[derive(Clone, Copy)]
 struct Entry {
-    source: Source,
-    last: Instant,
-    attempts: u32,
+    ban: Ban,
     before: u16,
     behind: u16,
+}
+
+/// What a ban is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(test, derive(Debug))]
+pub enum Why {
+    /// A trap was touched.
+    Trap,
+    /// There was no good token.
+    Token,
+    /// Somebody wanted it.
+    Hand,
+    /// It was there before the daemon was.
+    State,
+}
+
+impl Why {
+    /// The word that `shimmer status` has for it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Trap => "trap",
+            Self::Token => "token",
+            Self::Hand => "hand",
+            Self::State => "state",
+        }
+    }
 }
 
 /// A ban: who, since when it runs, and how often he came.
@@ -40,6 +65,8 @@ pub struct Ban {
     pub last: Instant,
     /// Connections since the ban began, the first one included.
     pub attempts: u32,
+    /// What the last touch was.
+    pub why: Why,
 }
 
 /// What a touch did.
@@ -129,18 +156,19 @@ impl<H: BuildHasher> Blacklist<H> {
     /// Counts a connection of a banned source, without renewing its ban.
     pub fn count_attempt(&mut self, source: Source) {
         if let Ok((_, entry)) = self.find(source) {
-            let attempts = &mut self.entries[usize::from(entry)].attempts;
+            let attempts = &mut self.entries[usize::from(entry)].ban.attempts;
             *attempts = attempts.saturating_add(1);
         }
     }
 
     /// Bans a source, or starts its ban anew.
-    pub fn touch(&mut self, source: Source, now: Instant) -> Touch {
+    pub fn touch(&mut self, source: Source, why: Why, now: Instant) -> Touch {
         if let Ok((place, entry)) = self.find(source) {
             if self.is_over(entry, now) {
                 self.remove(place, entry);
             } else {
                 self.unlink(entry);
+                self.entries[usize::from(entry)].ban.why = why;
                 self.append(entry, now);
                 self.count_attempt(source);
                 return Touch::Renewed;
@@ -151,6 +179,7 @@ impl<H: BuildHasher> Blacklist<H> {
             source,
             last: now,
             attempts: 1,
+            why,
         });
         match evicted {
             Some(ban) => Touch::BannedInsteadOf(ban),
@@ -164,33 +193,68 @@ impl<H: BuildHasher> Blacklist<H> {
             return;
         }
         let last = match self.entry(self.tail) {
-            Some(tail) => ban.last.max(tail.last),
+            Some(tail) => ban.last.max(tail.ban.last),
             None => ban.last,
         };
         self.insert(Ban { last, ..ban });
     }
 
+    /// Takes the ban off a source, if it has one.
+    pub fn lift(&mut self, source: Source) -> Option<Ban> {
+        let (place, entry) = self.find(source).ok()?;
+        Some(self.remove(place, entry))
+    }
+
+    /// Takes all bans off.
+    pub fn clear(&mut self) {
+        while self.head != NONE {
+            self.remove_head();
+        }
+    }
+
+    /// The ban of a source, if it has one.
+    #[must_use]
+    pub fn get(&self, source: Source, now: Instant) -> Option<Ban> {
+        let (_, entry) = self.find(source).ok()?;
+        self.entry(entry)
+            .map(|entry| entry.ban)
+            .filter(|_| !self.is_over(entry, now))
+    }
+
+    /// Seconds that a ban goes on from now, a begun one counted whole.
+    #[must_use]
+    pub fn seconds_left(&self, ban: &Ban, now: Instant) -> u64 {
+        ban.last.after(self.ban_ms).since(now).div_ceil(1_000)
+    }
+
+    /// The bans from a place of the table on, each with the place behind it: for who can't take them
+    /// all at once. The order means nothing, and a ban keeps its place.
+    pub fn from(&self, place: usize) -> impl Iterator<Item = (usize, Ban)> {
+        let entries = self.entries.iter().enumerate().skip(place);
+        entries.filter_map(|(place, entry)| {
+            let is_taken = |(_, found): (usize, u16)| usize::from(found) == place;
+            let is_taken = self.find(entry.ban.source).is_ok_and(is_taken);
+            is_taken.then_some((place + 1, entry.ban))
+        })
+    }
+
     /// Takes one ban off that has ended; None when all that remain go on.
     pub fn expire(&mut self, now: Instant) -> Option<Ban> {
-        (self.head != NONE && self.is_over(self.head, now)).then(|| self.remove_head())
+        let is_over = self.head != NONE && self.is_over(self.head, now);
+        is_over.then(|| self.remove_head())
     }
 
     /// When the next ban ends.
     #[must_use]
     pub fn next_end(&self) -> Option<Instant> {
         self.entry(self.head)
-            .map(|entry| entry.last.after(self.ban_ms))
+            .map(|entry| entry.ban.last.after(self.ban_ms))
     }
 
     /// All bans, the one that ends first at the front.
     pub fn iter(&self) -> impl Iterator<Item = Ban> {
-        core::iter::successors(self.entry(self.head), |entry| self.entry(entry.behind)).map(
-            |entry| Ban {
-                source: entry.source,
-                last: entry.last,
-                attempts: entry.attempts,
-            },
-        )
+        core::iter::successors(self.entry(self.head), |entry| self.entry(entry.behind))
+            .map(|entry| entry.ban)
     }
 
     fn entry(&self, entry: u16) -> Option<&Entry> {
@@ -199,7 +263,7 @@ impl<H: BuildHasher> Blacklist<H> {
 
     fn is_over(&self, entry: u16, now: Instant) -> bool {
         self.entry(entry)
-            .is_some_and(|entry| entry.last.after(self.ban_ms) <= now)
+            .is_some_and(|entry| entry.ban.last.after(self.ban_ms) <= now)
     }
 
     fn home(&self, source: Source) -> usize {
@@ -213,7 +277,7 @@ impl<H: BuildHasher> Blacklist<H> {
         loop {
             match self.index[place].checked_sub(1) {
                 None => return Err(place),
-                Some(entry) if self.entries[usize::from(entry)].source == source => {
+                Some(entry) if self.entries[usize::from(entry)].ban.source == source => {
                     return Ok((place, entry));
                 }
                 Some(_) => place = (place + 1) & (self.index.len() - 1),
@@ -226,9 +290,7 @@ impl<H: BuildHasher> Blacklist<H> {
             return;
         };
         let fresh = Entry {
-            source: ban.source,
-            last: ban.last,
-            attempts: ban.attempts,
+            ban,
             before: NONE,
             behind: NONE,
         };
@@ -247,24 +309,14 @@ impl<H: BuildHasher> Blacklist<H> {
     }
 
     fn remove_head(&mut self) -> Ban {
-        let Entry {
-            source,
-            last,
-            attempts,
-            ..
-        } = self.entries[usize::from(self.head)];
-        if let Ok((place, entry)) = self.find(source) {
-            self.remove(place, entry);
-        }
-        Ban {
-            source,
-            last,
-            attempts,
-        }
+        let ban = self.entries[usize::from(self.head)].ban;
+        self.lift(ban.source);
+        ban
     }
 
     /// Takes an entry off the list and out of the index, and closes the gap that it leaves there.
-    fn remove(&mut self, mut gap: usize, entry: u16) {
+    fn remove(&mut self, mut gap: usize, entry: u16) -> Ban {
+        let ban = self.entries[usize::from(entry)].ban;
         self.unlink(entry);
         self.changes += 1;
         self.entries[usize::from(entry)].behind = self.free;
@@ -278,7 +330,7 @@ impl<H: BuildHasher> Blacklist<H> {
             let Some(other) = self.index[place].checked_sub(1) else {
                 break;
             };
-            let home = self.home(self.entries[usize::from(other)].source);
+            let home = self.home(self.entries[usize::from(other)].ban.source);
             let from_home = place.wrapping_sub(home) & mask;
             let from_gap = place.wrapping_sub(gap) & mask;
             if from_home >= from_gap {
@@ -287,6 +339,7 @@ impl<H: BuildHasher> Blacklist<H> {
             }
         }
         self.index[gap] = 0;
+        ban
     }
 
     fn unlink(&mut self, entry: u16) {
@@ -305,7 +358,7 @@ impl<H: BuildHasher> Blacklist<H> {
         self.changes += 1;
         let tail = self.tail;
         let appended = &mut self.entries[usize::from(entry)];
-        appended.last = now;
+        appended.ban.last = now;
         appended.before = tail;
         appended.behind = NONE;
         match self.entries.get_mut(usize::from(tail)) {
@@ -336,7 +389,7 @@ mod tests {
     #[test]
     fn a_touch_bans_until_its_time_is_over() {
         let mut bans = list(4);
-        assert_eq!(bans.touch(source(1), Instant(5)), Touch::Banned);
+        assert_eq!(bans.touch(source(1), Why::Trap, Instant(5)), Touch::Banned);
         assert!(bans.is_banned(source(1), Instant(BAN_MS + 4)));
         assert!(!bans.is_banned(source(1), Instant(BAN_MS + 5)));
         assert!(!bans.is_banned(source(2), Instant(5)));
@@ -345,8 +398,11 @@ mod tests {
     #[test]
     fn a_further_touch_starts_the_time_again() {
         let mut bans = list(4);
-        bans.touch(source(1), Instant(0));
-        assert_eq!(bans.touch(source(1), Instant(BAN_MS - 1)), Touch::Renewed);
+        bans.touch(source(1), Why::Trap, Instant(0));
+        assert_eq!(
+            bans.touch(source(1), Why::Trap, Instant(BAN_MS - 1)),
+            Touch::Renewed
+        );
         assert!(bans.is_banned(source(1), Instant(2 * BAN_MS - 2)));
         assert!(!bans.is_banned(source(1), Instant(2 * BAN_MS - 1)));
     }
@@ -354,16 +410,19 @@ mod tests {
     #[test]
     fn a_touch_after_the_end_is_a_new_ban() {
         let mut bans = list(4);
-        bans.touch(source(1), Instant(0));
+        bans.touch(source(1), Why::Trap, Instant(0));
         bans.count_attempt(source(1));
-        assert_eq!(bans.touch(source(1), Instant(BAN_MS)), Touch::Banned);
+        assert_eq!(
+            bans.touch(source(1), Why::Trap, Instant(BAN_MS)),
+            Touch::Banned
+        );
         assert_eq!(bans.iter().next().unwrap().attempts, 1);
     }
 
     #[test]
     fn an_attempt_is_counted_and_renews_nothing() {
         let mut bans = list(4);
-        bans.touch(source(1), Instant(0));
+        bans.touch(source(1), Why::Trap, Instant(0));
         bans.count_attempt(source(1));
         bans.count_attempt(source(2));
         let ban = bans.expire(Instant(BAN_MS)).unwrap();
@@ -374,10 +433,10 @@ mod tests {
     #[test]
     fn a_full_list_lets_go_of_the_ban_that_ends_first() {
         let mut bans = list(2);
-        bans.touch(source(1), Instant(0));
-        bans.touch(source(2), Instant(1));
-        bans.touch(source(1), Instant(2));
-        let Touch::BannedInsteadOf(ban) = bans.touch(source(3), Instant(3)) else {
+        bans.touch(source(1), Why::Trap, Instant(0));
+        bans.touch(source(2), Why::Trap, Instant(1));
+        bans.touch(source(1), Why::Trap, Instant(2));
+        let Touch::BannedInsteadOf(ban) = bans.touch(source(3), Why::Trap, Instant(3)) else {
             panic!("the list was full");
         };
         assert_eq!(ban.source, source(2));
@@ -388,7 +447,7 @@ mod tests {
     #[test]
     fn a_new_time_holds_for_all() {
         let mut bans = list(2);
-        bans.touch(source(1), Instant(0));
+        bans.touch(source(1), Why::Trap, Instant(0));
         bans.set_ban_ms(10);
         assert_eq!(bans.next_end(), Some(Instant(10)));
         assert!(bans.expire(Instant(9)).is_none());
@@ -403,6 +462,7 @@ mod tests {
             source: source(number),
             last: Instant(last),
             attempts: 7,
+            why: Why::State,
         };
         bans.restore(ban(1, 50));
         bans.restore(ban(2, 20));
@@ -429,6 +489,7 @@ mod tests {
                 source,
                 last: now,
                 attempts,
+                why: Why::Trap,
             });
         }
     }
@@ -437,22 +498,32 @@ mod tests {
         /// Whatever happens, the ring says what a plain list says; a long wait leaves nothing behind.
         #[test]
         fn agrees_with_a_plain_list(
-            steps in prop::collection::vec((0u32..12, 0u64..BAN_MS / 3, any::<bool>()), 1..400),
+            steps in prop::collection::vec((0u32..12, 0u64..BAN_MS / 3, 0u8..5), 1..400),
             capacity in 1usize..9,
         ) {
             let mut bans = list(capacity);
             let mut plain = Plain::default();
             let mut now = Instant(0);
-            for (number, wait, touch) in steps {
+            for (number, wait, step) in steps {
                 now = now.after(wait);
-                if touch {
-                    bans.touch(source(number), now);
+                if step < 3 {
+                    bans.touch(source(number), Why::Trap, now);
                     plain.touch(source(number), now, capacity);
+                } else if step == 3 {
+                    let place = plain.0.iter().position(|ban| ban.source == source(number));
+                    let lifted = place.map(|place| plain.0.remove(place));
+                    prop_assert_eq!(bans.lift(source(number)), lifted);
                 } else {
                     while bans.expire(now).is_some() {}
                     plain.0.retain(|ban| ban.last.after(BAN_MS) > now);
                 }
                 prop_assert_eq!(bans.iter().collect::<Vec<_>>(), plain.0.clone());
+                let by_source = |bans: &mut Vec<Ban>| bans.sort_by_key(|ban| ban.source);
+                let mut at_places: Vec<Ban> = bans.from(0).map(|(_, ban)| ban).collect();
+                let mut all = plain.0.clone();
+                by_source(&mut at_places);
+                by_source(&mut all);
+                prop_assert_eq!(at_places, all);
                 for number in 0..12 {
                     let banned = plain.0.iter().any(|ban| {
                         ban.source == source(number) && ban.last.after(BAN_MS) > now

@@ -2,13 +2,14 @@
 //!
 //! A visitor has finished a handshake with one of our ports. Only that can ban: a lone SYN can be
 //! forged, a handshake needs whoever owns the address.
+//!
+//! At gate = port a banned source is shut out everywhere; at a trap that renews its ban, elsewhere it
+//! does not, or a member's reconnecting client would lock itself out for ever. At gate = token a ban
+//! changes nothing that a visitor could see: its wall is the token, and a good one takes the ban off.
 
-use super::Instant;
-use super::blacklist::{Blacklist, Touch};
 use super::schedule::Role;
-use super::source::Source;
+use super::token::Proof;
 use crate::limits::FORGIVEN_TOUCHES;
-use core::hash::BuildHasher;
 
 /// How a client shows that it knows the secret.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -20,15 +21,53 @@ pub enum Gate {
     Token,
 }
 
+impl Gate {
+    /// The word that the configuration has for it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Port => "port",
+            Self::Token => "token",
+        }
+    }
+
+    /// What it takes to be let in.
+    #[must_use]
+    pub fn key(self) -> Evidence {
+        match self {
+            Self::Port => Evidence::Port(Role::Real),
+            Self::Token => Evidence::Token(Proof::Good),
+        }
+    }
+
+    /// What a stranger comes with.
+    #[must_use]
+    pub fn guess(self) -> Evidence {
+        match self {
+            Self::Port => Evidence::Port(Role::Trap),
+            Self::Token => Evidence::Token(Proof::Nothing),
+        }
+    }
+}
+
+/// What a visitor has shown by coming.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Evidence {
+    /// At gate = port: the port that it came to.
+    Port(Role),
+    /// At gate = token: what it has said there.
+    Token(Proof),
+}
+
 /// What is known of a visitor.
 #[derive(Clone, Copy)]
 pub struct Visitor {
-    /// Who it is.
-    pub source: Source,
     /// It comes from a network that is never banned.
     pub is_allowed: bool,
     /// It comes from a network that may use this mirage.
     pub is_welcome: bool,
+    /// Its source is on the list of bans.
+    pub is_banned: bool,
     /// Touches that its live sessions were forgiven; None without a live session.
     pub forgiven: Option<u8>,
 }
@@ -37,21 +76,37 @@ pub struct Visitor {
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(test, derive(Debug))]
 pub enum Verdict {
-    /// The door opens.
+    /// The door opens, and its source is not banned any more.
     Admit,
     /// The trap holds it, mute.
     Hold(Reason),
-    /// The same, and its source is banned from now on.
-    Ban(Touch),
+    /// The same, and its source is banned from now on, or anew.
+    Ban,
     /// It is banned: the connection is closed at once.
-    Refuse,
+    Refuse {
+        /// Its ban begins anew.
+        renews: bool,
+    },
+}
+
+impl Verdict {
+    /// The word that `shimmer status` has for it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Admit => "admit",
+            Self::Hold(_) => "hold",
+            Self::Ban => "ban",
+            Self::Refuse { .. } => "refuse",
+        }
+    }
 }
 
 /// Why a visitor is held and not banned.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(test, derive(Debug))]
 pub enum Reason {
-    /// The port is real in a window nearby.
+    /// It has the secret, and a clock that is a little off: so its port says, or its token.
     Grace,
     /// Its network is never banned.
     Allowed,
@@ -59,6 +114,8 @@ pub enum Reason {
     Forgiven,
     /// The clock was set a moment ago: the visitor may have been right until then.
     ClockSet,
+    /// Its token is good, and there is no room to remember that it was used.
+    Unremembered,
 }
 
 impl Reason {
@@ -70,174 +127,157 @@ impl Reason {
             Self::Allowed => "allow",
             Self::Forgiven => "session",
             Self::ClockSet => "clock",
+            Self::Unremembered => "nonces",
         }
     }
 }
 
-/// Judges a finished handshake at a port of this role. `is_settled` is false for a window's time
-/// after the clock was set.
+/// Judges what a visitor has shown. `is_settled` is false for a window's time after the clock was
+/// set.
 ///
-/// A banned source is shut out everywhere; at a trap that renews its ban, elsewhere it does not, or
-/// a member's reconnecting client would lock itself out for ever. To a stranger the real ports are
-/// traps like the others, so that it can't tell them apart.
-pub fn judge<H: BuildHasher>(
-    role: Role,
-    visitor: Visitor,
-    is_settled: bool,
-    bans: &mut Blacklist<H>,
-    now: Instant,
-) -> Verdict {
-    let role = match role {
-        Role::Real if !visitor.is_welcome => Role::Trap,
-        role => role,
-    };
-    let is_banned = !visitor.is_allowed && bans.is_banned(visitor.source, now);
-    if is_banned {
-        if role == Role::Trap {
-            bans.touch(visitor.source, now);
-        } else {
-            bans.count_attempt(visitor.source);
-        }
-        return Verdict::Refuse;
+/// To a stranger the real ports are traps like the others, so that it can't tell them apart.
+#[must_use]
+pub fn judge(evidence: Evidence, visitor: Visitor, is_settled: bool) -> Verdict {
+    let is_grace = matches!(
+        evidence,
+        Evidence::Port(Role::Grace) | Evidence::Token(Proof::Grace)
+    );
+    let is_right = visitor.is_welcome
+        && matches!(
+            evidence,
+            Evidence::Port(Role::Real) | Evidence::Token(Proof::Good)
+        );
+    let is_banned = visitor.is_banned && !visitor.is_allowed;
+    if is_banned && matches!(evidence, Evidence::Port(_)) {
+        let renews = !is_right && !is_grace;
+        return Verdict::Refuse { renews };
     }
-    match role {
-        Role::Real => Verdict::Admit,
-        Role::Grace => Verdict::Hold(Reason::Grace),
-        Role::Trap if visitor.is_allowed => Verdict::Hold(Reason::Allowed),
-        Role::Trap
-            if visitor
-                .forgiven
-                .is_some_and(|touches| touches < FORGIVEN_TOUCHES) =>
-        {
-            Verdict::Hold(Reason::Forgiven)
-        }
-        Role::Trap if !is_settled => Verdict::Hold(Reason::ClockSet),
-        Role::Trap => Verdict::Ban(bans.touch(visitor.source, now)),
+    if is_right {
+        return Verdict::Admit;
+    }
+    let is_forgiven = |touches: u8| touches < FORGIVEN_TOUCHES;
+    if is_grace {
+        Verdict::Hold(Reason::Grace)
+    } else if visitor.is_welcome && evidence == Evidence::Token(Proof::Unremembered) {
+        Verdict::Hold(Reason::Unremembered)
+    } else if visitor.is_allowed {
+        Verdict::Hold(Reason::Allowed)
+    } else if visitor.forgiven.is_some_and(is_forgiven) {
+        Verdict::Hold(Reason::Forgiven)
+    } else if !is_settled {
+        Verdict::Hold(Reason::ClockSet)
+    } else {
+        Verdict::Ban
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::hash::RandomState;
 
-    const BAN_MS: u64 = 900_000;
+    const STRANGER: Visitor = Visitor {
+        is_allowed: false,
+        is_welcome: true,
+        is_banned: false,
+        forgiven: None,
+    };
 
-    fn bans() -> Blacklist<RandomState> {
-        Blacklist::new(8, BAN_MS, RandomState::new())
+    const BANNED: Visitor = Visitor {
+        is_banned: true,
+        ..STRANGER
+    };
+
+    fn at(role: Role, visitor: Visitor) -> Verdict {
+        judge(Evidence::Port(role), visitor, true)
     }
 
-    fn stranger() -> Visitor {
-        Visitor {
-            source: Source::of("192.0.2.7".parse().unwrap()),
-            is_allowed: false,
-            is_welcome: true,
-            forgiven: None,
-        }
-    }
-
-    fn at(role: Role, visitor: Visitor, bans: &mut Blacklist<RandomState>, now: u64) -> Verdict {
-        judge(role, visitor, true, bans, Instant(now))
+    fn with(proof: Proof, visitor: Visitor) -> Verdict {
+        judge(Evidence::Token(proof), visitor, true)
     }
 
     #[test]
     fn the_real_port_admits_and_a_trap_bans() {
-        let mut bans = bans();
-        assert_eq!(at(Role::Real, stranger(), &mut bans, 0), Verdict::Admit);
-        let verdict = at(Role::Trap, stranger(), &mut bans, 0);
-        assert_eq!(verdict, Verdict::Ban(Touch::Banned));
+        assert_eq!(at(Role::Real, STRANGER), Verdict::Admit);
+        assert_eq!(at(Role::Trap, STRANGER), Verdict::Ban);
     }
 
     #[test]
     fn a_banned_source_is_refused_and_only_a_trap_renews() {
-        let mut bans = bans();
-        at(Role::Trap, stranger(), &mut bans, 0);
-        assert_eq!(
-            at(Role::Real, stranger(), &mut bans, BAN_MS - 1),
-            Verdict::Refuse
-        );
-        assert_eq!(
-            at(Role::Grace, stranger(), &mut bans, BAN_MS - 1),
-            Verdict::Refuse
-        );
-        assert_eq!(
-            at(Role::Real, stranger(), &mut bans, BAN_MS),
-            Verdict::Admit
-        );
-
-        at(Role::Trap, stranger(), &mut bans, BAN_MS);
-        assert_eq!(
-            at(Role::Trap, stranger(), &mut bans, 2 * BAN_MS - 1),
-            Verdict::Refuse
-        );
-        assert_eq!(
-            at(Role::Real, stranger(), &mut bans, 3 * BAN_MS - 2),
-            Verdict::Refuse
-        );
-        assert_eq!(
-            at(Role::Real, stranger(), &mut bans, 3 * BAN_MS - 1),
-            Verdict::Admit
-        );
+        let refused = |renews| Verdict::Refuse { renews };
+        assert_eq!(at(Role::Real, BANNED), refused(false));
+        assert_eq!(at(Role::Grace, BANNED), refused(false));
+        assert_eq!(at(Role::Trap, BANNED), refused(true));
     }
 
     #[test]
     fn a_grace_port_holds_and_bans_nobody() {
-        let mut bans = bans();
-        let verdict = at(Role::Grace, stranger(), &mut bans, 0);
-        assert_eq!(verdict, Verdict::Hold(Reason::Grace));
-        assert!(bans.is_empty());
+        assert_eq!(at(Role::Grace, STRANGER), Verdict::Hold(Reason::Grace));
     }
 
     #[test]
     fn an_allowed_network_is_never_banned_nor_treated_so() {
-        let mut bans = bans();
-        at(Role::Trap, stranger(), &mut bans, 0);
         let allowed = Visitor {
             is_allowed: true,
-            ..stranger()
+            ..BANNED
         };
-        assert_eq!(at(Role::Real, allowed, &mut bans, 1), Verdict::Admit);
-        let verdict = at(Role::Trap, allowed, &mut bans, 1);
-        assert_eq!(verdict, Verdict::Hold(Reason::Allowed));
+        assert_eq!(at(Role::Real, allowed), Verdict::Admit);
+        assert_eq!(at(Role::Trap, allowed), Verdict::Hold(Reason::Allowed));
+        let held = with(Proof::Nothing, allowed);
+        assert_eq!(held, Verdict::Hold(Reason::Allowed));
     }
 
     #[test]
     fn to_an_unwelcome_network_the_real_port_is_a_trap() {
-        let mut bans = bans();
         let outsider = Visitor {
             is_welcome: false,
-            ..stranger()
+            ..STRANGER
         };
-        let verdict = at(Role::Real, outsider, &mut bans, 0);
-        assert_eq!(verdict, Verdict::Ban(Touch::Banned));
+        assert_eq!(at(Role::Real, outsider), Verdict::Ban);
+        assert_eq!(with(Proof::Good, outsider), Verdict::Ban);
+        assert_eq!(with(Proof::Unremembered, outsider), Verdict::Ban);
+        let banned = Visitor {
+            is_banned: true,
+            ..outsider
+        };
+        let renews = Verdict::Refuse { renews: true };
+        assert_eq!(at(Role::Real, banned), renews);
     }
 
     #[test]
     fn a_live_session_is_forgiven_two_touches() {
-        let mut bans = bans();
+        let member = |touches| Visitor {
+            forgiven: Some(touches),
+            ..STRANGER
+        };
         for touches in 0..FORGIVEN_TOUCHES {
-            let member = Visitor {
-                forgiven: Some(touches),
-                ..stranger()
-            };
-            let verdict = at(Role::Trap, member, &mut bans, 0);
+            let verdict = at(Role::Trap, member(touches));
             assert_eq!(verdict, Verdict::Hold(Reason::Forgiven));
         }
-        let member = Visitor {
-            forgiven: Some(FORGIVEN_TOUCHES),
-            ..stranger()
-        };
-        let verdict = at(Role::Trap, member, &mut bans, 0);
-        assert_eq!(verdict, Verdict::Ban(Touch::Banned));
+        assert_eq!(at(Role::Trap, member(FORGIVEN_TOUCHES)), Verdict::Ban);
     }
 
     #[test]
     fn after_a_step_of_the_clock_nobody_is_banned() {
-        let mut bans = bans();
-        let verdict = judge(Role::Trap, stranger(), false, &mut bans, Instant(0));
+        let verdict = judge(Evidence::Port(Role::Trap), STRANGER, false);
         assert_eq!(verdict, Verdict::Hold(Reason::ClockSet));
-        at(Role::Trap, stranger(), &mut bans, 1);
-        let verdict = judge(Role::Trap, stranger(), false, &mut bans, Instant(2));
-        assert_eq!(verdict, Verdict::Refuse);
+        let verdict = judge(Evidence::Port(Role::Trap), BANNED, false);
+        assert_eq!(verdict, Verdict::Refuse { renews: true });
+    }
+
+    #[test]
+    fn at_gate_token_a_ban_changes_nothing() {
+        for proof in [
+            Proof::Good,
+            Proof::Grace,
+            Proof::Unremembered,
+            Proof::Nothing,
+        ] {
+            assert_eq!(with(proof, STRANGER), with(proof, BANNED));
+        }
+        assert_eq!(with(Proof::Good, BANNED), Verdict::Admit);
+        assert_eq!(with(Proof::Grace, BANNED), Verdict::Hold(Reason::Grace));
+        assert_eq!(with(Proof::Nothing, BANNED), Verdict::Ban);
+        let full = with(Proof::Unremembered, BANNED);
+        assert_eq!(full, Verdict::Hold(Reason::Unremembered));
     }
 }

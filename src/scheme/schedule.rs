@@ -242,6 +242,12 @@ impl Plan {
         &self.open
     }
 
+    /// The real ports of the windows that are served, in their order.
+    #[must_use]
+    pub fn reals(&self) -> &[u16] {
+        &self.real
+    }
+
     /// Whether the port is open.
     #[must_use]
     pub fn is_open(&self, port: u16) -> bool {

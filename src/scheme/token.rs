@@ -109,24 +109,21 @@ pub struct Nonces {
     lifetime_ms: u64,
 }
 
-impl Nonces {
-    /// No nonces, and room for [`NONCES`] of them; untouched, it is not resident. `lifetime_ms` is how
-    /// long a port can be the real one: the live windows.
-    #[must_use]
-    pub fn new(lifetime_ms: u64) -> Self {
-        let mut nonces = Self {
+impl Default for Nonces {
+    /// No nonces, and room for [`NONCES`] of them; untouched, it is not resident.
+    fn default() -> Self {
+        Self {
             seen: Vec::with_capacity(NONCES),
-            lifetime_ms: 0,
-        };
-        nonces.set_lifetime_ms(lifetime_ms);
-        nonces
+            lifetime_ms: SERVED_MEMORY_MS,
+        }
     }
+}
 
-    /// Another length of the live windows: for the nonces to come.
-    pub fn set_lifetime_ms(&mut self, lifetime_ms: u64) {
-        // A window that was left may come back when the clock is set back, until the schedule
-        // remembers for good that it was served.
-        self.lifetime_ms = lifetime_ms.saturating_add(SERVED_MEMORY_MS);
+impl Nonces {
+    /// How many milliseconds a port can be the real one: for the nonces to come.
+    pub fn set_live_ms(&mut self, live_ms: u64) {
+        // A clock that is set back brings a window back until it was served and left for so long.
+        self.lifetime_ms = live_ms.saturating_add(SERVED_MEMORY_MS);
     }
 
     /// How many are remembered.
@@ -186,6 +183,12 @@ mod tests {
         Claims { first: 97, roles }
     }
 
+    fn nonces() -> Nonces {
+        let mut nonces = Nonces::default();
+        nonces.set_live_ms(LIVE_MS);
+        nonces
+    }
+
     fn try_at(minute: u64, port: u16, nonces: &mut Nonces) -> Proof {
         let token = make(key(), minute, port, &[7; NONCE]);
         prove(key(), &claims(), PORT, &token, nonces, NOW)
@@ -193,7 +196,7 @@ mod tests {
 
     #[test]
     fn a_token_is_good_for_its_port_in_its_minutes_alone() {
-        let fresh = || Nonces::new(LIVE_MS);
+        let fresh = nonces;
         assert_eq!(try_at(100, PORT, &mut fresh()), Proof::Good);
         assert_eq!(try_at(98, PORT, &mut fresh()), Proof::Grace);
         for minute in (90..110).filter(|minute| ![98, 100].contains(minute)) {
@@ -204,7 +207,7 @@ mod tests {
 
     #[test]
     fn a_nonce_counts_once_until_its_windows_cannot_come_back() {
-        let mut nonces = Nonces::new(LIVE_MS);
+        let mut nonces = nonces();
         assert_eq!(try_at(100, PORT, &mut nonces), Proof::Good);
         assert_eq!(try_at(100, PORT, &mut nonces), Proof::Nothing);
         let end = NOW.after(LIVE_MS + SERVED_MEMORY_MS);
@@ -215,7 +218,7 @@ mod tests {
 
     #[test]
     fn a_full_memory_refuses_and_forgets_nothing() {
-        let mut nonces = Nonces::new(LIVE_MS);
+        let mut nonces = nonces();
         let nonce = |number: usize| (number as u128).to_be_bytes();
         for number in 0..NONCES {
             assert_eq!(nonces.spend(&nonce(number), NOW), Spent::First);
@@ -233,7 +236,7 @@ mod tests {
         #[test]
         fn a_changed_bit_makes_it_worthless(nonce: Nonce, bit in 0..TOKEN * 8) {
             let mut token = make(key(), 100, PORT, &nonce);
-            let mut nonces = Nonces::new(LIVE_MS);
+            let mut nonces = nonces();
             token[bit / 8] ^= 1 << (bit % 8);
             let proof = prove(key(), &claims(), PORT, &token, &mut nonces, NOW);
             prop_assert_eq!(proof, Proof::Nothing);

@@ -23,3 +23,13 @@ pub fn raise_descriptor_limit() -> io::Result<usize> {
     let now = if raised == 0 { limit.rlim_cur } else { soft };
     Ok(usize::try_from(now).unwrap_or(usize::MAX))
 }
+
+/// Makes files that only their owner may use (umask(2)). It holds for all threads meanwhile.
+pub fn with_private_files<T>(make: impl FnOnce() -> T) -> T {
+    // SAFETY: no pointers; it can't fail.
+    let before = unsafe { libc::umask(0o177) };
+    let made = make();
+    // SAFETY: as above.
+    unsafe { libc::umask(before) };
+    made
+}

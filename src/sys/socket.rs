@@ -1,7 +1,6 @@
 //! TCP sockets that never block: ports that listen, visitors, and dials to the hidden service.
 
 use super::check;
-use crate::limits::BACKLOG;
 use core::mem::{self, MaybeUninit};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::io;
@@ -16,11 +15,13 @@ pub enum Place {
     At(IpAddr),
 }
 
-/// Opens a port. What it accepts inherits its options: no delay, keep-alive.
+/// Opens a port, with a queue for `backlog` visitors. What it accepts inherits its options: no delay,
+/// keep-alive.
 ///
 /// # Errors
 /// What socket(2), bind(2) and listen(2) say: the port is in use, or needs a privilege.
-pub fn listen(place: Place, port: u16) -> io::Result<OwnedFd> {
+pub fn listen(place: Place, port: u16, backlog: i32) -> io::Result<OwnedFd> {
+    let listen_at = |address, only_its_family| listen_at(address, only_its_family, backlog);
     match place {
         Place::At(address) => listen_at(SocketAddr::new(address, port), true),
         Place::Everywhere => {
@@ -39,7 +40,7 @@ pub fn listen(place: Place, port: u16) -> io::Result<OwnedFd> {
     }
 }
 
-fn listen_at(address: SocketAddr, only_its_family: bool) -> io::Result<OwnedFd> {
+fn listen_at(address: SocketAddr, only_its_family: bool, backlog: i32) -> io::Result<OwnedFd> {
     let socket = stream_socket(address)?;
     if address.is_ipv6() {
         // Said either way, because the system's default (bindv6only) may be any.
@@ -54,7 +55,7 @@ fn listen_at(address: SocketAddr, only_its_family: bool) -> io::Result<OwnedFd> 
     // SAFETY: raw is a socket address of this length.
     check(unsafe { libc::bind(socket.as_raw_fd(), (&raw const raw).cast(), length) })?;
     // SAFETY: the descriptor is open.
-    check(unsafe { libc::listen(socket.as_raw_fd(), BACKLOG) })?;
+    check(unsafe { libc::listen(socket.as_raw_fd(), backlog) })?;
     Ok(socket)
 }
 
@@ -147,6 +148,35 @@ pub fn take_error(socket: BorrowedFd<'_>) -> io::Result<()> {
         0 => Ok(()),
         error => Err(io::Error::from_raw_os_error(error)),
     }
+}
+
+/// Where a visitor wanted to go before the firewall sent it here (SO_ORIGINAL_DST, netfilter's
+/// conntrack; it is 80 for both families).
+///
+/// # Errors
+/// Nothing was redirected: `NotFound`, or that the kernel has no conntrack.
+pub fn original_destination(socket: BorrowedFd<'_>) -> io::Result<SocketAddr> {
+    const ORIGINAL_DESTINATION: i32 = 80;
+    let here = address_of(socket, libc::getsockname)?;
+    // On a socket of both families a visitor by IPv4 has a mapped address, and an IPv4 connection.
+    let level = match here.ip().to_canonical() {
+        IpAddr::V4(_) => libc::IPPROTO_IP,
+        IpAddr::V6(_) => libc::IPPROTO_IPV6,
+    };
+    let mut raw = MaybeUninit::<libc::sockaddr_storage>::zeroed();
+    let mut length = mem::size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+    // SAFETY: the kernel writes an address into the storage, no longer than it is told.
+    check(unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            level,
+            ORIGINAL_DESTINATION,
+            raw.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    })?;
+    // SAFETY: all zeros is a valid storage, and the kernel has written an address over it.
+    from_raw(&unsafe { raw.assume_init() })
 }
 
 /// Takes the next visitor from a port's queue.

@@ -1,0 +1,590 @@
+//! The control socket: what `shimmer status`, `ban` and `unban` ask.
+//!
+//! One line in, one JSON object out, and the connection is closed. A few may ask at once, and each has
+//! some seconds. A long answer is made and sent a piece a turn, so that no session waits for it; what
+//! changes meanwhile is in it or is not.
+//!
+//! ```text
+//!   status                     everything, but no port of now or later
+//!   status ports               the same with the ports
+//!   status ADDRESS             what would happen to it
+//!   ban ADDRESS, unban ADDRESS, unban all
+//! ```
+//!
+//! Each row of a list has a line of its own, so that a client without a JSON reader finds it.
+
+use super::host::Host;
+use super::slab::Slab;
+use super::wake::Wake;
+use super::{Daemon, Failure};
+use crate::config::{DEFAULT_CONTROL, Level, Location};
+use crate::limits::{ANSWER_BYTES, ASK_MS, ASKED_BYTES, ASKERS};
+use crate::log::Cause;
+use crate::scheme::Instant;
+use crate::scheme::blacklist::{Ban, Why};
+use crate::scheme::gate::{self, Verdict, Visitor};
+use crate::scheme::source::{self, Source};
+use crate::sys::process;
+use core::fmt::{self, Write as _};
+use core::net::IpAddr;
+use mio::Interest;
+use mio::unix::SourceFd;
+use std::fs;
+use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+/// Somebody who asks.
+struct Asker {
+    stream: UnixStream,
+    until: Instant,
+    asked: heapless::Vec<u8, ASKED_BYTES>,
+    answer: Option<Answer>,
+}
+
+/// An answer on its way: what is made of it and not yet sent, and how to go on.
+struct Answer {
+    text: String,
+    sent: usize,
+    rest: Rest,
+}
+
+/// Where the making of a long answer stands.
+#[derive(Clone, Copy)]
+enum Rest {
+    Mirages(usize, Ports),
+    Sessions(u32),
+    Bans(usize),
+    Nothing,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ports {
+    Shown,
+    Hidden,
+}
+
+/// The socket, and who asks.
+pub struct Control {
+    listener: Option<(UnixListener, PathBuf)>,
+    askers: Slab<Asker>,
+    /// Somebody's answer goes on in the next turn.
+    pub is_due: bool,
+}
+
+impl Control {
+    /// No socket yet.
+    pub fn new() -> Self {
+        Self {
+            listener: None,
+            // One who is sent away for the next frees the place in the next turn only.
+            askers: Slab::new(2 * ASKERS),
+            is_due: false,
+        }
+    }
+
+    /// When somebody has taken too long.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.askers.iter().map(|(_, asker)| asker.until).min()
+    }
+
+    /// Sends those away who have taken too long.
+    pub fn expire(&mut self, now: Instant) {
+        loop {
+            let over = self.askers.iter().find(|(_, asker)| asker.until <= now);
+            let Some((place, _)) = over else { break };
+            self.askers.remove(place);
+        }
+    }
+
+    /// Gives the places away again that were freed in this turn.
+    pub fn sweep(&mut self) {
+        self.askers.sweep();
+    }
+
+    /// Takes the socket out of the file system.
+    pub fn close(&mut self) {
+        if let Some((_, path)) = self.listener.take() {
+            let _ = fs::remove_file(path);
+        }
+    }
+
+    fn path(&self) -> Option<&Path> {
+        self.listener.as_ref().map(|(_, path)| path.as_path())
+    }
+
+    fn accept(&self) -> io::Result<UnixStream> {
+        let (listener, _) = self.listener.as_ref().ok_or(io::ErrorKind::WouldBlock)?;
+        let (stream, _) = listener.accept()?;
+        stream.set_nonblocking(true)?;
+        Ok(stream)
+    }
+
+    /// The place for the next; when all are taken, the one who has been there longest goes for it.
+    fn vacate(&mut self) -> Option<u32> {
+        if self.askers.len() >= ASKERS {
+            let oldest = self.askers.iter().min_by_key(|(_, asker)| asker.until);
+            let oldest = oldest.map(|(place, _)| place);
+            oldest.map(|place| self.askers.remove(place));
+        }
+        self.askers.vacancy()
+    }
+}
+
+/// Makes the socket, for its owner alone. What a daemon that was killed has left there goes.
+fn bind(path: &Path) -> Result<UnixListener, String> {
+    if let Some(folder) = path.parent() {
+        // Where it fails, the binding says why.
+        let _ = fs::DirBuilder::new().mode(0o755).create(folder);
+    }
+    if let Ok(there) = fs::symlink_metadata(path) {
+        if !there.file_type().is_socket() {
+            return Err("is there already, and no socket".into());
+        }
+        if UnixStream::connect(path).is_ok() {
+            return Err("another daemon listens there; give each its own".into());
+        }
+        let _ = fs::remove_file(path);
+    }
+    let listener = process::with_private_files(|| UnixListener::bind(path));
+    let listener = listener.map_err(|error| error.to_string())?;
+    let prepared = listener.set_nonblocking(true);
+    prepared.map_err(|error| error.to_string())?;
+    Ok(listener)
+}
+
+/// Adds a row to a list.
+fn row(text: &mut String, is_first: bool, row: fmt::Arguments<'_>) {
+    text.push_str(if is_first { "\n" } else { ",\n" });
+    // Writing to a String can't fail.
+    let _ = text.write_fmt(row);
+}
+
+fn numbers(text: &mut String, key: &str, numbers: &[u16]) {
+    let _ = write!(text, ",\"{key}\":[");
+    let mut between = "";
+    for number in numbers {
+        let _ = write!(text, "{between}{number}");
+        between = ",";
+    }
+    text.push(']');
+}
+
+fn error(what: fmt::Arguments<'_>) -> String {
+    format!("{{\"error\":\"{what}\"}}\n")
+}
+
+impl<H: Host> Daemon<H> {
+    /// Opens the control socket of a configuration, in place of the one that is open.
+    ///
+    /// # Errors
+    /// It can't be made where it was asked for. Where the usual one can't, the log has a warning.
+    pub(super) fn take_control(&mut self, wanted: &Location) -> Result<(), Failure> {
+        let path = wanted.path(DEFAULT_CONTROL);
+        if path == self.control.path() {
+            return Ok(());
+        }
+        let Some(path) = path else {
+            self.control.close();
+            return Ok(());
+        };
+        match bind(path) {
+            Ok(listener) => {
+                self.control.close();
+                let descriptor = listener.as_raw_fd();
+                let mut source = SourceFd(&descriptor);
+                let registry = self.poll.registry();
+                registry
+                    .register(&mut source, Wake::Control.into(), Interest::READABLE)
+                    .map_err(Failure::Host)?;
+                self.control.listener = Some((listener, path.to_path_buf()));
+                Ok(())
+            }
+            Err(why) if *wanted == Location::Default => {
+                let path = path.display();
+                self.warn(format_args!(
+                    "warn control {path}: {why}; there is no `shimmer status`"
+                ));
+                Ok(())
+            }
+            Err(why) => Err(Failure::Control(path.to_path_buf(), why)),
+        }
+    }
+
+    /// Takes those who want to ask.
+    pub(super) fn accept_askers(&mut self) {
+        // As many as there can be; who is behind them finds the socket again.
+        for _ in 0..ASKERS {
+            let stream = match self.control.accept() {
+                Ok(stream) => stream,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(_) => continue,
+            };
+            let Some(place) = self.control.vacate() else {
+                continue;
+            };
+            let descriptor = stream.as_raw_fd();
+            let mut source = SourceFd(&descriptor);
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            let registry = self.poll.registry();
+            if registry
+                .register(&mut source, Wake::Asker(place).into(), interest)
+                .is_ok()
+            {
+                let asker = Asker {
+                    stream,
+                    until: self.now.boot.after(ASK_MS),
+                    asked: heapless::Vec::new(),
+                    answer: None,
+                };
+                self.control.askers.insert(place, asker);
+            }
+        }
+        self.control.is_due = true;
+    }
+
+    /// Goes on with all who have more to be told, or who may wait at the socket unseen.
+    pub(super) fn go_on_with_askers(&mut self) {
+        if core::mem::take(&mut self.control.is_due) {
+            let askers: heapless::Vec<u32, { 2 * ASKERS }> =
+                self.control.askers.iter().map(|(place, _)| place).collect();
+            for place in askers {
+                self.drive_asker(place);
+            }
+            self.accept_askers();
+        }
+    }
+
+    /// Hears what one asks, and tells as much as one turn may.
+    pub(super) fn drive_asker(&mut self, place: u32) {
+        let Some(asker) = self.control.askers.get_mut(place) else {
+            return;
+        };
+        if asker.answer.is_none() {
+            let Some(line) = asker.hear() else { return };
+            let answer = self.answer(&line);
+            if let Some(asker) = self.control.askers.get_mut(place) {
+                asker.answer = Some(answer);
+            }
+        }
+        let asker = self.control.askers.get_mut(place);
+        let Some((stream, answer)) = asker.and_then(Asker::telling) else {
+            return;
+        };
+        while let Some(unsent) = answer.text.as_bytes().get(answer.sent..)
+            && !unsent.is_empty()
+        {
+            match stream.write(unsent) {
+                Ok(sent) => answer.sent += sent,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(_) => return drop(self.control.askers.remove(place)),
+            }
+        }
+        let rest = answer.rest;
+        if let Rest::Nothing = rest {
+            self.control.askers.remove(place);
+            return;
+        }
+        let next = self.go_on_answering(rest);
+        if let Some(asker) = self.control.askers.get_mut(place) {
+            asker.answer = Some(next);
+        }
+        self.control.is_due = true;
+    }
+
+    fn answer(&mut self, line: &str) -> Answer {
+        let mut words = line.split_ascii_whitespace();
+        let (what, whom) = (words.next().unwrap_or_default(), words.next());
+        let text = match (what, whom, words.next()) {
+            ("status", None, None) => return self.begin_status(Ports::Hidden),
+            ("status", Some("ports"), None) => return self.begin_status(Ports::Shown),
+            ("unban", Some("all"), None) => self.unban_all(),
+            ("status" | "ban" | "unban", Some(whom), None) => match address(whom) {
+                None => error(format_args!("this is no address, such as 192.0.2.7")),
+                Some(address) if what == "status" => self.foretell(address),
+                Some(address) if what == "ban" => self.ban_by_hand(address),
+                Some(address) => self.unban_by_hand(address),
+            },
+            _ => error(format_args!("there are status, ban and unban")),
+        };
+        let (sent, rest) = (0, Rest::Nothing);
+        Answer { text, sent, rest }
+    }
+
+    fn begin_status(&self, ports: Ports) -> Answer {
+        let now = self.now;
+        let up_s = now.boot.since(self.started) / 1_000;
+        let (unix, version) = (now.unix(), env!("CARGO_PKG_VERSION"));
+        let since = unix.saturating_sub(up_s);
+        let clock = match self.clock.believed(now) {
+            Some(_) => "right",
+            None => "waiting",
+        };
+        let text = format!(
+            "{{\"version\":\"{version}\",\n\"since\":{since},\n\"now\":{unix},\n\
+             \"clock\":\"{clock}\",\n\"mirages\":["
+        );
+        let (sent, rest) = (0, Rest::Mirages(0, ports));
+        Answer { text, sent, rest }
+    }
+
+    /// Makes the next piece of a long answer.
+    fn go_on_answering(&self, rest: Rest) -> Answer {
+        let mut text = String::with_capacity(2 * ANSWER_BYTES);
+        let rest = match rest {
+            Rest::Mirages(place, ports) => self.tell_mirages(&mut text, place, ports),
+            Rest::Sessions(place) => self.tell_sessions(&mut text, place),
+            Rest::Bans(place) => self.tell_bans(&mut text, place),
+            Rest::Nothing => Rest::Nothing,
+        };
+        let sent = 0;
+        Answer { text, sent, rest }
+    }
+
+    fn tell_mirages(&self, text: &mut String, from: usize, ports: Ports) -> Rest {
+        let unix = self.now.unix();
+        for (number, mirage) in self.mirages.iter().enumerate().skip(from) {
+            if text.len() >= ANSWER_BYTES {
+                return Rest::Mirages(number, ports);
+            }
+            let config = &mirage.config;
+            let (section, name, gate) = (&config.section, &config.name, config.gate.word());
+            let (pattern, service) = (config.pattern, config.service);
+            let (low, high) = (pattern.range().low(), pattern.range().high());
+            let (period, minute) = (pattern.period(), pattern.minute(unix));
+            let open = self.count_open(mirage);
+            let listen = match config.pool_port {
+                Some(_) => "pool",
+                None => "ports",
+            };
+            row(
+                text,
+                number == 0,
+                format_args!(
+                    "{{\"mirage\":\"{section}\",\"name\":\"{name}\",\"gate\":\"{gate}\",\
+                     \"door\":\"forward\",\"forward\":\"{service}\",\"listen\":\"{listen}\",\
+                     \"range\":\"{low}-{high}\",\"period\":{period},\"minute\":{minute},\
+                     \"open\":{open}"
+                ),
+            );
+            if ports == Ports::Shown {
+                numbers(text, "real", mirage.plan.reals());
+                numbers(text, "ports", mirage.plan.ports());
+            }
+            text.push('}');
+        }
+        text.push_str("\n],\n\"sessions\":[");
+        Rest::Sessions(0)
+    }
+
+    fn tell_sessions(&self, text: &mut String, from: u32) -> Rest {
+        let sessions = self.sessions.iter().skip_while(|(place, _)| *place < from);
+        let mut is_first = from == 0;
+        for (place, session) in sessions {
+            if text.len() >= ANSWER_BYTES {
+                return Rest::Sessions(place);
+            }
+            let (peer, mirage) = (session.peer, &session.mirage);
+            let (inward, outward) = session.moved();
+            let age = self.now.boot.since(session.since) / 1_000;
+            row(
+                text,
+                is_first,
+                format_args!(
+                    "{{\"source\":\"{peer}\",\"mirage\":\"{mirage}\",\"bytes_in\":{inward},\
+                     \"bytes_out\":{outward},\"age\":{age}}}"
+                ),
+            );
+            is_first = false;
+        }
+        text.push_str("\n],\n\"bans\":[");
+        Rest::Bans(0)
+    }
+
+    fn tell_bans(&self, text: &mut String, from: usize) -> Rest {
+        let mut is_first = from == 0;
+        for (behind, ban) in self.bans.from(from) {
+            if text.len() >= ANSWER_BYTES {
+                return Rest::Bans(behind - 1);
+            }
+            self.tell_one_ban(text, is_first, &ban);
+            is_first = false;
+        }
+        text.push_str("\n],\n");
+        self.tell_counts(text);
+        Rest::Nothing
+    }
+
+    fn tell_one_ban(&self, text: &mut String, is_first: bool, ban: &Ban) {
+        let (source, why, attempts) = (ban.source, ban.why.word(), ban.attempts);
+        let seconds = self.bans.seconds_left(ban, self.now.boot);
+        row(
+            text,
+            is_first,
+            format_args!(
+                "{{\"source\":\"{source}\",\"seconds\":{seconds},\"why\":\"{why}\",\
+                 \"attempts\":{attempts}}}"
+            ),
+        );
+    }
+
+    fn tell_counts(&self, text: &mut String) {
+        let counters = &self.counters;
+        text.push_str("\"counters\":{");
+        let mut between = "";
+        for (name, count) in [
+            ("visitors", counters.visitors),
+            ("accepted", counters.accepted),
+            ("banned", counters.banned),
+            ("refused", counters.refused),
+            ("held", counters.held),
+            ("good_tokens", counters.good_tokens),
+            ("bad_tokens", counters.bad_tokens),
+            ("turned_away", counters.turned_away),
+        ] {
+            let _ = write!(text, "{between}\"{name}\":{count}");
+            between = ",";
+        }
+        text.push_str("},\n\"places\":[");
+        let of = [
+            ("sessions", self.sessions.len(), self.most_sessions()),
+            ("traps", self.traps.len(), self.traps.capacity()),
+            ("bans", self.bans.len(), crate::limits::BANS),
+        ];
+        let mut is_first = true;
+        for (of, taken, places) in of {
+            self.tell_places(text, is_first, (of, None), taken, places);
+            is_first = false;
+        }
+        for mirage in &self.mirages {
+            if let Some(nonces) = &mirage.nonces {
+                let of = ("nonces", Some(&*mirage.label));
+                self.tell_places(text, false, of, nonces.len(), crate::limits::NONCES);
+            }
+        }
+        text.push_str("\n]}\n");
+    }
+
+    fn tell_places(
+        &self,
+        text: &mut String,
+        is_first: bool,
+        (of, mirage): (&str, Option<&str>),
+        taken: usize,
+        places: usize,
+    ) {
+        row(text, is_first, format_args!("{{\"of\":\"{of}\""));
+        if let Some(mirage) = mirage {
+            let _ = write!(text, ",\"mirage\":\"{mirage}\"");
+        }
+        let full = taken >= places;
+        let _ = write!(
+            text,
+            ",\"taken\":{taken},\"places\":{places},\"full\":{full}}}"
+        );
+    }
+
+    /// What would happen to somebody at each mirage.
+    fn foretell(&self, address: IpAddr) -> String {
+        let source = Source::of(address);
+        let sessions = self.sessions_of(source).0;
+        let mut text = format!("{{\"source\":\"{source}\",\"sessions\":{sessions},\n\"bans\":[");
+        if let Some(ban) = self.bans.get(source, self.now.boot) {
+            self.tell_one_ban(&mut text, true, &ban);
+        }
+        text.push_str("\n],\n\"mirages\":[");
+        for (number, mirage) in self.mirages.iter().enumerate() {
+            let (visitor, _) = self.visitor(number, address);
+            let is_settled = mirage.settled_at <= self.now.boot;
+            let gate = mirage.config.gate;
+            let right = gate::judge(gate.key(), visitor, is_settled);
+            let wrong = gate::judge(gate.guess(), visitor, is_settled);
+            let (section, gate) = (&mirage.label, gate.word());
+            let why = why(visitor, right, wrong);
+            let (right, wrong) = (right.word(), wrong.word());
+            row(
+                &mut text,
+                number == 0,
+                format_args!(
+                    "{{\"mirage\":\"{section}\",\"gate\":\"{gate}\",\"right\":\"{right}\",\
+                     \"wrong\":\"{wrong}\",\"why\":\"{why}\"}}"
+                ),
+            );
+        }
+        text.push_str("\n]}\n");
+        text
+    }
+
+    fn ban_by_hand(&mut self, address: IpAddr) -> String {
+        let is_allowed = |network: &source::Network| network.contains(address);
+        if self.common.allow.iter().any(is_allowed) {
+            return error(format_args!("{address} is in allow, and is never banned"));
+        }
+        let (source, seconds) = (Source::of(address), self.common.ban_s);
+        let event = format_args!("ban source={source} seconds={seconds} by=hand");
+        self.log.write(Level::Info, Cause::Daemon, event);
+        self.ban(source, Why::Hand);
+        format!("{{\"ok\":\"banned\",\"source\":\"{source}\",\"seconds\":{seconds}}}\n")
+    }
+
+    fn unban_by_hand(&mut self, address: IpAddr) -> String {
+        let lifted = self.bans.lift(Source::of(address));
+        let count = usize::from(lifted.is_some());
+        if let Some(ban) = lifted {
+            self.tell_unban(ban, " by=hand");
+        }
+        unbanned(count)
+    }
+
+    fn unban_all(&mut self) -> String {
+        let count = self.bans.len();
+        self.bans.clear();
+        self.info(format_args!("unban bans={count} by=hand"));
+        unbanned(count)
+    }
+}
+
+fn unbanned(count: usize) -> String {
+    format!("{{\"ok\":\"unbanned\",\"count\":{count}}}\n")
+}
+
+/// What an answer has for its reason.
+fn why(visitor: Visitor, right: Verdict, wrong: Verdict) -> &'static str {
+    match wrong {
+        Verdict::Refuse { .. } => "banned",
+        Verdict::Hold(reason) if right == Verdict::Admit => reason.word(),
+        _ if !visitor.is_welcome => "from",
+        Verdict::Hold(reason) => reason.word(),
+        _ if visitor.is_banned => "banned",
+        _ => "stranger",
+    }
+}
+
+/// An address, or what the list of bans has for one: 2001:db8:1:2::/64.
+fn address(text: &str) -> Option<IpAddr> {
+    let address = text.strip_suffix("/64").unwrap_or(text);
+    address.parse().ok().map(source::canonical)
+}
+
+impl Asker {
+    /// The line that was asked, once it is whole. One that never ends, ends where there is no room.
+    fn hear(&mut self) -> Option<String> {
+        let mut byte = [0];
+        loop {
+            match self.stream.read(&mut byte) {
+                Ok(1) if byte != *b"\n" && self.asked.push(byte[0]).is_ok() => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+                _ => return Some(String::from_utf8_lossy(&self.asked).into_owned()),
+            }
+        }
+    }
+
+    fn telling(&mut self) -> Option<(&mut UnixStream, &mut Answer)> {
+        let answer = self.answer.as_mut()?;
+        Some((&mut self.stream, answer))
+    }
+}
