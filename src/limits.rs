@@ -78,7 +78,7 @@ pub const DEFAULT_BAN_S: u32 = 900;
 /// Sources that can be banned at once: 176 KiB, fixed.
 pub const BANS: usize = 4_096;
 
-/// The log says at most once in so many milliseconds that all of [`BANS`] are taken.
+/// The log says at most once in so many milliseconds that all of [`BANS`], or of [`NONCES`], are taken.
 pub const TELL_FULL_MS: u64 = 60_000;
 
 /// Touches of traps that a source with a live session is forgiven: a neighbour behind the same NAT.

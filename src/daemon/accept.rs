@@ -1,14 +1,14 @@
 //! A visitor comes: the scheme judges, and this performs the verdict.
 
-use super::Daemon;
 use super::host::Host;
 use super::listeners::PortId;
 use super::reload::Mirage;
 use super::session::{Arrival, Session};
 use super::trap::Suspect;
 use super::wake::{Side, Wake};
+use super::{Daemon, Told};
 use crate::config::Level;
-use crate::limits::{BACKLOG, RETRY_MS, TELL_FULL_MS, TURN_ACCEPTS};
+use crate::limits::{BACKLOG, NONCES, RETRY_MS, TELL_FULL_MS, TURN_ACCEPTS};
 use crate::log::Cause;
 use crate::scheme::Instant;
 use crate::scheme::blacklist::{Touch, Why};
@@ -311,8 +311,8 @@ impl<H: Host> Daemon<H> {
     fn turn_away(&mut self, verdict: Verdict, whom: &Whom, why: Why) {
         match verdict {
             Verdict::Hold(Reason::Unremembered) => {
-                self.counters.held += 1;
                 self.tell_full(whom, "nonces");
+                self.tell_nonces_full(whom.mirage);
             }
             Verdict::Hold(reason) => {
                 self.counters.held += 1;
@@ -478,17 +478,33 @@ impl<H: Host> Daemon<H> {
     }
 
     fn tell_bans_full(&mut self) {
-        let now = self.now.boot;
-        if self
-            .told_full
-            .is_none_or(|told| told.after(TELL_FULL_MS) <= now)
-        {
-            self.told_full = Some(now);
+        if self.is_news(|told| &mut told.bans) {
             let bans = self.bans.len();
             self.warn(format_args!(
                 "warn the ban list is full, bans={bans}: the oldest make room"
             ));
         }
+    }
+
+    fn tell_nonces_full(&mut self, mirage: usize) {
+        if self.is_news(|told| &mut told.nonces) {
+            let section = Rc::clone(&self.mirages[mirage].label);
+            self.warn(format_args!(
+                "warn mirage={section} there is room for {NONCES} used tokens, and all is taken: \
+                 new ones are refused"
+            ));
+        }
+    }
+
+    /// Whether the log has been silent for a while about something that is full.
+    fn is_news(&mut self, of: fn(&mut Told) -> &mut Option<Instant>) -> bool {
+        let now = self.now.boot;
+        let told = of(&mut self.told_full);
+        let is_news = told.is_none_or(|told| told.after(TELL_FULL_MS) <= now);
+        if is_news {
+            *told = Some(now);
+        }
+        is_news
     }
 }
 

@@ -570,17 +570,30 @@ fn address(text: &str) -> Option<IpAddr> {
 }
 
 impl Asker {
-    /// The line that was asked, once it is whole. One that never ends, ends where there is no room.
+    /// The line that was asked, once it is whole. What there is no room for is passed over: it is no
+    /// question, and will be told so.
     fn hear(&mut self) -> Option<String> {
-        let mut byte = [0];
-        loop {
-            match self.stream.read(&mut byte) {
-                Ok(1) if byte != *b"\n" && self.asked.push(byte[0]).is_ok() => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+        let mut heard = [0; 4 * ASKED_BYTES];
+        // More than that nobody has to say.
+        for _ in 0..ASKED_BYTES {
+            let heard = match self.stream.read(&mut heard) {
+                Ok(length) => &heard[..length],
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
-                _ => return Some(String::from_utf8_lossy(&self.asked).into_owned()),
+                Err(_) => &[],
+            };
+            let line = heard.split(|&byte| byte == b'\n').next().unwrap_or(heard);
+            let is_whole = line.len() < heard.len() || heard.is_empty();
+            for &byte in line {
+                // The last byte that there is room for tells a line that is too long.
+                let _ = self.asked.push(byte);
+            }
+            if is_whole {
+                break;
             }
         }
+        let line = str::from_utf8(&self.asked).unwrap_or_default();
+        Some(if self.asked.is_full() { "" } else { line }.to_owned())
     }
 
     fn telling(&mut self) -> Option<(&mut UnixStream, &mut Answer)> {

@@ -124,11 +124,17 @@ pub struct Daemon<H> {
     accept_again: Option<Instant>,
     /// When the ports that could not be opened are tried again.
     open_again: Option<Instant>,
-    /// The fullness of the ban list was told of then.
-    told_full: Option<Instant>,
+    told_full: Told,
     counters: Counters,
     control: Control,
     started: Instant,
+}
+
+/// When the log was told last that something is full.
+#[derive(Default)]
+struct Told {
+    bans: Option<Instant>,
+    nonces: Option<Instant>,
 }
 
 /// What has happened since the start.
@@ -211,7 +217,7 @@ impl<H: Host> Daemon<H> {
             spare: std::fs::File::open("/dev/null").ok(),
             accept_again: None,
             open_again: None,
-            told_full: None,
+            told_full: Told::default(),
             counters: Counters::default(),
             control: Control::new(),
             started: now.boot,
