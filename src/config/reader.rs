@@ -340,10 +340,8 @@ impl<'a> Reader<'a> {
             draft.service = None;
         }
         draft.listen = without_covered(&draft.listen);
-        if self.side == Side::Server {
-            self.check_trap_time(&draft);
-            draft.pool_port = self.pool_port(&draft);
-        }
+        self.check_trap_time(&draft);
+        draft.pool_port = self.pool_port(&draft);
         draft
     }
 

@@ -1,5 +1,6 @@
 use super::*;
 use crate::limits::CONFIG_BYTES;
+use crate::scheme::gate::Gate;
 use crate::scheme::schedule::Range;
 use proptest::prelude::*;
 use std::fs;
@@ -102,6 +103,7 @@ fn three_lines_make_a_mirage_and_the_rest_has_defaults() {
     assert_eq!(config.common.log, LogTarget::Stderr);
     assert_eq!(config.common.log_level, Level::Info);
     assert_eq!(config.common.state_file, Location::Default);
+    assert_eq!(config.common.control, Location::Default);
     assert_eq!(config.common.ban_s, 900);
     assert!(config.common.allow.is_empty());
     assert_eq!(config.common.clock, ClockTrust::Trust);
@@ -122,6 +124,8 @@ fn three_lines_make_a_mirage_and_the_rest_has_defaults() {
     assert_eq!(mirage.trap_s, 30);
     assert_eq!(mirage.idle_s, None);
     assert_eq!(mirage.host, None);
+    assert_eq!(mirage.gate, Gate::Port);
+    assert_eq!(mirage.pool_port, None);
 }
 
 #[test]
@@ -136,6 +140,7 @@ fn every_key_has_its_effect() {
         clock = wait
         max-sessions = 100
         max-sessions-per-source = 5
+        control = /tmp/control
         [mirage-home]
         name = ssh@home.example.org
         secret = S3cret-T0ken.of-32-b1ts
@@ -148,6 +153,9 @@ fn every_key_has_its_effect() {
         trap-time = 90
         idle-timeout = 2h
         host = home.example.org
+        gate = token
+        listen = pool
+        pool-port = 19000
         ",
     );
     let network = |text: &str| text.parse::<Network>().unwrap();
@@ -157,7 +165,7 @@ fn every_key_has_its_effect() {
             log: LogTarget::File("/var/log/shimmer.log".into()),
             log_level: Level::Debug,
             state_file: Location::Path("/tmp/state".into()),
-            control: Location::Default,
+            control: Location::Path("/tmp/control".into()),
             ban_s: 3_600,
             allow: vec![
                 network("192.0.2.0/24"),
@@ -181,6 +189,8 @@ fn every_key_has_its_effect() {
     assert_eq!(mirage.trap_s, 90);
     assert_eq!(mirage.idle_s, Some(7_200));
     assert_eq!(mirage.host.as_deref(), Some("home.example.org"));
+    assert_eq!(mirage.gate, Gate::Token);
+    assert_eq!(mirage.pool_port, Some(19_000));
 }
 
 #[test]
@@ -197,6 +207,7 @@ fn the_words_of_the_common_section_are_known() {
     }
     assert!(Level::Error < Level::Warn && Level::Warn < Level::Info && Level::Info < Level::Debug);
     assert_eq!(common("state-file = none").state_file, Location::Off);
+    assert_eq!(common("control = none").control, Location::Off);
     assert_eq!(common("clock = trust").clock, ClockTrust::Trust);
 }
 
@@ -616,6 +627,76 @@ fn a_range_may_not_hold_the_services_own_port_on_this_host() {
 }
 
 #[test]
+fn a_trap_at_gate_token_outlasts_the_last_token() {
+    assert_eq!(
+        errors(format!("{SSH}gate = token\ntrap-time = 3s\n")),
+        ["6: trap-time: 3s is too short for gate = token, where a trap holds for 4s at least"]
+    );
+    assert!(read(format!("{SSH}gate = token\ntrap-time = 4s\n")).is_ok());
+    assert!(read(format!("{SSH}trap-time = 1s\n")).is_ok());
+    each_is_wrong(&[("gate = door", "gate: door is neither port nor token")]);
+}
+
+#[test]
+fn a_pool_has_a_port_of_its_own_outside_all_ranges() {
+    let port = |text: &str| server(text).mirages[0].pool_port;
+    let pool = format!("{SSH}listen = pool\n");
+    assert_eq!(port(&pool), Some(9_999));
+    assert_eq!(port(&format!("{pool}pool-port = 9\n")), Some(9));
+    assert_eq!(port(&format!("{SSH}listen = ports\n")), None);
+    each_is_wrong(&[
+        ("listen = all", "listen: all is neither ports nor pool"),
+        (
+            "pool-port = 9",
+            "pool-port: only a pool has one; listen = pool makes one",
+        ),
+    ]);
+    let wrong = |lines: &str| errors(format!("{pool}{lines}\n"));
+    assert_eq!(
+        wrong("pool-port = 10500"),
+        ["6: pool-port: 10500 lies in the mirage's own range, and must not"]
+    );
+    assert_eq!(
+        wrong("pool-port = 22"),
+        ["6: pool-port: 22 is the hidden service's own port on this host; it has to be another"]
+    );
+    let lowest = pool
+        .replace("10000-10999", "1-999")
+        .replace("= 22", "= 2222");
+    assert_eq!(
+        errors(&lowest),
+        ["5: pool-port: missing; below a range that begins with 1 there is no port"]
+    );
+    // WEB's range begins where that of SSH ends, and so its pool's port lies there.
+    assert_eq!(
+        errors(format!("{SSH}{WEB}listen = pool\n")),
+        ["9: pool-port: 10999 lies in the range of line 4, on an address that both listen on"]
+    );
+    let apart = "listen-address = 192.0.2.1\n";
+    let elsewhere = "listen-address = 192.0.2.2\nlisten = pool\n";
+    assert!(read(format!("{SSH}{apart}{WEB}{elsewhere}")).is_ok());
+    assert_eq!(
+        errors(format!("{pool}{WEB}listen = pool\npool-port = 9999\n")),
+        ["11: pool-port: 9999 is that of line 5; each pool needs its own"]
+    );
+}
+
+#[test]
+fn one_token_must_not_do_for_two_mirages() {
+    let token = "gate = token\n";
+    let other = WEB.replace("[mirage-web]", "[mirage-web]\nname = ssh");
+    assert_eq!(
+        errors(format!("{SSH}{token}{other}{token}")),
+        [
+            "6: has the name and the secret of line 1, so a token for one would do for the other; \
+          give each its own"
+        ]
+    );
+    assert!(read(format!("{SSH}{token}{other}")).is_ok());
+    assert!(read(format!("{SSH}{token}{WEB}{token}")).is_ok());
+}
+
+#[test]
 fn an_address_of_this_host_is_found_by_asking_the_kernel() {
     // To connect a datagram socket sends nothing, and tells which address of ours it would come from.
     let own = UdpSocket::bind("0.0.0.0:0").and_then(|socket| {
@@ -913,7 +994,7 @@ proptest! {
     }
 
     #[test]
-    fn no_lines_are_too_strange(lines in prop::collection::vec("(\\[common\\]|\\[mirage-a\\]|(log|port|forward|range|decoys|period|from|allow|name|listen-address|secret) ?= ?[ -~]{0,12})", 0..12)) {
+    fn no_lines_are_too_strange(lines in prop::collection::vec("(\\[common\\]|\\[mirage-a\\]|(log|port|forward|range|decoys|period|from|allow|name|listen-address|secret|gate|listen|pool-port|control) ?= ?[ -~]{0,12})", 0..12)) {
         shown(lines.join("\n").as_bytes());
     }
 
