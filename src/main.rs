@@ -83,6 +83,7 @@ fn run(command: &'static Command, arguments: Vec<&'static OsStr>) -> Result<Exit
         "port" => client::port::main(words)?,
         "keygen" => tools::keygen::main(words)?,
         "check" => tools::check::main(words)?,
+        "firewall" => tools::firewall::main(words)?,
         "daemon" => return daemon(words),
         "demo" => return demo(words),
         _ => help(words)?,
