@@ -76,12 +76,16 @@ start_dropbear() {
   wait_for 10 on server bash -c 'echo >/dev/tcp/127.0.0.1/2222'
 }
 
-# start_daemon NAME [HOST [COMMAND…]] <CONFIGURATION: its log, state file and secret are put in. The
-# command is one that runs another.
+# write_configuration NAME <CONFIGURATION: its log, state file and secret are put in.
+write_configuration() {
+  sed "s|^\[common\]\$|&\nlog = $FOLDER/$1.log\nstate-file = $FOLDER/$1.state\ncontrol = $FOLDER/$1.control|
+    s|^\[mirage-.*|&\nsecret-file = $FOLDER/secret|" >"$FOLDER/$1.conf"
+}
+
+# start_daemon NAME [HOST [COMMAND…]] <CONFIGURATION. The command is one that runs another.
 start_daemon() {
   local name=$1 host=${2:-server}
-  sed "s|^\[common\]\$|&\nlog = $FOLDER/$name.log\nstate-file = $FOLDER/$name.state\ncontrol = $FOLDER/$name.control|
-    s|^\[mirage-.*|&\nsecret-file = $FOLDER/secret|" >"$FOLDER/$name.conf"
+  write_configuration "$name"
   ip netns exec "$PREFIX-$host" "${@:3}" "$SHIMMER" daemon --config "$FOLDER/$name.conf" \
     </dev/null 2>"$FOLDER/$name.stderr" &
   DAEMON[$name]=$!

@@ -27,10 +27,10 @@ END
   expect_same "two addresses, two bans" 2 "$(logged scanned ban)"
 }
 
-# syn_scan HOST FAMILY LOW-HIGH: the ports of the server that nmap finds open, without ever finishing
-# a handshake.
+# syn_scan HOST FAMILY LOW-HIGH [TARGET]: the ports of the server, or of another target, that nmap finds
+# open, without ever finishing a handshake.
 syn_scan() {
-  on "$1" nmap "-${2#v}" -n -Pn -sS -T4 -p "$3" -oG - "$($2 server)" |
+  on "$1" nmap "-${2#v}" -n -Pn -sS -T4 -p "$3" -oG - "$($2 "${4:-server}")" |
     grep -o '[0-9]*/open/' | cut -d / -f 1 | sort -nu
 }
 
