@@ -222,3 +222,141 @@ END
     expect "nor does the listener's own ($at)" is_silent member "$at" 9999
   done
 }
+
+ssh_gets_in_through_a_pool() {
+  local range=30000:30999 family first
+  add_host pool
+  start_sshd pool
+  start_daemon pool pool <<'END' || return
+[common]
+[mirage-ssh]
+port = 22
+range = 30000-30999
+period = 5s
+listen = pool
+END
+  expect "the rules load" load_rules pool pool
+  for family in v4 v6; do
+    expect "ssh gets in ($family)" enters member "$($family pool)" "$(real_port $range 5s)"
+  done
+  first=$(real_port $range 5s)
+  expect "the log names the port that was dialled" has_logged pool accept \
+    "source=$(v6 member) port=30[0-9]*\$"
+
+  open_session pooled member "$(v4 pool)" "$first" "$(v4 pool)" cat
+  expect "a session is there" answers pooled hello
+  expect_same "one port listens" 29999 "$(listening_ports pool 29999 30999)"
+  for _ in 1 2; do
+    first=$(real_port $range 5s)
+    expect "the minute turns" wait_for 10 has_turned $range "$first"
+    sleep 0.5
+    expect_same "no port has opened or closed" 29999 "$(listening_ports pool 29999 30999)"
+    expect "ssh gets in at the port of now" enters member "$(v4 pool)" "$(real_port $range 5s)"
+  done
+  expect "the session is alive" answers pooled "two turns later"
+  expect "the rules load again" load_rules pool pool
+  expect "the session is alive" answers pooled "with the rules loaded again"
+  expect_same "nobody was banned" 0 "$(logged pool ban)"
+}
+
+has_turned() {
+  [[ $(real_port "$1" 5s) != "$2" ]]
+}
+
+a_half_open_scan_of_a_pool_sees_every_port() {
+  local family
+  add_host basin
+  add_host surveyor
+  start_sshd basin
+  start_daemon basin basin <<'END' || return
+[common]
+[mirage-ssh]
+port = 22
+range = 31000-31999
+period = 1h
+listen = pool
+END
+  expect "the rules load" load_rules basin basin
+  for family in v4 v6; do
+    expect_same "nmap sees every port open ($family)" "$(seq 31000 31999)" \
+      "$(syn_scan surveyor $family 31000-31999 basin)"
+  done
+  expect "ssh from there gets in: nobody is banned for half a handshake" \
+    enters surveyor "$(v4 basin)" "$(real_port 31000:31999 1h)"
+  expect_same "the log has no ban" 0 "$(logged basin ban)"
+}
+
+# wrong_port LOW HIGH: one that is the real one of no hour nearby, however far off a clock may be.
+wrong_port() {
+  comm -23 <(seq "$1" "$2") <(
+    for window in {-17..17}; do real_port "$1:$2" 1h "$window"; done | sort -n
+  ) | shuf -n 1
+}
+
+a_wrong_port_of_a_pool_bans() {
+  local range=32000:32999 family at port
+  add_host swamp
+  start_sshd swamp
+  start_daemon swamp swamp <<'END' || return
+[common]
+[mirage-ssh]
+port = 22
+range = 32000-32999
+period = 1h
+listen = pool
+END
+  add_host guesser
+  expect "the rules load" load_rules swamp swamp
+  for family in v4 v6; do
+    at=$($family swamp)
+    port=$(wrong_port 32000 32999)
+    expect "a wrong port is open ($family)" touch_port guesser "$at" "$port"
+    expect "whoever dials it is banned, and the log has the port that he dialled ($family)" \
+      wait_for 5 has_logged swamp ban "source=$($family guesser) port=$port seconds=900 mirage=ssh"
+    expect "ssh from there is refused at the real port ($family)" \
+      fails enters guesser "$at" "$(real_port $range 1h)"
+    expect "ssh of the member gets in ($family)" enters member "$at" "$(real_port $range 1h)"
+  done
+  expect_same "two addresses, two bans" 2 "$(logged swamp ban)"
+}
+
+a_missing_redirect_bans_nobody() {
+  local family
+  add_host dry
+  start_sshd dry
+  start_daemon dry dry <<'END' || return
+[common]
+[mirage-ssh]
+port = 22
+range = 33000-33999
+period = 1h
+listen = pool
+END
+  for family in v4 v6; do
+    # Without the rules, the listener's port is open.
+    for _ in 1 2 3; do
+      expect_same "the listener's own port says nothing ($family)" '' \
+        "$(touch_port member "$($family dry)" 32999)"
+    done
+  done
+  expect "the log says that the redirect is missing" wait_for 5 has_logged dry warn redirect
+  expect_same "and does so once" 1 "$(logged dry warn redirect)"
+  expect_same "nobody was banned" 0 "$(logged dry ban)"
+
+  expect "the rules load" load_rules dry dry
+  # Another's rule, from outside the range.
+  on dry nft -f - <<'END'
+table inet stray {
+  chain prerouting {
+    type nat hook prerouting priority -110; policy accept;
+    tcp dport 4444 redirect to :32999
+  }
+}
+END
+  for family in v4 v6; do
+    expect_same "a port from outside the range says nothing ($family)" '' \
+      "$(touch_port member "$($family dry)" 4444)"
+    expect "ssh gets in ($family)" enters member "$($family dry)" "$(real_port 33000:33999 1h)"
+  done
+  expect_same "nobody was banned" 0 "$(logged dry ban)"
+}
