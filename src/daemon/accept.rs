@@ -213,7 +213,7 @@ impl<H: Host> Daemon<H> {
                     mirage: Rc::clone(&mirage.label),
                     peer,
                     port,
-                    claims: mirage.schedule.claims(port),
+                    claims: mirage.plan.claims(port),
                     said: heapless::Vec::new(),
                 };
                 self.hold(guest, Some(suspect));
@@ -419,12 +419,9 @@ impl<H: Host> Daemon<H> {
     fn hold(&mut self, guest: Guest, suspect: Option<Suspect>) {
         let Guest { socket, whom } = guest;
         let now = self.now.boot;
-        let place = self.traps.vacate(now).or_else(|| {
-            // All who are held wait for their verdict: it makes each of them one who can go.
-            self.judge_suspects();
-            self.traps.vacate(now)
-        });
-        let Some(place) = place else { return };
+        let Some(place) = self.traps.vacate(now) else {
+            return;
+        };
         let trap_ms = u64::from(self.mirages[whom.mirage].config.trap_s) * 1_000;
         if self.register(socket.as_fd(), Wake::Trap(place)).is_ok() {
             let who = (socket, whom.source);

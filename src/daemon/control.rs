@@ -371,7 +371,7 @@ impl<H: Host> Daemon<H> {
                 ),
             );
             if ports == Ports::Shown {
-                numbers(text, "real", mirage.plan.reals());
+                numbers(text, "real", &mirage.plan.reals());
                 numbers(text, "ports", mirage.plan.ports());
             }
             text.push('}');

@@ -204,7 +204,7 @@ impl<H: Host> Daemon<H> {
             mirages: Vec::new(),
             listeners: Listeners::default(),
             sessions: Slab::new(0),
-            traps: Traps::new(TRAPS.min(descriptor_limit / 8)),
+            traps: Traps::new(TRAPS.min(descriptor_limit / 8).max(1)),
             bans: Blacklist::new(BANS, ban_ms, RandomState::new()),
             pipes: Pipes::new(),
             state: None,
@@ -372,7 +372,8 @@ impl<H: Host> Daemon<H> {
     /// How long the poll may sleep: to the end of the first thing that ends.
     fn until_next_deadline(&self) -> Duration {
         let now = self.now;
-        if self.reload.is_some() || self.is_turning || self.control.is_due || !self.due.is_empty() {
+        let is_due = self.control.is_due || self.traps.has_ready() || !self.due.is_empty();
+        if self.reload.is_some() || self.is_turning || is_due {
             return Duration::ZERO;
         }
         let turn = self.mirages.iter().map(|mirage| mirage.next_turn(now));

@@ -186,6 +186,11 @@ impl Traps {
         }
     }
 
+    /// Whether somebody waits for a verdict.
+    pub fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
     /// The next who waits for a verdict. It is judged by being taken out here; what it sends from now
     /// on is thrown away.
     pub fn next_ready(&mut self) -> Option<(u32, Source, Suspect)> {

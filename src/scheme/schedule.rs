@@ -216,8 +216,10 @@ pub enum Role {
 #[cfg_attr(test, derive(Debug))]
 pub struct Plan {
     open: Vec<u16, PLAN_PORTS>,
-    real: Vec<u16, LIVE_WINDOWS>,
-    grace: Vec<u16, NEIGHBOURS>,
+    /// The minute of the first neighbour.
+    first: u64,
+    /// The real port of each window around now, and whether it is real or in grace.
+    neighbours: Vec<(u16, Role), NEIGHBOURS>,
 }
 
 /// Windows whose real ports are never traps.
@@ -244,8 +246,10 @@ impl Plan {
 
     /// The real ports of the windows that are served, in their order.
     #[must_use]
-    pub fn reals(&self) -> &[u16] {
-        &self.real
+    pub fn reals(&self) -> Vec<u16, LIVE_WINDOWS> {
+        let is_real = |&&(_, role): &&(u16, Role)| role == Role::Real;
+        let reals = self.neighbours.iter().filter(is_real);
+        reals.map(|&(port, _)| port).collect()
     }
 
     /// Whether the port is open.
@@ -257,13 +261,26 @@ impl Plan {
     /// The role of any port, an open one or not.
     #[must_use]
     pub fn role(&self, port: u16) -> Role {
-        if self.real.contains(&port) {
-            Role::Real
-        } else if self.grace.contains(&port) {
-            Role::Grace
-        } else {
-            Role::Trap
+        let of_port = self.neighbours.iter().filter(|(real, _)| *real == port);
+        of_port.fold(Role::Trap, |role, &(_, neighbour)| match role {
+            Role::Real => role,
+            _ => neighbour,
+        })
+    }
+
+    /// What a port is in each window around now: what a token at it can prove.
+    #[must_use]
+    pub fn claims(&self, port: u16) -> Claims {
+        let mut claims = Claims {
+            first: self.first,
+            roles: [Role::Trap; NEIGHBOURS],
+        };
+        for (claim, &(real, role)) in claims.roles.iter_mut().zip(&self.neighbours) {
+            if real == port {
+                *claim = role;
+            }
         }
+        claims
     }
 
     /// What has to be done to get from this plan to the next. What opens comes before what closes.
@@ -445,28 +462,6 @@ impl Schedule {
             .is_some_and(|windows| windows.open.contains(&false))
     }
 
-    /// What a port is in each window from which a clock may be off without harm. All traps while no
-    /// port is open.
-    #[must_use]
-    pub fn claims(&self, port: u16) -> Claims {
-        let mut claims = Claims {
-            first: 0,
-            roles: [Role::Trap; NEIGHBOURS],
-        };
-        let Some(windows) = self.windows else {
-            return claims;
-        };
-        claims.first = windows.first.wrapping_sub(GRACE_WINDOWS);
-        let known = CLOCK_OFF_WINDOWS as usize - NEIGHBOURS / 2;
-        for (window, role) in claims.roles.iter_mut().enumerate() {
-            let is_live = windows.contains(claims.first.wrapping_add(window as u64));
-            if self.reals[known + window] == port {
-                *role = if is_live { Role::Real } else { Role::Grace };
-            }
-        }
-        claims
-    }
-
     /// By how many seconds a clock is off for which this port is the real one now, within fifteen
     /// windows: positive for a clock that is ahead. None if there is no such clock.
     #[must_use]
@@ -516,18 +511,19 @@ impl Schedule {
     fn plan(&self, windows: Windows) -> Plan {
         let mut plan = Plan::default();
         for minute in windows.open() {
-            let ports = self.pattern.ports(&self.key, minute);
-            // The plan has room for every live window.
-            let _ = plan.real.push(ports[0]);
-            for port in ports {
+            for port in self.pattern.ports(&self.key, minute) {
                 plan.insert(port);
             }
         }
-        let middle = CLOCK_OFF_WINDOWS as usize;
-        let reach = NEIGHBOURS / 2;
-        let _ = plan
-            .grace
-            .extend_from_slice(&self.reals[middle - reach..=middle + reach]);
+        plan.first = windows.first.wrapping_sub(GRACE_WINDOWS);
+        let known = CLOCK_OFF_WINDOWS as usize - NEIGHBOURS / 2;
+        plan.neighbours = (0..)
+            .zip(&self.reals[known..known + NEIGHBOURS])
+            .map(|(window, &real)| {
+                let is_live = windows.contains(plan.first.wrapping_add(window));
+                (real, if is_live { Role::Real } else { Role::Grace })
+            })
+            .collect();
         plan
     }
 }

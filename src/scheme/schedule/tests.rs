@@ -88,6 +88,23 @@ proptest! {
         }
     }
 
+    /// At each port a token can prove the minutes in which that port is real, and no other.
+    #[test]
+    fn claims_are_the_windows_in_which_a_port_is_real(minute in 100u64..1 << 40, port in 10_000u16..10_048) {
+        let mut schedule = Schedule::new(key().clone(), pattern(10_000, 10_047, 15));
+        let claims = schedule.turn(Some(minute * 60), Instant(0)).unwrap().claims(port);
+        prop_assert_eq!(claims.first, minute - 3);
+        for (window, role) in (claims.first..).zip(claims.roles) {
+            let is_real = schedule.pattern.real(key(), window) == port;
+            let wanted = match window.abs_diff(minute) {
+                _ if !is_real => Role::Trap,
+                0 | 1 => Role::Real,
+                _ => Role::Grace,
+            };
+            prop_assert_eq!(role, wanted);
+        }
+    }
+
     /// Whatever a difference says, doing it turns one plan into the next.
     #[test]
     fn a_difference_leads_from_one_plan_to_the_next(from in 100u64..1 << 40, step in -4i64..5) {
