@@ -39,6 +39,7 @@ fn summarise(text: &mut String, mirage: &Mirage) {
   name     {name}
   range    {low}-{high}, {count} ports
   ports    {ports} each {period} s: the real one and {decoys} traps
+  gate     {gate}
   leads to {service}
   listens  on",
         section = mirage.section,
@@ -48,6 +49,7 @@ fn summarise(text: &mut String, mirage: &Mirage) {
         count = range.count(),
         ports = decoys + 1,
         period = pattern.period(),
+        gate = mirage.gate.word(),
         service = mirage.service,
     );
     if mirage.listen.is_empty() {
@@ -55,6 +57,12 @@ fn summarise(text: &mut String, mirage: &Mirage) {
     }
     for address in &mirage.listen {
         let _ = write!(text, " {address}");
+    }
+    if let Some(port) = mirage.pool_port {
+        let _ = write!(
+            text,
+            ", at port {port} for the whole range: see shimmer firewall"
+        );
     }
     text.push('\n');
 }
