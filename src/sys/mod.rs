@@ -6,6 +6,8 @@
 #[cfg(all(feature = "demo", target_os = "linux"))]
 pub mod child;
 pub mod clock;
+#[cfg(target_os = "linux")]
+pub mod local;
 pub mod output;
 #[cfg(target_os = "linux")]
 pub mod pipe;

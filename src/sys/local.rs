@@ -1,0 +1,42 @@
+//! The client of a unix socket. It blocks, but not for ever.
+
+use super::check;
+use core::mem;
+use core::time::Duration;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+/// Connects to a socket in the file system. Connecting, and each reading and writing behind it, ends
+/// after `timeout` as `WouldBlock`. std's connecting has no end while the queue there is full, and a
+/// daemon that hangs lets it fill.
+///
+/// # Errors
+/// What socket(2), setsockopt(2) and connect(2) say.
+pub fn connect(path: &Path, timeout: Duration) -> io::Result<UnixStream> {
+    // SAFETY: all zeros is an address of this kind.
+    let mut raw: libc::sockaddr_un = unsafe { mem::zeroed() };
+    raw.sun_family = libc::AF_UNIX as libc::sa_family_t;
+    let path = path.as_os_str().as_bytes();
+    // A NUL ends it.
+    if path.len() >= raw.sun_path.len() {
+        return Err(io::Error::from_raw_os_error(libc::ENAMETOOLONG));
+    }
+    for (to, byte) in raw.sun_path.iter_mut().zip(path) {
+        *to = *byte as libc::c_char;
+    }
+
+    let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC;
+    // SAFETY: no pointers.
+    let socket = check(unsafe { libc::socket(libc::AF_UNIX, kind, 0) })?;
+    // SAFETY: the descriptor is new, and nobody else's.
+    let stream = UnixStream::from(unsafe { OwnedFd::from_raw_fd(socket) });
+    stream.set_read_timeout(Some(timeout))?;
+    stream.set_write_timeout(Some(timeout))?;
+    let length = mem::size_of_val(&raw) as libc::socklen_t;
+    // SAFETY: raw is a socket address of this length.
+    check(unsafe { libc::connect(stream.as_raw_fd(), (&raw const raw).cast(), length) })?;
+    Ok(stream)
+}
