@@ -227,6 +227,25 @@ pub struct Client {
     pub warnings: Vec<Diagnostic>,
 }
 
+impl Common {
+    /// Reads what a file says for all mirages, and of them nothing: to ask the daemon that runs takes
+    /// neither their secrets nor that all is right with them.
+    ///
+    /// # Errors
+    /// What is wrong with `[common]`, and what can be no line of a configuration.
+    pub fn load(path: &Path) -> Result<Self, Errors> {
+        Self::parse(path, &load(path)?)
+    }
+
+    /// Reads a file's text. Its path is for the messages.
+    ///
+    /// # Errors
+    /// Those of [`Common::load`].
+    pub fn parse(path: &Path, text: &[u8]) -> Result<Self, Errors> {
+        reader::common(path, text)
+    }
+}
+
 impl Server {
     /// Reads a file.
     ///

@@ -44,6 +44,8 @@ const SECRET_KEYS: [&str; 2] = ["secret", "secret-file"];
 enum Side {
     Server,
     Client,
+    /// Who asks the daemon, and needs only `[common]`.
+    Asker,
 }
 
 /// A mirage as far as it could be read. What is missing or wrong has its default here, or is None;
@@ -233,6 +235,13 @@ pub(super) fn client(path: &Path, text: &[u8]) -> Result<Client, Errors> {
     Ok(Client { mirages, warnings })
 }
 
+/// Reads what a text says for all mirages.
+pub(super) fn common(path: &Path, text: &[u8]) -> Result<Common, Errors> {
+    let document = ini::parse(text);
+    let (common, _, _) = Reader::read(path, Side::Asker, &document)?;
+    Ok(common)
+}
+
 struct Reader<'a> {
     path: &'a Path,
     side: Side,
@@ -295,10 +304,11 @@ impl<'a> Reader<'a> {
         }
         let mut common = Common::default();
         let mut drafts = Vec::new();
-        let mut has_unreadable = false;
+        let mut has_mirage = false;
         for section in &document.sections {
             let Some(name) = section.name else {
-                has_unreadable = true;
+                // It may be meant to be one.
+                has_mirage = true;
                 continue;
             };
             if name == COMMON {
@@ -306,13 +316,16 @@ impl<'a> Reader<'a> {
                 let mut set = |key: &str, text: &str| common.set(key, text);
                 self.read_entries(section, COMMON_KEYS, elsewhere, &mut set);
             } else if let Some(label) = name.strip_prefix(MIRAGE) {
-                drafts.push(self.read_mirage(section, label));
+                has_mirage = true;
+                if self.side != Side::Asker {
+                    drafts.push(self.read_mirage(section, label));
+                }
             } else {
                 let what = format_args!("unknown section; there are [common] and [mirage-NAME]");
                 self.error(section.line, None, what);
             }
         }
-        if drafts.is_empty() && !has_unreadable {
+        if !has_mirage {
             let what = format_args!(
                 "there is no mirage; [mirage-NAME] with secret, port and range makes one"
             );
@@ -451,7 +464,7 @@ impl<'a> Reader<'a> {
         let range = draft.range?;
         let minutes = match self.side {
             Side::Server => RANGE_FACTOR,
-            Side::Client => 1,
+            Side::Client | Side::Asker => 1,
         };
         let section = draft.section;
         if !self.is_right(section, "decoys") || !self.is_right(section, "period") {

@@ -209,6 +209,38 @@ fn the_words_of_the_common_section_are_known() {
     assert_eq!(common("state-file = none").state_file, Location::Off);
     assert_eq!(common("control = none").control, Location::Off);
     assert_eq!(common("clock = trust").clock, ClockTrust::Trust);
+    assert_eq!(common("control = none").control, Location::Off);
+}
+
+#[test]
+fn to_ask_the_daemon_takes_only_what_holds_for_all_mirages() {
+    let read = |text: &str| {
+        let common = Common::parse(Path::new("t.conf"), text.as_bytes());
+        common.map_err(|errors| lines(&errors))
+    };
+    let common = "[common]\ncontrol = /tmp/control\n";
+    let path = Location::Path("/tmp/control".into());
+    // No secret, no such file, no port in the range, no such key.
+    for mirage in ["", "secret-file = missing", "range = 9-1", "prot = 22"] {
+        let text = format!("{common}[mirage-ssh]\n{mirage}\n");
+        assert_eq!(read(&text).unwrap().control, path, "{mirage}");
+    }
+    for (text, error) in [
+        (
+            "[common]\ncontrol = somewhere\n[mirage-a]\n",
+            "2: control: is neither none",
+        ),
+        (
+            "[comon]\ncontrol = /tmp/control\n[mirage-a]\n",
+            "1: unknown section",
+        ),
+        ("[mirage-a]\ncontrol\n", "2: "),
+        (common, "1: there is no mirage"),
+    ] {
+        let errors = read(text).unwrap_err();
+        assert!(errors[0].starts_with(error), "{}", errors[0]);
+        assert_eq!(errors.len(), 1);
+    }
 }
 
 #[test]
@@ -984,7 +1016,9 @@ fn shown(text: &[u8]) -> String {
     let client = Client::parse(path, text);
     let server = server.map_or_else(|errors| errors.to_string(), |read| warnings(read.warnings));
     let client = client.map_or_else(|errors| errors.to_string(), |read| warnings(read.warnings));
-    server + "\n" + &client
+    let common =
+        Common::parse(path, text).map_or_else(|errors| errors.to_string(), |_| String::new());
+    [server, client, common].join("\n")
 }
 
 proptest! {
