@@ -147,7 +147,8 @@ pub const RETRY_MS: u64 = 1_000;
 /// Clients of the control socket at once; the next takes the place of the first.
 pub const ASKERS: usize = 4;
 
-/// A client of the control socket has so many milliseconds to ask and to be told.
+/// A client of the control socket has so many milliseconds to ask and to be told, and waits as long for
+/// the daemon to say more.
 pub const ASK_MS: u64 = 5_000;
 
 /// Bytes of a line that the control socket is asked; more is no question.
@@ -191,3 +192,6 @@ pub const STRONG_SECRET_BYTES: usize = 16;
 
 /// Fewest different bytes in a secret that does not look weak.
 pub const STRONG_SECRET_VARIETY: usize = 8;
+
+/// Sessions and bans that `shimmer status` shows to a person: with the mirages, a screen or so.
+pub const STATUS_ROWS: usize = 10;

@@ -84,6 +84,7 @@ fn run(command: &'static Command, arguments: Vec<&'static OsStr>) -> Result<Exit
         "keygen" => tools::keygen::main(words)?,
         "check" => tools::check::main(words)?,
         "firewall" => tools::firewall::main(words)?,
+        "status" | "ban" | "unban" => ask(command.name, words)?,
         "daemon" => return daemon(words),
         "demo" => return demo(words),
         _ => help(words)?,
@@ -100,6 +101,21 @@ fn help(mut words: Words) -> Result<(), Failure> {
     cli::print(help)
 }
 
+/// Asks the daemon that runs.
+fn ask(command: &str, words: Words) -> Result<(), Failure> {
+    #[cfg(target_os = "linux")]
+    return match command {
+        "ban" => tools::status::ban(words),
+        "unban" => tools::status::unban(words),
+        _ => tools::status::main(words),
+    };
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = (command, words);
+        Err(no_daemon())
+    }
+}
+
 fn daemon(mut words: Words) -> Result<ExitCode, Failure> {
     let config = words.value("--config")?.unwrap_or(cli::CONFIG.as_ref());
     words.end()?;
@@ -112,9 +128,13 @@ fn daemon(mut words: Words) -> Result<ExitCode, Failure> {
     #[cfg(not(target_os = "linux"))]
     {
         let _ = config;
-        let what = format_args!("the daemon runs on Linux only");
-        Err(Failure::usage(what))
+        Err(no_daemon())
     }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn no_daemon() -> Failure {
+    Failure::usage(format_args!("the daemon runs on Linux only"))
 }
 
 fn demo(mut words: Words) -> Result<ExitCode, Failure> {

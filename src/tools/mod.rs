@@ -1,8 +1,10 @@
 //! What its owner uses around the daemon: a secret to begin with, a look at the configuration, rules for
-//! the firewall.
+//! the firewall, and a look at the daemon that runs.
 
 pub mod check;
 #[cfg(all(feature = "demo", target_os = "linux"))]
 pub mod demo;
 pub mod firewall;
 pub mod keygen;
+#[cfg(target_os = "linux")]
+pub mod status;
