@@ -93,6 +93,7 @@ impl<H: Host> Daemon<H> {
     /// keeps beyond that, meets the next plan: a member is in grace there.
     pub(super) fn accept_all(&mut self, id: PortId) {
         for _ in 0..=BACKLOG {
+            self.judge_suspects();
             self.traps.sweep();
             if !self.accept_one(id) {
                 return;

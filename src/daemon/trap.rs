@@ -104,9 +104,9 @@ impl Traps {
         self.capacity
     }
 
-    /// Whether there is a place for one more in this turn.
+    /// Whether there is a place for one more in this turn: a free one, or one who can go.
     pub fn has_vacancy(&self) -> bool {
-        self.held.vacancy().is_some()
+        self.held.vacancy().is_some() && self.ready.len() < self.capacity
     }
 
     /// The place for the next visitor. When all are taken, another is let go for it. None when that
