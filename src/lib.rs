@@ -13,7 +13,7 @@
 //! - `log`: one line an event; never fails, never floods.
 //! - [`sys`]: the operating system, and the only `unsafe`.
 //! - `daemon`: the poll loop that performs what the scheme decides. Linux only.
-//! - [`message`]: a sentence for a person, small to hand on.
+//! - [`message`]: a sentence for a person, small to hand on; [`rfc3339`]: a moment in it.
 //! - [`cli`]: the command line; [`client`], [`tools`]: what people type.
 
 pub mod cli;
@@ -27,6 +27,7 @@ pub mod limits;
 mod log;
 pub mod message;
 pub mod nearest;
+pub mod rfc3339;
 pub mod scheme;
 pub mod sys;
 pub mod tools;

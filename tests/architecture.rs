@@ -8,17 +8,21 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("limits", &[]),
     ("message", &[]),
     ("nearest", &[]),
+    ("rfc3339", &[]),
     ("ini", &[]),
     ("scheme", &["limits"]),
     ("sys", &["limits", "scheme"]),
     ("config", &["ini", "limits", "message", "nearest", "scheme"]),
-    ("log", &["config", "limits", "scheme"]),
+    ("log", &["config", "limits", "rfc3339", "scheme"]),
     ("cli", &["message", "nearest"]),
-    ("daemon", &["config", "limits", "log", "scheme", "sys"]),
+    (
+        "daemon",
+        &["config", "limits", "log", "rfc3339", "scheme", "sys"],
+    ),
     (
         "client",
         &[
-            "cli", "config", "limits", "message", "nearest", "scheme", "sys",
+            "cli", "config", "limits", "message", "nearest", "rfc3339", "scheme", "sys",
         ],
     ),
     (

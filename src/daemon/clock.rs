@@ -9,7 +9,8 @@ use super::host::Host;
 use super::state::Loaded;
 use crate::config::{ClockTrust, Common, Level};
 use crate::limits::{CLOCK_CHECK_MS, CLOCK_REMINDER_MS, CLOCK_STEP_MS, RELEASE_UNIX};
-use crate::log::{Cause, Rfc3339};
+use crate::log::Cause;
+use crate::rfc3339::Rfc3339;
 use crate::scheme::{Instant, Now};
 
 /// What is known of the clock.
