@@ -3,7 +3,7 @@
 //!
 //! A command's help is the list of its options: an option that it does not name does not exist.
 
-use crate::message::Message;
+use crate::message::{List, Message};
 use crate::nearest::nearest;
 use core::convert::Infallible;
 use core::fmt;
@@ -14,6 +14,7 @@ use std::fs::File;
 use std::io::{self, Write};
 #[cfg(unix)]
 use std::os::fd::AsFd;
+use std::path::Path;
 
 /// Why a command ended without its result.
 pub enum Failure {
@@ -147,7 +148,7 @@ usage: shimmer connect MIRAGE [HOST] [OPTION]...
   --decoys COUNT      the ports beside the real one, as the server has it (15)
 
 Ends with 0 once the service has closed the connection, with 1 if there was
-none.
+none or it broke off, and says on stderr where to look.
 
 example, in ~/.ssh/config:
   Host home
@@ -471,10 +472,29 @@ impl Command {
 /// # Errors
 /// [`Failure::Unread`] if nobody reads it any more, [`Failure::Failed`] if it can't be written.
 pub fn print(text: &str) -> Result<(), Failure> {
-    match write(io::stdout(), text) {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Failure::Unread),
-        Err(error) => Err(Failure::failed(format_args!("stdout: {error}"))),
+    write(bare(io::stdout()), text).map_err(|error| unwritten(&error))
+}
+
+/// Why stdout could not be written: [`Failure::Unread`], or [`Failure::Failed`].
+#[cold]
+#[must_use]
+pub fn unwritten(error: &io::Error) -> Failure {
+    match error.kind() {
+        io::ErrorKind::BrokenPipe => Failure::Unread,
+        _ => Failure::failed(format_args!("stdout: {error}")),
+    }
+}
+
+/// [`Failure::Usage`] for a mirage that a file has no section for: the nearest one is named, or all
+/// are.
+#[cold]
+#[must_use]
+pub fn unknown_mirage(file: &Path, section: &str, sections: &[&str]) -> Failure {
+    let file = file.display();
+    let unknown = format_args!("{file} knows no mirage {section}");
+    match nearest(section, sections.iter().copied()) {
+        Some(near) => Failure::usage(format_args!("{unknown}; did you mean {near}?")),
+        None => Failure::usage(format_args!("{unknown}, only {}", List(sections))),
     }
 }
 
@@ -485,20 +505,33 @@ pub fn warn(what: fmt::Arguments) {
 
 /// Writes a line to stderr. Where that can't be written there is nobody left to tell.
 pub fn complain(line: fmt::Arguments) {
-    let _ = write(io::stderr(), &format!("{line}\n"));
+    let _ = write(bare(io::stderr()), &format!("{line}\n"));
 }
 
-/// Writes a text at once. On unix to the descriptor itself: the lines that std's stdout looks for,
-/// and its locks, are a kilobyte of code.
-#[cfg(unix)]
-fn write(to: impl AsFd, text: &str) -> io::Result<()> {
-    File::from(to.as_fd().try_clone_to_owned()?).write_all(text.as_bytes())
-}
-
-#[cfg(not(unix))]
-fn write(mut to: impl Write, text: &str) -> io::Result<()> {
+/// Writes a text at once.
+fn write(to: io::Result<impl Write>, text: &str) -> io::Result<()> {
+    let mut to = to?;
     to.write_all(text.as_bytes())?;
     to.flush()
+}
+
+/// stdin, stdout or stderr by its descriptor: the lines that std's stdout looks for, and its locks,
+/// are a kilobyte of code.
+///
+/// # Errors
+/// There are no descriptors left.
+#[cfg(unix)]
+pub fn bare(stream: impl AsFd) -> io::Result<File> {
+    Ok(File::from(stream.as_fd().try_clone_to_owned()?))
+}
+
+/// stdin, stdout or stderr as it is.
+///
+/// # Errors
+/// None.
+#[cfg(not(unix))]
+pub fn bare<T>(stream: T) -> io::Result<T> {
+    Ok(stream)
 }
 
 #[cfg(test)]

@@ -111,7 +111,12 @@ pub const RESET_DRAIN_MS: u64 = 10_000;
 /// How often, in milliseconds, it is looked at whether the other has taken it.
 pub const RESET_LOOK_MS: u64 = 50;
 
-/// The buffer through which small messages go, one for the process, in bytes.
+/// A dial of `shimmer connect` has so many milliseconds: a SYN that is lost is sent again after one
+/// second, and once more after three. There are three dials at each of a name's addresses.
+pub const CONNECT_MS: u64 = 4_000;
+
+/// The buffer through which small messages go, one for the process, in bytes; `shimmer connect` has
+/// one for each way.
 pub const BUFFER: usize = 16_384;
 
 /// Fillings of the [`BUFFER`] in a row after which a direction is bulk.

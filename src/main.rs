@@ -81,6 +81,7 @@ fn run(command: &'static Command, arguments: Vec<&'static OsStr>) -> Result<Exit
     }
     match command.name {
         "port" => client::port::main(words)?,
+        "connect" => client::connect::main(words)?,
         "keygen" => tools::keygen::main(words)?,
         "check" => tools::check::main(words)?,
         "firewall" => tools::firewall::main(words)?,

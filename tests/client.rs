@@ -325,6 +325,18 @@ fn wrong_words_are_named_before_a_secret_is_asked_for() {
             &["port", "--secret=a", "--secret-file=b", "ssh:1:99"],
             ["only one", ""],
         ),
+        (&["connect"], ["which mirage", ""]),
+        (&["connect", "ssh:1:99"], ["at which host", "host ="]),
+        (&["connect", "ssh:1:99", "::1", "22"], ["22", "too many"]),
+        (
+            &["connect", "ssh:1:99", "::1", "--gate=tokn"],
+            ["--gate", "token"],
+        ),
+        (&["connect", "ssh:1:99", "::1", "--all"], ["--all", "see"]),
+        (
+            &["connect", "--open", "ssh:1:99", "::1"],
+            ["--open", "connect"],
+        ),
         (&["prot"], ["prot", "port"]),
         (&["--opne", "ssh:1:99"], ["--opne", "--open"]),
         (&["keygen", "--at"], ["--at", "keygen"]),
@@ -341,7 +353,9 @@ fn helps_are_results_and_no_words_are_a_mistake() {
     assert!(overview.contains("usage: shimmer"));
     prints(&mut shimmer(&["--help"]), &overview);
     prints(&mut shimmer(&["-h"]), &overview);
-    for command in ["port", "keygen", "check", "daemon", "demo"] {
+    for command in [
+        "port", "connect", "keygen", "check", "daemon", "demo",
+    ] {
         let help = run(&mut shimmer(&["help", command])).stdout;
         assert!(help.contains(&format!("usage: shimmer {command}")));
         prints(&mut shimmer(&[command, "--help"]), &help);

@@ -1,9 +1,7 @@
 //! The mirages that the client's configuration knows, read only if one of them is wanted.
 
-use crate::cli::{Failure, warn};
+use crate::cli::{self, Failure, warn};
 use crate::config::{Client, Known, Secret};
-use crate::message::List;
-use crate::nearest::nearest;
 use std::env;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -37,18 +35,15 @@ impl KnownMirages {
         if let Some(found) = mirages.iter().position(|known| known.section == section) {
             return Ok(mirages.swap_remove(found));
         }
-        let file = self.file.as_deref().unwrap_or(Path::new(FILE)).display();
+        let file = self.file.as_deref().unwrap_or(Path::new(FILE));
         if mirages.is_empty() {
+            let file = file.display();
             return Err(Failure::usage(format_args!(
                 "{section}: there is no {file} to look it up in; give NAME:LOW:HIGH"
             )));
         }
         let sections: Vec<&str> = mirages.iter().map(|known| &*known.section).collect();
-        let unknown = format_args!("{file} knows no mirage {section}");
-        Err(match nearest(section, sections.iter().copied()) {
-            Some(near) => Failure::usage(format_args!("{unknown}; did you mean {near}?")),
-            None => Failure::usage(format_args!("{unknown}, only {}", List(&sections))),
-        })
+        Err(cli::unknown_mirage(file, section, &sections))
     }
 
     /// The secret of the mirages with that name in the scheme, if they have one and the same.

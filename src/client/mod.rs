@@ -2,6 +2,7 @@
 //!
 //! std alone, beside the scheme and the configuration, so that it builds on macOS and Windows.
 
+pub mod connect;
 mod known;
 mod moment;
 pub mod port;
@@ -10,36 +11,67 @@ mod secret;
 use crate::cli::{self, Failure, Words};
 use crate::config::{self, Secret};
 use crate::limits::{DEFAULT_DECOYS, DEFAULT_PERIOD_S};
+use crate::scheme::gate::Gate;
 use crate::scheme::key::Key;
 use crate::scheme::schedule::Pattern;
 use known::KnownMirages;
+use std::ffi::OsStr;
 
 /// A client's range has to hold the ports of one minute; only a server's holds three.
 const MINUTES: u32 = 1;
+
+/// What the command line says of a mirage.
+pub struct Wanted {
+    word: Option<&'static OsStr>,
+    known: KnownMirages,
+    secret: Option<Secret>,
+    decoys: Option<u8>,
+    period: Option<u32>,
+}
+
+impl Wanted {
+    /// Takes it out of the words: its options, and the next word unless an option of the command's
+    /// own has named the mirage. To be asked for when those options have been.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`] if the words make no sense, [`Failure::Failed`] if the secret can't be read.
+    pub fn read(words: &mut Words, named: Option<&'static OsStr>) -> Result<Self, Failure> {
+        Ok(Self {
+            secret: secret::given(words)?,
+            known: KnownMirages::new(words.value("--config")?),
+            decoys: words.parsed("--decoys", config::parse_decoys)?,
+            period: words.parsed("--period", config::parse_period)?,
+            word: match named {
+                Some(word) => Some(word),
+                None => words.word()?,
+            },
+        })
+    }
+}
 
 /// The mirage that the command line speaks of.
 pub struct Mirage {
     name: String,
     pattern: Pattern,
     secret: Option<Secret>,
+    gate: Gate,
+    host: Option<String>,
 }
 
 impl Mirage {
-    /// Finds it by all the words that are left of the command line.
+    /// Finds what is wanted, in the configuration where the words don't say all.
     ///
     /// # Errors
-    /// [`Failure::Usage`] or [`Failure::Configuration`] if the words or the configuration make no
-    /// sense, [`Failure::Failed`] if the secret can't be read.
-    pub fn find(mut words: Words) -> Result<Self, Failure> {
-        let given = secret::given(&mut words)?;
-        let known = KnownMirages::new(words.value("--config")?);
-        let decoys = words.parsed("--decoys", config::parse_decoys)?;
-        let period = words.parsed("--period", config::parse_period)?;
-        let word = match words.value("--open")? {
-            Some(word) => Some(word),
-            None => words.word()?,
-        };
-        words.end()?;
+    /// [`Failure::Usage`] or [`Failure::Configuration`] if no mirage is named, or the name or the
+    /// configuration makes no sense.
+    pub fn find(wanted: Wanted) -> Result<Self, Failure> {
+        let Wanted {
+            word,
+            known,
+            secret: given,
+            decoys,
+            period,
+        } = wanted;
         let Some(word) = word else {
             return Err(Failure::usage(format_args!(
                 "which mirage? Give one of the configuration, or NAME:LOW:HIGH"
@@ -47,6 +79,7 @@ impl Mirage {
         };
         let word = cli::text(word);
 
+        let (mut gate, mut host) = (Gate::Port, None);
         let (name, range, usual_decoys, usual_period, usual_secret) = match word.split_once(':') {
             Some((name, range)) => {
                 let wrong = |what| cli::about(word, &what);
@@ -62,6 +95,7 @@ impl Mirage {
             None => {
                 let known = known.mirage(word)?;
                 let pattern = known.pattern;
+                (gate, host) = (known.gate, known.host);
                 let (range, decoys, period) = (pattern.range(), pattern.decoys(), pattern.period());
                 (known.name, range, decoys, period, known.secret)
             }
@@ -74,6 +108,8 @@ impl Mirage {
             name,
             pattern,
             secret: given.or(usual_secret),
+            gate,
+            host,
         })
     }
 

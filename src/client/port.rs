@@ -1,6 +1,6 @@
 //! `shimmer port`: the port that leads to the service, now, at another moment, or minute by minute.
 
-use super::{Mirage, moment};
+use super::{Mirage, Wanted, moment};
 use crate::cli::{self, Failure, Words};
 use crate::scheme::key::Key;
 use crate::scheme::schedule::Pattern;
@@ -14,7 +14,7 @@ const LINE: usize = 24;
 /// `shimmer port MIRAGE`, `shimmer port NAME:LOW:HIGH` and `shimmer --open NAME:LOW:HIGH`
 ///
 /// # Errors
-/// Those of [`Mirage::find`], [`Mirage::key`] and [`cli::print`].
+/// Those of [`Wanted::read`], [`Mirage::find`], [`Mirage::key`] and [`cli::print`].
 pub fn main(mut words: Words) -> Result<(), Failure> {
     let all = words.flag("--all");
     let watch = words.flag("--watch");
@@ -24,7 +24,10 @@ pub fn main(mut words: Words) -> Result<(), Failure> {
             "--watch shows the real port of each minute; it goes with neither --all nor --at"
         )));
     }
-    let mirage = Mirage::find(words)?;
+    let open = words.value("--open")?;
+    let wanted = Wanted::read(&mut words, open)?;
+    words.end()?;
+    let mirage = Mirage::find(wanted)?;
     let pattern = mirage.pattern();
     let key = mirage.key()?;
     if watch {

@@ -20,6 +20,7 @@ pub mod signal;
 pub mod socket;
 #[cfg(any(unix, windows))]
 pub mod terminal;
+pub mod thread;
 #[cfg(target_os = "linux")]
 pub mod timer;
 #[cfg(all(feature = "demo", target_os = "linux"))]

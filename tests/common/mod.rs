@@ -271,13 +271,18 @@ pub const STILL_S: u32 = 86_400;
 /// What [`config`] says of it.
 pub const STILL: &str = "period = 1d\n";
 
-/// A configuration with one mirage, whose ports stay as they are.
-pub fn config(host: Ipv4Addr, service: SocketAddr, more: &str) -> String {
+/// Waits until the end of such a window is far.
+pub fn stay_clear_of_its_end() {
     let patience_s = 2 * PATIENCE.as_secs();
     let left_s = || u64::from(STILL_S) - clock::unix() % u64::from(STILL_S);
     while left_s() < patience_s {
         thread::park_timeout(Duration::from_secs(left_s()));
     }
+}
+
+/// A configuration with one mirage, whose ports stay as they are.
+pub fn config(host: Ipv4Addr, service: SocketAddr, more: &str) -> String {
+    stay_clear_of_its_end();
     format!(
         "[common]\nstate-file = none\ncontrol = none\n{more}\n[mirage-{NAME}]\nsecret = {SECRET}\n\
          forward = {service}\nrange = 10000-10999\nlisten-address = {host}\n{STILL}"
