@@ -84,6 +84,7 @@ fn run(command: &'static Command, arguments: Vec<&'static OsStr>) -> Result<Exit
         "connect" => client::connect::main(words)?,
         "keygen" => tools::keygen::main(words)?,
         "check" => tools::check::main(words)?,
+        "share" => tools::share::main(words)?,
         "firewall" => tools::firewall::main(words)?,
         "status" | "ban" | "unban" => ask(command.name, words)?,
         "daemon" => return daemon(words),

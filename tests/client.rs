@@ -337,6 +337,9 @@ fn wrong_words_are_named_before_a_secret_is_asked_for() {
             &["connect", "--open", "ssh:1:99", "::1"],
             ["--open", "connect"],
         ),
+        (&["share"], ["which mirage", ""]),
+        (&["share", "home", "--host"], ["--host", "missing"]),
+        (&["share", "home", "--host=a b"], ["--host", "name"]),
         (&["prot"], ["prot", "port"]),
         (&["--opne", "ssh:1:99"], ["--opne", "--open"]),
         (&["keygen", "--at"], ["--at", "keygen"]),
@@ -354,7 +357,7 @@ fn helps_are_results_and_no_words_are_a_mistake() {
     prints(&mut shimmer(&["--help"]), &overview);
     prints(&mut shimmer(&["-h"]), &overview);
     for command in [
-        "port", "connect", "keygen", "check", "daemon", "demo",
+        "port", "connect", "keygen", "check", "share", "daemon", "demo",
     ] {
         let help = run(&mut shimmer(&["help", command])).stdout;
         assert!(help.contains(&format!("usage: shimmer {command}")));

@@ -28,8 +28,8 @@ mod value;
 pub use diagnostic::{Diagnostic, Errors};
 pub use secret::{Secret, SecretError, is_open_to_others};
 pub use value::{
-    Parsed, fit_pattern, parse_decoys, parse_duration, parse_gate, parse_name, parse_number,
-    parse_period, parse_port, parse_range,
+    Parsed, duration, fit_pattern, parse_decoys, parse_duration, parse_gate, parse_name,
+    parse_number, parse_period, parse_port, parse_range,
 };
 
 use crate::scheme::gate::Gate;

@@ -1,0 +1,158 @@
+//! `shimmer share`: what a laptop needs to get in, ready to be pasted into its two files.
+
+use crate::cli::{self, Failure, Words};
+use crate::config::{self, Mirage, Parsed, Server};
+use crate::limits::{DEFAULT_DECOYS, DEFAULT_PERIOD_S};
+use crate::message::Message;
+use crate::scheme::gate::Gate;
+use core::fmt::Write;
+use std::path::Path;
+
+/// `shimmer share MIRAGE`
+///
+/// # Errors
+/// [`Failure::Configuration`] with every mistake of the daemon's configuration; [`Failure::Usage`]
+/// if it has no such mirage, or there is no host; [`Failure::Failed`] if the secret fits into no
+/// line; those of [`cli::print`].
+pub fn main(mut words: Words) -> Result<(), Failure> {
+    let given = words.parsed("--host", parse_host)?;
+    let file = words.value("--config")?.unwrap_or(cli::CONFIG.as_ref());
+    let word = words.word()?;
+    words.end()?;
+    let Some(section) = word.map(cli::text) else {
+        return Err(Failure::usage(format_args!(
+            "which mirage? Give a section of the configuration: home is [mirage-home]"
+        )));
+    };
+    let file = Path::new(file);
+    let server = Server::load(file).map_err(|errors| Failure::configuration(&errors))?;
+    let mut mirages = server.mirages.iter();
+    let Some(mirage) = mirages.find(|mirage| mirage.section == section) else {
+        let sections: Vec<&str> = server.mirages.iter().map(|known| &*known.section).collect();
+        return Err(cli::unknown_mirage(file, section, &sections));
+    };
+    let host = match (given, &mirage.host) {
+        (Some(host), _) => host,
+        (None, Some(host)) => parse_host(host)
+            .map_err(|wrong| Failure::usage(format_args!("[mirage-{section}] host: {wrong}")))?,
+        (None, None) => {
+            return Err(Failure::usage(format_args!(
+                "by which name or address does the laptop find this server? Give --host HOST"
+            )));
+        }
+    };
+    let Some(secret) = as_line(mirage.secret.as_bytes()) else {
+        return Err(Failure::failed(format_args!(
+            "the secret of {section} has bytes that `secret =` can't hold, or blanks at its ends; \
+             copy its secret-file to the laptop, and give it there as secret-file ="
+        )));
+    };
+    cli::print(&lines(mirage, secret, &host))
+}
+
+/// A host that can stand in either file: in the one `=` and `#` mean something else, in the other
+/// `%`, quotes and blanks.
+fn parse_host(text: &str) -> Parsed<String> {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':');
+    if text.starts_with(|first: char| first != '-') && text.bytes().all(fits) {
+        Ok(text.to_owned())
+    } else {
+        Err(Message::new(format_args!(
+            "a host is a name of letters A-Z a-z, digits and . _ - or an address without brackets"
+        )))
+    }
+}
+
+/// The secret as text that comes through a terminal and `secret = …` as it is, if it does.
+fn as_line(secret: &[u8]) -> Option<&str> {
+    let text = str::from_utf8(secret).ok()?;
+    let is_whole = !text.starts_with(' ') && !text.ends_with(' ');
+    (is_whole && !text.contains(char::is_control)).then_some(text)
+}
+
+/// What is to be pasted. What the laptop takes for granted is left out.
+fn lines(mirage: &Mirage, secret: &str, host: &str) -> String {
+    let (section, pattern) = (&*mirage.section, mirage.pattern);
+    let (low, high) = (pattern.range().low(), pattern.range().high());
+    let mut text = format!(
+        "# For the laptop's ~/.config/shimmer.conf, which nobody else may read (chmod 600):
+[mirage-{section}]
+"
+    );
+    // Writing to a String can't fail.
+    if mirage.name != section {
+        let _ = writeln!(text, "name = {}", mirage.name);
+    }
+    let _ = write!(text, "secret = {secret}\nrange = {low}-{high}\n");
+    if pattern.decoys() != DEFAULT_DECOYS {
+        let _ = writeln!(text, "decoys = {}", pattern.decoys());
+    }
+    if pattern.period() != DEFAULT_PERIOD_S {
+        let _ = writeln!(text, "period = {}", config::duration(pattern.period()));
+    }
+    if mirage.gate == Gate::Token {
+        text.push_str("gate = token\n");
+    }
+    // In `ssh me@home` the host is home, so a section of that name is meant by it, too.
+    let behind_at = section.bytes().rposition(|byte| byte == b'@');
+    let alias = match &section[behind_at.map_or(0, |at| at + 1)..] {
+        "" => section,
+        behind => behind,
+    };
+    let _ = write!(
+        text,
+        "host = {host}
+
+# For its ~/.ssh/config, so that `ssh {alias}` gets in:
+Host {alias}
+    HostName {host}
+    ProxyCommand shimmer connect {section} %h
+"
+    );
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_means_the_same_in_both_files() {
+        for host in ["example.org", "192.0.2.7", "2001:db8::7", "a-b_c.local"] {
+            assert_eq!(parse_host(host), Ok(host.to_owned()));
+        }
+        for host in [
+            "",
+            "-x",
+            "a b",
+            "a\tb",
+            "a\nb",
+            "a%h",
+            "fe80::1%eth0",
+            "a#b",
+            "a;b",
+            "a=b",
+            "a\"b",
+            "[::1]",
+            "a,b",
+            "a/b",
+            "b\u{fc}cher.example",
+            "a*",
+        ] {
+            assert!(parse_host(host).is_err(), "{host}");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_a_line_if_nothing_of_it_is_lost_on_the_way() {
+        for secret in ["a", "# a = b ; c", "a  b", "\"a\"", "\u{fc}", "[a]"] {
+            assert_eq!(as_line(secret.as_bytes()), Some(secret));
+        }
+        for secret in [
+            " a", "a ", "\ta", "a\t", "a\tb", "a\r", "a\rb", "a\x1bb", "a\u{85}",
+        ] {
+            assert_eq!(as_line(secret.as_bytes()), None, "{secret}");
+        }
+        assert_eq!(as_line(b"\xFF\xFE"), None);
+    }
+}

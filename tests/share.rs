@@ -1,0 +1,222 @@
+//! Goal: what `shimmer share` prints on the server is all that a laptop needs. It is pasted as it
+//! is, read by the real reader, and gets in.
+
+mod common;
+
+use common::{Daemon, Echo, Folder, config, own_address};
+use shimmer::config::{Client, Known};
+use shimmer::scheme::gate::Gate;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// The comment above what belongs into ssh's file.
+const SSH: &str = "\n# For its ~/.ssh/config, so that ";
+
+fn write_private(path: &Path, text: &[u8]) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::write(path, text).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+fn share(words: &[&str], config: &Path) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_shimmer"))
+        .arg("share")
+        .args(words)
+        .arg("--config")
+        .arg(config)
+        .output()
+        .unwrap()
+}
+
+/// What it prints: the laptop's configuration, and the lines for ssh.
+#[track_caller]
+fn shared(words: &[&str], config: &Path) -> (String, String) {
+    let output = share(words, config);
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    assert!(output.status.success());
+    let text = String::from_utf8(output.stdout).unwrap();
+    let (config, ssh) = text.split_once(SSH).expect("two parts");
+    let ssh = ssh.split_once('\n').expect("lines below the comment").1;
+    (config.to_owned(), ssh.to_owned())
+}
+
+/// It fails with this code, and says all of this on stderr alone.
+#[track_caller]
+fn fails(output: &Output, code: i32, parts: &[&str]) {
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "");
+    for part in parts {
+        assert!(said.contains(part), "no {part:?} in {said}");
+    }
+    assert_eq!(output.status.code(), Some(code), "{said}");
+}
+
+fn read(config: &str) -> Known {
+    let client = Client::parse(Path::new("shimmer.conf"), config.as_bytes())
+        .unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(client.mirages.len(), 1);
+    client.mirages.into_iter().next().unwrap()
+}
+
+struct Server {
+    folder: Folder,
+    path: PathBuf,
+}
+
+impl Server {
+    fn new(text: &str) -> Self {
+        let folder = Folder::new();
+        let path = folder.file("server.conf");
+        write_private(&path, text.as_bytes());
+        Self { folder, path }
+    }
+}
+
+const SERVER: &str = "[common]
+state-file = none
+[mirage-home]
+secret = b4xq7lhk2mzvtrs5n3wpyd6cgjeufoai
+port = 22
+range = 10000-10999
+[mirage-web]
+name = web@example.org
+secret = # with ; everything = in it, \u{fc} too
+forward = 127.0.0.1:80
+range = 20000-20999
+decoys = 31
+period = 90s
+gate = token
+host = 2001:db8::7
+";
+
+#[test]
+fn what_a_laptop_takes_for_granted_is_left_out() {
+    let server = Server::new(SERVER);
+    let (config, ssh) = shared(&["home", "--host", "example.org"], &server.path);
+    let mut lines = config.lines();
+    assert!(
+        lines
+            .next()
+            .unwrap()
+            .starts_with("# For the laptop's ~/.config/shimmer.conf")
+    );
+    let rest: Vec<&str> = lines.collect();
+    let wanted = [
+        "[mirage-home]",
+        "secret = b4xq7lhk2mzvtrs5n3wpyd6cgjeufoai",
+        "range = 10000-10999",
+        "host = example.org",
+    ];
+    assert_eq!(rest, wanted);
+    let wanted = "Host home\n    HostName example.org\n    ProxyCommand shimmer connect home %h\n";
+    assert_eq!(ssh, wanted);
+}
+
+#[test]
+fn everything_else_is_read_back_as_the_server_has_it() {
+    let server = Server::new(SERVER);
+    let (config, ssh) = shared(&["web"], &server.path);
+    let known = read(&config);
+    assert_eq!(known.section, "web");
+    assert_eq!(known.name, "web@example.org");
+    let secret = known.secret.unwrap();
+    let wanted = "# with ; everything = in it, \u{fc} too";
+    assert_eq!(secret.as_bytes(), wanted.as_bytes());
+    let pattern = known.pattern;
+    assert_eq!(
+        (pattern.range().low(), pattern.range().high()),
+        (20_000, 20_999)
+    );
+    assert_eq!((pattern.decoys(), pattern.period()), (31, 90));
+    assert!(known.gate == Gate::Token);
+    assert_eq!(known.host.as_deref(), Some("2001:db8::7"));
+    assert!(ssh.contains("HostName 2001:db8::7\n"), "{ssh}");
+
+    let (config, ssh) = shared(&["web", "--host=192.0.2.7"], &server.path);
+    assert_eq!(read(&config).host.as_deref(), Some("192.0.2.7"));
+    assert!(ssh.contains("HostName 192.0.2.7\n"), "{ssh}");
+}
+
+/// To ssh, what stands before the last @ is a user.
+#[test]
+fn a_section_with_an_at_is_what_stands_behind_it_to_ssh() {
+    let server = Server::new(&SERVER.replace("mirage-home", "mirage-me@home"));
+    let (config, ssh) = shared(&["me@home", "--host=example.org"], &server.path);
+    assert_eq!(read(&config).section, "me@home");
+    assert!(ssh.starts_with("Host home\n"), "{ssh}");
+    assert!(ssh.ends_with("connect me@home %h\n"), "{ssh}");
+}
+
+#[test]
+fn what_is_pasted_gets_in() {
+    let echo = Echo::start();
+    let host = own_address();
+    let daemon = Daemon::start(host, &config(host, echo.address, ""));
+    let (config, _) = shared(&["ssh", "--host", &host.to_string()], &daemon.config_path());
+    let folder = Folder::new();
+    let path = folder.file("shimmer.conf");
+    write_private(&path, config.as_bytes());
+    let mut child = Command::new(env!("CARGO_BIN_EXE_shimmer"))
+        .args(["connect", "ssh"])
+        .env("XDG_CONFIG_HOME", &folder.0)
+        .env_remove("SHIMMER_SECRET")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(b"hello").unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    assert_eq!(output.stdout, b"hello");
+    assert!(output.status.success());
+}
+
+#[test]
+fn a_secret_that_fits_into_no_line_has_to_be_copied_as_a_file() {
+    let server = Server::new(&SERVER.replace(
+        "secret = b4xq7lhk2mzvtrs5n3wpyd6cgjeufoai",
+        "secret-file = secret",
+    ));
+    let file = server.folder.file("secret");
+    for secret in [
+        b" blanks before it".as_slice(),
+        b"blanks behind it ",
+        b"a lone CR behind it\r",
+        b"an ESC \x1b in it to be sure",
+        b"\xFF\xFE not UTF-8 \xFD\xFC\xFB",
+    ] {
+        write_private(&file, secret);
+        let output = share(&["home", "--host=example.org"], &server.path);
+        fails(&output, 1, &["home", "secret-file"]);
+    }
+    write_private(&file, b"one that fits into a line\r\nand a note\n");
+    let (config, _) = shared(&["home", "--host=example.org"], &server.path);
+    let secret = read(&config).secret.unwrap();
+    assert_eq!(secret.as_bytes(), b"one that fits into a line");
+}
+
+#[test]
+fn mistakes_are_named() {
+    let server = Server::new(SERVER);
+    let path = &server.path;
+    fails(&share(&["home"], path), 2, &["--host"]);
+    fails(&share(&["hmoe"], path), 2, &["hmoe", "did you mean home?"]);
+    fails(&share(&["umbrella"], path), 2, &["home, web"]);
+    fails(&share(&[], path), 2, &["which mirage"]);
+    fails(&share(&["home", "web"], path), 2, &["web", "too many"]);
+    fails(&share(&["home", "--host=a%h"], path), 2, &["--host"]);
+    fails(
+        &share(&["home"], Path::new("/nonexistent")),
+        2,
+        &["/nonexistent"],
+    );
+
+    // A host that the configuration may have, and ssh's file may not.
+    let odd = Server::new(&SERVER.replace("2001:db8::7", "fe80::1%eth0"));
+    fails(&share(&["web"], &odd.path), 2, &["[mirage-web] host: "]);
+
+    let wrong = Server::new(&SERVER.replace("port = 22", "prot = 22"));
+    fails(&share(&["home"], &wrong.path), 2, &[":5: prot"]);
+}
