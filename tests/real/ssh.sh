@@ -82,6 +82,97 @@ counts_of_100_mb() {
   ' "$FOLDER/files.log"
 }
 
+# make_laptop DAEMON HOST MIRAGE…: it has what `shimmer share` printed, pasted into its two files, and
+# knows no host yet.
+make_laptop() {
+  local daemon=$1 host=$2 laptop=$FOLDER/laptop mirage
+  shift 2
+  mkdir "$laptop" "$laptop/bin" "$laptop/config"
+  ln -s "$SHIMMER" "$laptop/bin/shimmer"
+  # ssh takes the first value that it reads.
+  echo "UserKnownHostsFile $laptop/known_hosts" >"$laptop/ssh_config"
+  (umask 077 && : >"$laptop/config/shimmer.conf")
+  for mirage; do
+    "$SHIMMER" share "$mirage" --host "$host" --config "$FOLDER/$daemon.conf" >"$laptop/shared" || return
+    sed '/^Host /,$d' "$laptop/shared" >>"$laptop/config/shimmer.conf"
+    sed -n '/^Host /,$p' "$laptop/shared" >>"$laptop/ssh_config"
+  done
+  { echo "Host *" && cat "$FOLDER/ssh_config"; } >>"$laptop/ssh_config"
+  # The server by both of its addresses.
+  printf '%s %s\n' "$(v6 server)" "$host" "$(v4 server)" "$host" >"$laptop/hosts"
+}
+
+# at_laptop PROGRAM WORD…: ssh, scp or sftp there.
+at_laptop() {
+  # shellcheck disable=SC2016 # They are the inner shell's.
+  on member sh -c '
+    mount --bind "$1/hosts" /etc/hosts || exit
+    export PATH="$1/bin:$PATH" XDG_CONFIG_HOME="$1/config"
+    laptop=$1 program=$2
+    shift 2
+    exec "$program" -F "$laptop/ssh_config" "$@"
+  ' at_laptop "$FOLDER/laptop" "$@" </dev/null
+}
+
+# The ports at which the daemon has let somebody in, each once.
+entered_ports() {
+  sed -n 's/.* accept .*port=\([0-9]*\).*/\1/p' "$FOLDER/$1.log" | sort -u
+}
+
+is_another_port_now() {
+  [[ $(real_port "$1" "$2") != "$3" ]]
+}
+
+ssh_gets_in_by_connect() {
+  local range=25000:25999 sum laptop=$FOLDER/laptop remote=$FOLDER/home said
+  # Over IPv6 it is refused, so the name's other address has to be found.
+  start_daemon connect <<END || return
+[common]
+[mirage-moving]
+name = ssh
+port = 22
+range = 25000-25999
+period = 5s
+listen-address = $(v4 server)
+[mirage-token]
+port = 22
+range = 26000-26999
+gate = token
+END
+  expect "share prints what the laptop needs" make_laptop connect hidden.test moving token || return
+
+  expect_same "ssh gets in by what was pasted, to a host that it does not know" "this is 42" \
+    "$(at_laptop ssh -o StrictHostKeyChecking=accept-new moving 'echo this is 42' 2>&1)"
+  expect "the port turns" \
+    wait_for 60 is_another_port_now $range 5s "$(entered_ports connect)"
+  expect_same "ssh gets in again, and knows the host without an alias" "this is 42" \
+    "$(at_laptop ssh moving 'echo this is 42' 2>&1)"
+  expect_same "it has come to two ports" 2 "$(entered_ports connect | wc -l)"
+  expect_same "it gets in with a token, where one is wanted" "this is 42" \
+    "$(at_laptop ssh token 'echo this is 42' 2>&1)"
+  expect_same "and knows one host" hidden.test "$(cut -d ' ' -f 1 "$laptop/known_hosts" | sort -u)"
+
+  head -c 20M /dev/urandom >"$FOLDER/sent"
+  sum=$(checksum "$FOLDER/sent")
+  expect "scp sends 20 MB" at_laptop scp -q "$FOLDER/sent" "moving:$remote/there"
+  expect_same "they are whole there" "$sum" "$(checksum "$remote/there")"
+  expect "scp fetches them with a token" at_laptop scp -q "token:$remote/there" "$FOLDER/back"
+  expect_same "they are whole here" "$sum" "$(checksum "$FOLDER/back")"
+  rm -f "$remote/there" "$FOLDER/back"
+  echo "put $FOLDER/sent $remote/there" >"$FOLDER/batch"
+  echo "get $remote/there $FOLDER/back" >>"$FOLDER/batch"
+  expect "sftp puts and gets" at_laptop sftp -q -b "$FOLDER/batch" moving
+  expect_same "that is whole, too" "$sum $sum" \
+    "$(checksum "$remote/there" "$FOLDER/back" | xargs)"
+  rm -f "$remote/there" "$FOLDER/back" "$FOLDER/sent"
+  expect_same "nobody was banned" 0 "$(logged connect ban)"
+
+  stop_daemon connect || fail "the daemon ends with 0"
+  said=$(at_laptop ssh moving true 2>&1)
+  expect "without a daemon ssh says what connect has found out" \
+    grep -q '^shimmer: hidden.test refused the ports of .*Z' <<<"$said"
+}
+
 a_session_lives_through_rotations() {
   local range=14000:14999 first line=0 wrong=0 out=0 rotations
   start_daemon fast <<'END' || return
