@@ -109,12 +109,11 @@ impl Traps {
         self.held.vacancy().is_some() && self.ready.len() < self.capacity
     }
 
-    /// The place for the next visitor. When all are taken, another is let go for it. None when that
+    /// The place for the next visitor. When all are taken, others are let go for it: more than one
+    /// where a crowd with tokens has been lent a place, or the loan would be for ever. None when that
     /// many have come in one turn that all have been let go.
     pub fn vacate(&mut self, now: Instant) -> Option<u32> {
-        if self.held.len() >= self.capacity {
-            self.give_up_one(now);
-        }
+        while self.held.len() >= self.capacity && self.give_up_one(now) {}
         self.held.vacancy()
     }
 
@@ -446,5 +445,23 @@ mod tests {
         traps.sweep();
         let _another = suspect_at(&mut traps, "192.0.2.4", 3);
         assert!(traps.held.get_mut(place).is_none());
+    }
+
+    /// All have said a whole token before any of it is heard: one more is let in beside them, and the
+    /// place that it was lent is taken back.
+    #[test]
+    fn a_place_lent_to_a_crowd_is_taken_back() {
+        let mut traps = Traps::new(2);
+        for place in 0..2 {
+            let (mut visitor, _) = suspect_at(&mut traps, "192.0.2.1", 0);
+            visitor.write_all(&[7; TOKEN]).unwrap();
+            wait_for_bytes(&mut traps, place, TOKEN);
+        }
+        let _lent = suspect_at(&mut traps, "192.0.2.2", 1);
+        assert_eq!(traps.len(), 3);
+        while traps.next_ready().is_some() {}
+        traps.sweep();
+        let _next = suspect_at(&mut traps, "192.0.2.3", 2);
+        assert_eq!(traps.len(), 2);
     }
 }
