@@ -4,6 +4,7 @@ mod common;
 
 use common::*;
 use serde_json::Value;
+use socket2::{Domain, SockAddr, Socket, Type};
 use std::io::{Read, Write};
 use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;
@@ -324,4 +325,34 @@ fn a_full_list_is_told_whole() {
     let full = &status["places"].as_array().unwrap()[2];
     assert_eq!((&full["of"], &full["full"]), (&"bans".into(), &true.into()));
     assert_echo(&mut session, "still in");
+}
+
+#[test]
+fn a_socket_that_was_removed_is_made_again_by_a_reload() {
+    let setting = start("");
+    std::fs::remove_file(&setting.socket).unwrap();
+    setting.daemon.signal(libc::SIGHUP);
+    setting.daemon.wait_for_line(" reload mirages=1 ");
+    assert_eq!(asked(&setting, "status")["clock"], "right");
+}
+
+/// Somebody listens there and never accepts: the session goes on.
+#[test]
+fn a_socket_whose_queue_is_full_holds_nobody_up() {
+    let setting = start("");
+    let mut session = setting.member.enter(visitor(1));
+    assert_echo(&mut session, "in");
+    let stuck = setting.daemon.folder.file("stuck");
+    let listener = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+    listener.bind(&SockAddr::unix(&stuck).unwrap()).unwrap();
+    listener.listen(0).unwrap();
+    let _waits = UnixStream::connect(&stuck).unwrap();
+    let text = std::fs::read_to_string(setting.daemon.config_path()).unwrap();
+    let path = setting.socket.display().to_string();
+    setting
+        .daemon
+        .reload(&text.replace(&path, &stuck.display().to_string()));
+    setting.daemon.wait_for_line("the old one stays");
+    assert_echo(&mut session, "still in");
+    assert_eq!(asked(&setting, "status")["clock"], "right");
 }

@@ -165,7 +165,7 @@ impl<H: Host> Daemon<H> {
     }
 
     /// Gives up what can best be done without: pipes that nobody has, then a trap's visitor.
-    fn free_a_descriptor(&mut self) -> bool {
+    pub(super) fn free_a_descriptor(&mut self) -> bool {
         if self.pipes.shed() {
             return true;
         }
@@ -516,6 +516,6 @@ fn dialled_port(mirage: &Mirage, id: PortId, socket: BorrowedFd<'_>) -> Option<u
     range.contains(dialled).then_some(dialled)
 }
 
-fn is_out_of_descriptors(error: &io::Error) -> bool {
+pub(super) fn is_out_of_descriptors(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
 }

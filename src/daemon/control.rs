@@ -13,20 +13,22 @@
 //!
 //! Each row of a list has a line of its own, so that a client without a JSON reader finds it.
 
+use super::accept::is_out_of_descriptors;
 use super::host::Host;
 use super::slab::Slab;
 use super::wake::Wake;
 use super::{Daemon, Failure};
 use crate::config::{DEFAULT_CONTROL, Level, Location};
-use crate::limits::{ANSWER_BYTES, ASK_MS, ASKED_BYTES, ASKERS};
+use crate::limits::{ANSWER_BYTES, ASK_MS, ASKED_BYTES, ASKERS, RETRY_MS};
 use crate::log::Cause;
 use crate::scheme::Instant;
 use crate::scheme::blacklist::{Ban, Why};
 use crate::scheme::gate::{self, Verdict, Visitor};
 use crate::scheme::source::{self, Source};
-use crate::sys::process;
+use crate::sys::{local, process};
 use core::fmt::{self, Write as _};
 use core::net::IpAddr;
+use core::time::Duration;
 use mio::Interest;
 use mio::unix::SourceFd;
 use std::fs;
@@ -72,6 +74,8 @@ pub struct Control {
     askers: Slab<Asker>,
     /// Somebody's answer goes on in the next turn.
     pub is_due: bool,
+    /// When those are looked at again who could not be accepted.
+    again: Option<Instant>,
 }
 
 impl Control {
@@ -82,16 +86,21 @@ impl Control {
             // One who is sent away for the next frees the place in the next turn only.
             askers: Slab::new(2 * ASKERS),
             is_due: false,
+            again: None,
         }
     }
 
-    /// When somebody has taken too long.
+    /// When somebody has taken too long, or those at the socket are looked at again.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.askers.iter().map(|(_, asker)| asker.until).min()
+        let ends = self.askers.iter().map(|(_, asker)| asker.until);
+        ends.chain(self.again).min()
     }
 
     /// Sends those away who have taken too long.
     pub fn expire(&mut self, now: Instant) {
+        if self.again.take_if(|again| *again <= now).is_some() {
+            self.is_due = true;
+        }
         loop {
             let over = self.askers.iter().find(|(_, asker)| asker.until <= now);
             let Some((place, _)) = over else { break };
@@ -143,8 +152,13 @@ fn bind(path: &Path) -> Result<UnixListener, String> {
         if !there.file_type().is_socket() {
             return Err("is there already, and no socket".into());
         }
-        if UnixStream::connect(path).is_ok() {
-            return Err("another daemon listens there; give each its own".into());
+        // A queue that is full is one that somebody has; and the loop must not wait for him.
+        match local::connect(path, Duration::from_millis(1)) {
+            Ok(_) => return Err("another daemon listens there; give each its own".into()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                return Err("another daemon listens there; give each its own".into());
+            }
+            Err(_) => {}
         }
         let _ = fs::remove_file(path);
     }
@@ -183,8 +197,13 @@ impl<H: Host> Daemon<H> {
     /// It can't be made where it was asked for. Where the usual one can't, the log has a warning.
     pub(super) fn take_control(&mut self, wanted: &Location) -> Result<(), Failure> {
         let path = wanted.path(DEFAULT_CONTROL);
-        if path == self.control.path() {
+        // Who has taken our socket away, wants another.
+        let is_there = |path: &Path| fs::symlink_metadata(path).is_ok();
+        if path == self.control.path() && path.is_none_or(is_there) {
             return Ok(());
+        }
+        if path == self.control.path() {
+            self.control.listener = None;
         }
         let Some(path) = path else {
             self.control.close();
@@ -219,8 +238,17 @@ impl<H: Host> Daemon<H> {
         for _ in 0..ASKERS {
             let stream = match self.control.accept() {
                 Ok(stream) => stream,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(_) => continue,
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock => return,
+                    io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => continue,
+                    // Nobody asks more urgently than when there are no descriptors left.
+                    _ if is_out_of_descriptors(&error) && self.free_a_descriptor() => continue,
+                    // The kernel will not tell of this one again.
+                    _ => {
+                        self.control.again = Some(self.now.boot.after(RETRY_MS));
+                        return;
+                    }
+                },
             };
             let Some(place) = self.control.vacate() else {
                 continue;
