@@ -257,3 +257,29 @@ fn strangers_with_many_connections_keep_nobody_out() {
     assert!(daemon.descriptors() < 400, "{}", daemon.descriptors());
     assert_echo(&mut member.enter_with_token(visitor(2)), "in");
 }
+
+/// A mirage of another gate has the same name and secret, and comes first in the file.
+#[test]
+fn a_namesake_that_takes_no_tokens_does_not_take_their_memory() {
+    let (host, echo) = (own_address(), Echo::start());
+    let service = echo.address;
+    let text = config(host, service, "") + GATE;
+    let daemon = Daemon::start(host, &text);
+    let member = Member::new(host, RANGE);
+    let (minute, port) = (member.minute(), real(&member));
+    let token = member.token(minute, port);
+    let with_it = |number| {
+        let mut stream = member.connect(visitor(number), port).unwrap();
+        stream.write_all(&token).unwrap();
+        stream
+    };
+    assert_echo(&mut with_it(1), "in");
+    let namesake = format!(
+        "[mirage-first]\nname = {NAME}\nsecret = {SECRET}\nrange = 11000-11999\n\
+         forward = {service}\nlisten-address = {host}\n{STILL}[mirage-ssh]"
+    );
+    daemon.reload(&text.replace("[mirage-ssh]", &namesake));
+    daemon.wait_for_line(" reload mirages=2 ");
+    assert_held(&mut with_it(2));
+    assert_eq!(echo.accepted(), 1);
+}

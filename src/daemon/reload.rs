@@ -239,11 +239,19 @@ impl<H: Host> Daemon<H> {
             let nonces = mirage.nonces.take();
             spent.extend(nonces.map(|nonces| (mirage.config.clone(), nonces)));
         }
-        for (config, key) in server.mirages.into_iter().zip(keys) {
+        // What was used stays used, wherever in the file its secret is now. One that takes no tokens
+        // keeps what is left, for the time when it does.
+        let mut kept: Vec<Option<Nonces>> = Vec::new();
+        kept.resize_with(server.mirages.len(), || None);
+        for gate in [Gate::Token, Gate::Port] {
+            let of_gate = server.mirages.iter().zip(&mut kept);
+            for (config, kept) in of_gate.filter(|(config, _)| config.gate == gate) {
+                let known = spent.iter().position(|(old, _)| has_same_key(old, config));
+                *kept = known.map(|known| spent.swap_remove(known).1);
+            }
+        }
+        for ((config, key), mut nonces) in server.mirages.into_iter().zip(keys).zip(kept) {
             let Some(key) = key else { continue };
-            // What was used stays used, wherever in the file its secret is now.
-            let known = spent.iter().position(|(old, _)| has_same_key(old, &config));
-            let mut nonces = known.map(|known| spent.swap_remove(known).1);
             let mut mirage = self.prepare(config, key, &mut old);
             if mirage.config.gate == Gate::Token {
                 let live_ms = mirage.live_ms();
@@ -349,8 +357,8 @@ impl<H: Host> Daemon<H> {
             Level::Info,
             Cause::Daemon,
             format_args!(
-                "listen mirage={section} range={low}-{high} open={open} forward={service} \
-{gate}{pool}"
+                "listen mirage={section} range={low}-{high} open={open} forward={service}\
+                 {gate}{pool}"
             ),
         );
         self.mirages.push(mirage);

@@ -51,6 +51,8 @@ struct Held {
     /// Places that its source has.
     places: u16,
     discarded: usize,
+    /// It was reset before its verdict, and is let go of after it.
+    is_gone: bool,
     stage: Stage,
 }
 
@@ -134,6 +136,7 @@ impl Traps {
             until: now.after(ms),
             places: 0,
             discarded: 0,
+            is_gone: false,
             stage: suspect.map_or(Stage::Judged, Stage::Listening),
         };
         let deadline = held.deadline();
@@ -156,12 +159,15 @@ impl Traps {
                 Stage::Listening(suspect) => listen(&held.visitor, &mut suspect.said),
                 // What is behind a token belongs to the service.
                 Stage::Ready(_) => return,
+                Stage::Judged if held.is_gone => return drop(self.take(place)),
                 Stage::Judged => match TRAP_DISCARD - held.discarded {
                     0 => return,
                     left => socket::discard(held.visitor.as_fd(), left),
                 },
             };
             let is_whole = |suspect: &Suspect| suspect.said.is_full();
+            let is_reset = |error: &io::Error| error.kind() == io::ErrorKind::ConnectionReset;
+            held.is_gone |= heard.as_ref().is_err_and(is_reset);
             match (heard, &held.stage) {
                 (Ok(1..), Stage::Listening(suspect)) if !is_whole(suspect) => {}
                 (Err(error), _) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -463,5 +469,18 @@ mod tests {
         traps.sweep();
         let _next = suspect_at(&mut traps, "192.0.2.3", 2);
         assert_eq!(traps.len(), 2);
+    }
+
+    #[test]
+    fn one_that_was_reset_is_judged_and_keeps_no_place() {
+        let mut traps = Traps::new(2);
+        let (gone, place) = suspect_at(&mut traps, "192.0.2.1", 0);
+        socket::reset_on_close(gone.as_fd());
+        drop(gone);
+        while traps.next_ready().is_none() {
+            traps.hear(place, Instant(1));
+        }
+        traps.hear(place, Instant(1));
+        assert_eq!(traps.len(), 0);
     }
 }
