@@ -84,7 +84,8 @@ pub const TELL_FULL_MS: u64 = 60_000;
 /// Touches of traps that a source with a live session is forgiven: a neighbour behind the same NAT.
 pub const FORGIVEN_TOUCHES: u8 = 2;
 
-/// Visitors that traps hold at once, at most; one eighth of the fd limit if that is less.
+/// Visitors that traps hold at once, at most; one eighth of the fd limit if that is less. Where all have
+/// said a token that is not judged yet, there are more until the turn's end, twice as many at most.
 pub const TRAPS: usize = 256;
 
 /// Seconds that a trap holds a visitor unless configured.

@@ -143,8 +143,15 @@ fn a_token_counts_once_and_a_reload_does_not_forget_it() {
     daemon.wait_for_line(" reload mirages=1 dropped=1");
     assert_held(&mut with_it(3));
     daemon.wait_for_line(" ban source=127.1.0.3 ");
+    // Gone, and back again.
+    daemon.reload(&text.replace(SECRET, "quite another secret 5678"));
+    daemon.wait_for_lines(" reload mirages=1 ", 2);
+    daemon.reload(&text);
+    daemon.wait_for_lines(" reload mirages=1 ", 3);
+    assert_held(&mut with_it(4));
+    daemon.wait_for_line(" ban source=127.1.0.4 ");
     assert_eq!(echo.accepted(), 1);
-    assert_echo(&mut member.enter_with_token(visitor(4)), "in");
+    assert_echo(&mut member.enter_with_token(visitor(5)), "in");
 }
 
 #[test]

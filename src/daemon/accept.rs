@@ -155,7 +155,7 @@ impl<H: Host> Daemon<H> {
             Ok((socket, peer)) if is_short => {
                 drop(socket);
                 let peer = source::canonical(peer.ip());
-                self.tell_turned_away(peer, id.port(), "descriptors");
+                self.tell_full(peer, id.port(), "descriptors");
                 Err(io::ErrorKind::ConnectionAborted.into())
             }
             other => other,
@@ -222,7 +222,8 @@ impl<H: Host> Daemon<H> {
         }
     }
 
-    /// Judges those who have said a token, or have had the time for it.
+    /// Judges those who have said a token, or have had the time for it. A mirage that a reload has
+    /// dropped meanwhile judges nobody: they are held for their time.
     pub(super) fn judge_suspects(&mut self) {
         while let Some((place, source, suspect)) = self.traps.next_ready() {
             self.judge_suspect(place, source, &suspect);
@@ -238,19 +239,20 @@ impl<H: Host> Daemon<H> {
         };
         let Suspect { peer, port, .. } = *suspect;
         let now = self.now.boot;
-        let mirage = &mut self.mirages[number];
+        let mirage = &self.mirages[number];
         let (key, claims) = (mirage.schedule.key(), &suspect.claims);
-        let proof = match (suspect.said.as_slice().first_chunk(), &mut mirage.nonces) {
-            (Some(token), Some(nonces)) => token::prove(key, claims, port, token, nonces, now),
+        let proof = match (suspect.said.as_slice().first_chunk(), mirage.used) {
+            (Some(token), Some(used)) => {
+                let nonces = &mut self.used[used].nonces;
+                token::prove(key, claims, port, token, nonces, now)
+            }
             _ => Proof::Nothing,
         };
         match proof {
             Proof::Good => self.counters.good_tokens += 1,
             _ => self.counters.bad_tokens += 1,
         }
-        let (visitor, _) = self.visitor(number, peer);
-        let is_settled = self.mirages[number].settled_at <= now;
-        let verdict = gate::judge(Evidence::Token(proof), visitor, is_settled);
+        let verdict = self.judge(Evidence::Token(proof), number, peer);
         let whom = Whom {
             peer,
             source,
@@ -267,16 +269,14 @@ impl<H: Host> Daemon<H> {
         let descriptor = socket.as_raw_fd();
         let _ = self.poll.registry().deregister(&mut SourceFd(&descriptor));
         if let Some(ban) = self.bans.lift(source) {
-            self.tell_unban(ban, " by=token");
+            self.tell_unban(ban, " by=token", Cause::Member);
         }
         self.admit(Guest { socket, whom });
     }
 
     fn judge_guest(&mut self, evidence: Evidence, guest: Guest) {
         let whom = &guest.whom;
-        let (visitor, _) = self.visitor(whom.mirage, whom.peer);
-        let is_settled = self.mirages[whom.mirage].settled_at <= self.now.boot;
-        match gate::judge(evidence, visitor, is_settled) {
+        match self.judge(evidence, whom.mirage, whom.peer) {
             Verdict::Admit => self.admit(guest),
             Verdict::Refuse { renews } => {
                 self.counters.refused += 1;
@@ -293,26 +293,30 @@ impl<H: Host> Daemon<H> {
         }
     }
 
-    /// What is known of a visitor to a mirage, and how many sessions its source has.
-    pub(super) fn visitor(&self, mirage: usize, peer: IpAddr) -> (Visitor, usize) {
+    fn judge(&self, evidence: Evidence, mirage: usize, peer: IpAddr) -> Verdict {
+        let is_settled = self.mirages[mirage].settled_at <= self.now.boot;
+        gate::judge(evidence, self.visitor(mirage, peer), is_settled)
+    }
+
+    /// What is known of a visitor to a mirage.
+    pub(super) fn visitor(&self, mirage: usize, peer: IpAddr) -> Visitor {
         let source = Source::of(peer);
         let (sessions, forgiven) = self.sessions_of(source);
         let is_in = |networks: &[Network]| networks.iter().any(|network| network.contains(peer));
         let from = &self.mirages[mirage].config.from;
-        let visitor = Visitor {
+        Visitor {
             is_allowed: is_in(&self.common.allow),
             is_welcome: from.is_empty() || is_in(from),
             is_banned: self.bans.is_banned(source, self.now.boot),
             forgiven: (sessions > 0).then_some(forgiven),
-        };
-        (visitor, sessions)
+        }
     }
 
     /// What follows for one who is held from a verdict that lets nobody in.
     fn turn_away(&mut self, verdict: Verdict, whom: &Whom, why: Why) {
         match verdict {
             Verdict::Hold(Reason::Unremembered) => {
-                self.tell_full(whom, "nonces");
+                self.tell_full(whom.peer, whom.port, "nonces");
                 self.tell_nonces_full(whom.mirage);
             }
             Verdict::Hold(reason) => {
@@ -339,7 +343,7 @@ impl<H: Host> Daemon<H> {
             self.counters.banned += 1;
         }
         if let Touch::BannedInsteadOf(ban) = touch {
-            self.tell_unban(ban, "");
+            self.tell_unban(ban, "", Cause::Stranger);
             self.tell_bans_full();
         }
     }
@@ -368,11 +372,11 @@ impl<H: Host> Daemon<H> {
         let Guest { socket, whom } = guest;
         let (sessions, forgiven) = self.sessions_of(whom.source);
         if sessions >= self.most_sessions_per_source() {
-            return self.tell_full(&whom, "source");
+            return self.tell_full(whom.peer, whom.port, "source");
         }
         let vacancy = self.sessions.vacancy();
         let Some(place) = vacancy.filter(|_| self.sessions.len() < self.most_sessions()) else {
-            return self.tell_full(&whom, "sessions");
+            return self.tell_full(whom.peer, whom.port, "sessions");
         };
         let mirage = &self.mirages[whom.mirage];
         let arrival = Arrival {
@@ -457,12 +461,7 @@ impl<H: Host> Daemon<H> {
         self.log.write(Level::Info, Cause::Stranger, event);
     }
 
-    fn tell_full(&mut self, whom: &Whom, reason: &str) {
-        let Whom { peer, port, .. } = *whom;
-        self.tell_turned_away(peer, port, reason);
-    }
-
-    fn tell_turned_away(&mut self, peer: IpAddr, port: u16, reason: &str) {
+    fn tell_full(&mut self, peer: IpAddr, port: u16, reason: &str) {
         self.counters.turned_away += 1;
         let event = format_args!("full source={peer} port={port} reason={reason}");
         self.log.write(Level::Warn, Cause::Stranger, event);

@@ -19,7 +19,7 @@ use super::slab::Slab;
 use super::wake::Wake;
 use super::{Daemon, Failure};
 use crate::config::{DEFAULT_CONTROL, Level, Location};
-use crate::limits::{ANSWER_BYTES, ASK_MS, ASKED_BYTES, ASKERS, RETRY_MS};
+use crate::limits::{ANSWER_BYTES, ASK_MS, ASKED_BYTES, ASKERS, BANS, NONCES, RETRY_MS};
 use crate::log::Cause;
 use crate::scheme::Instant;
 use crate::scheme::blacklist::{Ban, Why};
@@ -132,13 +132,15 @@ impl Control {
     }
 
     /// The place for the next; when all are taken, the one who has been there longest goes for it.
+    /// None when that many have come in one turn.
     fn vacate(&mut self) -> Option<u32> {
+        let place = self.askers.vacancy()?;
         if self.askers.len() >= ASKERS {
             let oldest = self.askers.iter().min_by_key(|(_, asker)| asker.until);
             let oldest = oldest.map(|(place, _)| place);
             oldest.map(|place| self.askers.remove(place));
         }
-        self.askers.vacancy()
+        Some(place)
     }
 }
 
@@ -236,6 +238,9 @@ impl<H: Host> Daemon<H> {
     pub(super) fn accept_askers(&mut self) {
         // As many as there can be; who is behind them finds the socket again.
         for _ in 0..ASKERS {
+            if self.control.askers.vacancy().is_none() {
+                break;
+            }
             let stream = match self.control.accept() {
                 Ok(stream) => stream,
                 Err(error) => match error.kind() {
@@ -480,7 +485,7 @@ impl<H: Host> Daemon<H> {
         let of = [
             ("sessions", self.sessions.len(), self.most_sessions()),
             ("traps", self.traps.len(), self.traps.capacity()),
-            ("bans", self.bans.len(), crate::limits::BANS),
+            ("bans", self.bans.len(), BANS),
         ];
         let mut is_first = true;
         for (of, taken, places) in of {
@@ -488,9 +493,10 @@ impl<H: Host> Daemon<H> {
             is_first = false;
         }
         for mirage in &self.mirages {
-            if let Some(nonces) = &mirage.nonces {
+            if let Some(used) = mirage.used {
+                let taken = self.used[used].nonces.len();
                 let of = ("nonces", Some(&*mirage.label));
-                self.tell_places(text, false, of, nonces.len(), crate::limits::NONCES);
+                self.tell_places(text, false, of, taken, NONCES);
             }
         }
         text.push_str("\n]}\n");
@@ -525,7 +531,7 @@ impl<H: Host> Daemon<H> {
         }
         text.push_str("\n],\n\"mirages\":[");
         for (number, mirage) in self.mirages.iter().enumerate() {
-            let (visitor, _) = self.visitor(number, address);
+            let visitor = self.visitor(number, address);
             let is_settled = mirage.settled_at <= self.now.boot;
             let gate = mirage.config.gate;
             let right = gate::judge(gate.key(), visitor, is_settled);
@@ -562,7 +568,7 @@ impl<H: Host> Daemon<H> {
         let lifted = self.bans.lift(Source::of(address));
         let count = usize::from(lifted.is_some());
         if let Some(ban) = lifted {
-            self.tell_unban(ban, " by=hand");
+            self.tell_unban(ban, " by=hand", Cause::Daemon);
         }
         unbanned(count)
     }

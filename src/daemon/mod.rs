@@ -32,7 +32,7 @@ use self::control::Control;
 use self::host::{Host, Machine};
 use self::listeners::{Listeners, Trouble};
 use self::pipes::Pipes;
-use self::reload::{Mirage, Reload};
+use self::reload::{Mirage, Reload, UsedTokens};
 use self::session::{End, Progress, Ready, Session};
 use self::slab::Slab;
 use self::state::StateFile;
@@ -102,6 +102,7 @@ pub struct Daemon<H> {
     reload: Option<Reload>,
     clock: ClockWatch,
     mirages: Vec<Mirage>,
+    used: Vec<UsedTokens>,
     listeners: Listeners,
     sessions: Slab<Session>,
     traps: Traps,
@@ -202,6 +203,7 @@ impl<H: Host> Daemon<H> {
             config_path: config_path.to_path_buf(),
             reload: None,
             mirages: Vec::new(),
+            used: Vec::new(),
             listeners: Listeners::default(),
             sessions: Slab::new(0),
             traps: Traps::new(TRAPS.min(descriptor_limit / 8).max(1)),
@@ -231,7 +233,8 @@ impl<H: Host> Daemon<H> {
 
     /// Runs until a signal ends it. One turn is:
     ///
-    /// the time → signals → events → deadlines → the minute's turn → dead places → the next deadline
+    /// the time → signals → events → verdicts → what is left of the last turn → deadlines → a slice of
+    /// a reload → the minute's turn → dead places → the next deadline
     ///
     /// The time is asked once, so all that happens in a turn happens at one moment. Events come
     /// before the minute's turn, so a visitor is judged by the plan it found. Dead places are given
@@ -355,7 +358,7 @@ impl<H: Host> Daemon<H> {
         self.traps.expire(now);
         self.judge_suspects();
         while let Some(ban) = self.bans.expire(now) {
-            self.tell_unban(ban, "");
+            self.tell_unban(ban, "", Cause::Stranger);
         }
         if self.accept_again.is_some_and(|when| when <= now) {
             self.accept_left_over();
@@ -532,11 +535,11 @@ impl<H: Host> Daemon<H> {
         self.common.max_sessions_per_source
     }
 
-    /// `how` is empty where its time was over, or ` by=token`.
-    fn tell_unban(&mut self, ban: Ban, how: &str) {
+    /// `how` is empty where its time was over, or ` by=token`, ` by=hand`.
+    fn tell_unban(&mut self, ban: Ban, how: &str, cause: Cause) {
         let (source, attempts) = (ban.source, ban.attempts);
         let event = format_args!("unban source={source} attempts={attempts}{how}");
-        self.log.write(Level::Info, Cause::Stranger, event);
+        self.log.write(Level::Info, cause, event);
     }
 
     /// When the bans are to be written down. A clock that is not believed would date them to where

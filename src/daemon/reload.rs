@@ -9,7 +9,7 @@ use super::host::Host;
 use super::listeners::{Listeners, PortId};
 use super::state::{StateError, StateFile};
 use super::{Failure, state};
-use crate::config::{self, Common, DEFAULT_STATE_FILE, Level, Location, LogTarget, Server};
+use crate::config::{self, Common, DEFAULT_STATE_FILE, Level, Location, LogTarget, Secret, Server};
 use crate::limits::{
     BACKLOG, LIVE_WINDOWS, PLAN_PORTS, POOL_BACKLOG, RETRY_MS, STRETCH_ROUNDS_PER_TURN,
 };
@@ -39,10 +39,18 @@ pub struct Mirage {
     pub places: Rc<[u32]>,
     /// Before this it bans nobody.
     pub settled_at: Instant,
-    /// The tokens that were used, if it takes any.
-    pub nonces: Option<Nonces>,
+    /// Where its used tokens are, if it takes any.
+    pub used: Option<usize>,
     /// The log was told that the firewall sends nobody to its pool.
     pub told_of_redirect: bool,
+}
+
+/// The tokens that were used with a name and a secret. They are remembered longer than the mirage.
+pub struct UsedTokens {
+    name: String,
+    secret: Secret,
+    /// Theirs.
+    pub nonces: Nonces,
 }
 
 /// Most changes from one plan to the next: everything closes, and as much opens.
@@ -234,31 +242,17 @@ impl<H: Host> Daemon<H> {
         } = reload;
         self.adopt(server.common);
         let mut old = core::mem::take(&mut self.mirages);
-        let mut spent: Vec<(config::Mirage, Nonces)> = Vec::new();
-        for mirage in &mut old {
-            let nonces = mirage.nonces.take();
-            spent.extend(nonces.map(|nonces| (mirage.config.clone(), nonces)));
-        }
-        // What was used stays used, wherever in the file its secret is now. One that takes no tokens
-        // keeps what is left, for the time when it does.
-        let mut kept: Vec<Option<Nonces>> = Vec::new();
-        kept.resize_with(server.mirages.len(), || None);
-        for gate in [Gate::Token, Gate::Port] {
-            let of_gate = server.mirages.iter().zip(&mut kept);
-            for (config, kept) in of_gate.filter(|(config, _)| config.gate == gate) {
-                let known = spent.iter().position(|(old, _)| has_same_key(old, config));
-                *kept = known.map(|known| spent.swap_remove(known).1);
-            }
-        }
-        for ((config, key), mut nonces) in server.mirages.into_iter().zip(keys).zip(kept) {
+        // What was used stays used, wherever in the file its secret is now, and if it is nowhere: it
+        // may come back.
+        let now = self.now.boot;
+        self.used.retain_mut(|used| {
+            used.nonces.expire(now);
+            !used.nonces.is_empty()
+        });
+        for (config, key) in server.mirages.into_iter().zip(keys) {
             let Some(key) = key else { continue };
             let mut mirage = self.prepare(config, key, &mut old);
-            if mirage.config.gate == Gate::Token {
-                let live_ms = mirage.live_ms();
-                let nonces = nonces.get_or_insert_default();
-                nonces.set_live_ms(live_ms);
-            }
-            mirage.nonces = nonces;
+            mirage.used = self.used_by(&mirage);
             self.serve(mirage);
         }
         let dropped = old.len();
@@ -270,6 +264,25 @@ impl<H: Host> Daemon<H> {
             let mirages = self.mirages.len();
             self.info(format_args!("reload mirages={mirages} dropped={dropped}"));
         }
+    }
+
+    /// The used tokens of a mirage, if it takes any.
+    fn used_by(&mut self, mirage: &Mirage) -> Option<usize> {
+        let config = &mirage.config;
+        if config.gate != Gate::Token {
+            return None;
+        }
+        let is_its = |used: &UsedTokens| used.name == config.name && used.secret == config.secret;
+        let number = self.used.iter().position(is_its).unwrap_or_else(|| {
+            self.used.push(UsedTokens {
+                name: config.name.clone(),
+                secret: config.secret.clone(),
+                nonces: Nonces::default(),
+            });
+            self.used.len() - 1
+        });
+        self.used[number].nonces.set_live_ms(mirage.live_ms());
+        Some(number)
     }
 
     /// What the configuration says for all mirages.
@@ -331,7 +344,7 @@ impl<H: Host> Daemon<H> {
             schedule,
             places,
             settled_at: self.now.boot,
-            nonces: None,
+            used: None,
             told_of_redirect: false,
             config,
         }

@@ -148,38 +148,55 @@ impl Traps {
         );
     }
 
-    /// Takes what a visitor has sent: first as its token, then to throw it away, up to a bound; then
-    /// its window closes. Lets go of it if it is gone. One that has only said its last word is held
-    /// like the others.
+    /// Takes what a visitor has sent: first as its token, then to throw it away.
     pub fn hear(&mut self, place: u32, now: Instant) {
-        while let Some(held) = self.held.get_mut(place) {
+        match self.held.get_mut(place).map(|held| &held.stage) {
+            Some(Stage::Listening(_)) => self.listen(place, now),
+            Some(Stage::Judged) => self.throw_away(place),
+            // What is behind a token belongs to the service.
+            Some(Stage::Ready(_)) | None => {}
+        }
+    }
+
+    /// Takes what there is of a token. With its 48th byte, with the end of the input, a reset or the
+    /// end of its time there is no more to come, and its verdict is due.
+    fn listen(&mut self, place: u32, now: Instant) {
+        while let Some(held) = self.held.get_mut(place)
+            && let Stage::Listening(suspect) = &mut held.stage
+        {
             let is_late = held.since.after(TOKEN_MS) <= now;
-            let heard = match &mut held.stage {
-                Stage::Listening(_) if is_late => Ok(0),
-                Stage::Listening(suspect) => listen(&held.visitor, &mut suspect.said),
-                // What is behind a token belongs to the service.
-                Stage::Ready(_) => return,
-                Stage::Judged if held.is_gone => return drop(self.take(place)),
-                Stage::Judged => match TRAP_DISCARD - held.discarded {
-                    0 => return,
-                    left => socket::discard(held.visitor.as_fd(), left),
-                },
+            let heard = match is_late {
+                true => Ok(0),
+                false => receive(&held.visitor, &mut suspect.said),
             };
-            let is_whole = |suspect: &Suspect| suspect.said.is_full();
-            let is_reset = |error: &io::Error| error.kind() == io::ErrorKind::ConnectionReset;
-            held.is_gone |= heard.as_ref().is_err_and(is_reset);
-            match (heard, &held.stage) {
-                (Ok(1..), Stage::Listening(suspect)) if !is_whole(suspect) => {}
-                (Err(error), _) if error.kind() == io::ErrorKind::Interrupted => {}
-                (Err(error), _) if error.kind() == io::ErrorKind::WouldBlock => return,
-                (Ok(thrown @ 1..), Stage::Judged) => {
-                    held.discarded += thrown.min(TRAP_DISCARD - held.discarded);
+            match heard {
+                Ok(1..) if !suspect.said.is_full() => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                heard => {
+                    held.is_gone = heard.is_err();
+                    self.await_verdict(place);
                 }
-                (Ok(_), Stage::Judged) => return,
-                (Err(_), Stage::Judged) => return drop(self.take(place)),
-                // 48 bytes, or no more to come: the end of its input, a reset, the end of its time.
-                (_, Stage::Listening(_)) => self.await_verdict(place),
-                (_, Stage::Ready(_)) => return,
+            }
+        }
+    }
+
+    /// Throws away what there is, up to a bound; then the sender's window closes. Lets go of a visitor
+    /// that is gone. One that has only said its last word is held like the others.
+    fn throw_away(&mut self, place: u32) {
+        while let Some(held) = self.held.get_mut(place) {
+            let left = TRAP_DISCARD - held.discarded;
+            let thrown = match left {
+                _ if held.is_gone => return drop(self.take(place)),
+                0 => return,
+                _ => socket::discard(held.visitor.as_fd(), left),
+            };
+            match thrown {
+                Ok(0) => return,
+                Ok(thrown) => held.discarded += thrown.min(left),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(_) => held.is_gone = true,
             }
         }
     }
@@ -283,7 +300,7 @@ impl Traps {
 }
 
 /// Receives what is missing of a token, and no more.
-fn listen(visitor: &OwnedFd, said: &mut heapless::Vec<u8, TOKEN>) -> io::Result<usize> {
+fn receive(visitor: &OwnedFd, said: &mut heapless::Vec<u8, TOKEN>) -> io::Result<usize> {
     let mut buffer = [0; TOKEN];
     let missing = TOKEN - said.len();
     let received = socket::receive(visitor.as_fd(), &mut buffer[..missing])?;

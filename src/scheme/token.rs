@@ -138,8 +138,13 @@ impl Nonces {
         self.seen.is_empty()
     }
 
-    fn spend(&mut self, nonce: &[u8], now: Instant) -> Spent {
+    /// Forgets those whose time is over.
+    pub fn expire(&mut self, now: Instant) {
         self.seen.retain(|seen| now < seen.until);
+    }
+
+    fn spend(&mut self, nonce: &[u8], now: Instant) -> Spent {
+        self.expire(now);
         if self.seen.iter().any(|seen| seen.nonce == nonce) {
             return Spent::Again;
         }
