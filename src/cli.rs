@@ -241,7 +241,8 @@ usage: shimmer status [OPTION]...
 pub const BAN: Command = Command {
     name: "ban",
     help: "\
-Bans an address, as if it had touched a trap.
+Bans an address, as if it had touched a trap. With gate = token, who has the
+secret gets in all the same.
 
 usage: shimmer ban ADDRESS [OPTION]
 

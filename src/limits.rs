@@ -138,6 +138,10 @@ pub const TURN_BYTES: usize = 524_288;
 /// Connections that one listener may accept in one turn.
 pub const TURN_ACCEPTS: usize = 32;
 
+/// Connections that ports which close, or change what they are, may accept in one turn, all together: in a
+/// flood there are thousands, each of which costs a router half a millisecond.
+pub const CLOSING_ACCEPTS: usize = 512;
+
 /// Connections that the kernel keeps for a listener until we accept them.
 pub const BACKLOG: i32 = 128;
 

@@ -8,7 +8,7 @@ use super::trap::Suspect;
 use super::wake::{Side, Wake};
 use super::{Daemon, Told};
 use crate::config::Level;
-use crate::limits::{BACKLOG, NONCES, RETRY_MS, TELL_FULL_MS, TURN_ACCEPTS};
+use crate::limits::{BACKLOG, CLOSING_ACCEPTS, NONCES, RETRY_MS, TELL_FULL_MS, TURN_ACCEPTS};
 use crate::log::Cause;
 use crate::scheme::Instant;
 use crate::scheme::blacklist::{Touch, Why};
@@ -88,18 +88,25 @@ impl<H: Host> Daemon<H> {
         self.accept_later(id, self.now.boot);
     }
 
-    /// Takes all who wait at a port that is about to close, or to change what it is: when no event of
-    /// this turn is left. The kernel keeps one more than it was told. What a pool's longer queue
-    /// keeps beyond that, meets the next plan: a member is in grace there.
-    pub(super) fn accept_all(&mut self, id: PortId) {
-        for _ in 0..=BACKLOG {
-            self.judge_suspects();
-            self.traps.sweep();
-            if !self.accept_one(id) {
-                return;
+    /// Takes all who wait at ports that are about to close, or to change what they are: when no event of
+    /// this turn is left. The kernel keeps one more for each than it was told. In a flood there are more
+    /// than a turn has time for, and those behind them meet a reset, or the next plan.
+    pub(super) fn accept_all(&mut self, ids: impl Iterator<Item = PortId>) {
+        let mut left = CLOSING_ACCEPTS;
+        for id in ids {
+            for _ in 0..=BACKLOG {
+                self.judge_suspects();
+                self.traps.sweep();
+                if left == 0 {
+                    self.accept_later(id, self.now.boot);
+                    break;
+                }
+                if !self.accept_one(id) {
+                    break;
+                }
+                left -= 1;
             }
         }
-        self.accept_later(id, self.now.boot);
     }
 
     /// Takes one visitor. False when there is none to be had now.

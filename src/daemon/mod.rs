@@ -328,11 +328,11 @@ impl<H: Host> Daemon<H> {
                 }
             }
         }
-        for change in &changes {
-            if let Change::Turn(port) | Change::Close(port) = *change {
-                ids(port).for_each(|id| self.accept_all(id));
-            }
-        }
+        let leaving = changes.iter().filter_map(|change| match *change {
+            Change::Turn(port) | Change::Close(port) => Some(port),
+            Change::Open(_) => None,
+        });
+        self.accept_all(leaving.flat_map(ids));
         self.mirages[mirage].plan = next;
         for change in &changes {
             if let Change::Close(port) = *change {

@@ -231,9 +231,7 @@ impl<H: Host> Daemon<H> {
     fn take_over(&mut self, reload: Reload) {
         // Whoever waits at a port is judged by what it found there.
         let ids: Vec<PortId> = self.listeners.iter().map(|listener| listener.id).collect();
-        for id in ids {
-            self.accept_all(id);
-        }
+        self.accept_all(ids.into_iter());
         let Reload {
             server,
             keys,
