@@ -106,11 +106,7 @@ fn help(mut words: Words) -> Result<(), Failure> {
 /// Asks the daemon that runs.
 fn ask(command: &str, words: Words) -> Result<(), Failure> {
     #[cfg(target_os = "linux")]
-    return match command {
-        "ban" => tools::status::ban(words),
-        "unban" => tools::status::unban(words),
-        _ => tools::status::main(words),
-    };
+    return tools::status::main(command, words);
     #[cfg(not(target_os = "linux"))]
     {
         let _ = (command, words);

@@ -46,23 +46,23 @@ const OVERVIEW: &str = r#"{"version":"0.1.0",
 const TABLE: &str = "\
 shimmer 0.1.0, up 2m3s
 
-MIRAGE  GATE   RANGE        OPEN  TURNS IN  LEADS TO
-home    token  10000-10999    48       57s  127.0.0.1:22
-web     port   20000-29999  pool       57s  127.0.0.1:80
+MIRAGE  GATE   RANGE        LISTEN  OPEN  TURNS IN  LEADS TO
+home    token  10000-10999  ports     48       57s  127.0.0.1:22
+web     port   20000-29999  pool       1       57s  127.0.0.1:80
 
-1 session
+sessions: 1
 SOURCE     MIRAGE     AGE    IN   OUT
 192.0.2.7  home    43m48s  4.1K  9.6K
 
-2 bans
+bans: 2
 SOURCE             WHY       ATTEMPTS  ENDS IN
 203.0.113.9        trap            12   13m32s
 2001:db8:1:2::/64  no token         1       3s
 
 since the start  60 visitors, 12 accepted, 3 banned, 40 refused, 5 held,
                  8 good tokens, 2 bad tokens
-room taken       1 of 1,024 sessions, 0 of 256 traps, 2 of 4,096 bans,
-                 3 of 4,096 tokens of home
+room taken       1 of 1024 sessions, 0 of 256 traps, 2 of 4096 bans,
+                 3 of 4096 tokens of home
 ";
 
 /// A control socket with a story of its own, for one visitor.
@@ -195,15 +195,15 @@ fn an_idle_daemon_says_so_in_few_lines() {
     let expected = "\
 shimmer 0.1.0, up 0s
 
-MIRAGE  GATE  RANGE        OPEN  TURNS IN  LEADS TO
-home    port  10000-10999  none        1m  127.0.0.1:22
+MIRAGE  GATE  RANGE        LISTEN  OPEN  TURNS IN  LEADS TO
+home    port  10000-10999  ports      0        1m  127.0.0.1:22
 
-no sessions
+sessions: 0
 
-no bans
+bans: 0
 
 since the start  nothing has happened yet
-room taken       0 of 1,024 sessions
+room taken       0 of 1024 sessions
 ";
     assert_eq!(out, expected);
 }
@@ -221,13 +221,13 @@ fn what_is_wrong_stands_on_top() {
     let expected = "\
 shimmer 0.1.0, up 2m3s
 CLOCK: it is not believed yet, and no port is open until it is
-FULL: 1,024 of 1,024 sessions: nobody else gets in
+FULL: 1024 of 1024 sessions: nobody else gets in
 FULL: 256 of 256 traps: the oldest visitors make room
-FULL: 4,096 of 4,096 bans: the oldest make room
-FULL: 4,096 of 4,096 tokens of home: nobody gets in until one is forgotten
+FULL: 4096 of 4096 bans: the oldest make room
+FULL: 4096 of 4096 tokens of home: nobody gets in until one is forgotten
 
-MIRAGE  GATE   RANGE        OPEN  TURNS IN  LEADS TO
-home    token  10000-10999    48         -  127.0.0.1:22
+MIRAGE  GATE   RANGE        LISTEN  OPEN  TURNS IN  LEADS TO
+home    token  10000-10999  ports     48         -  127.0.0.1:22
 ";
     assert!(out.starts_with(expected), "{out}");
     assert!(out.lines().all(|line| line.len() <= 80));
@@ -252,7 +252,7 @@ fn of_many_the_latest_are_shown_and_the_rest_counted() {
     let out = Fake::says(answer).prints(&["status"], "status\n");
     let mut lines = out
         .lines()
-        .skip_while(|line| !line.starts_with("4,081 bans"));
+        .skip_while(|line| !line.starts_with("bans: 4081"));
     let seconds: Vec<u32> = (0..4_081).map(|number| number * 7 % 4_096).collect();
     let mut sorted = seconds;
     sorted.sort_unstable_by(|a, b| b.cmp(a));
@@ -271,7 +271,7 @@ fn of_many_the_latest_are_shown_and_the_rest_counted() {
             "{line}"
         );
     }
-    let more = "… and 4,071 more (shimmer status --json has all)";
+    let more = "… and 4071 more (shimmer status --json has all)";
     assert_eq!(lines.next(), Some(more));
 }
 
@@ -288,11 +288,11 @@ fn ports_are_shown_with_the_real_ones_apart() {
     let out = Fake::says(answer).prints(&["status", "--ports"], "status ports\n");
     let expected = "
 ports of home
-real   10290 now, 10242 before, 10254 next
-traps  10017 10037 10057 10077 10097 10117 10137 10157 10177 10197 10217 10237
-       10257 10277 10297 10317
+real (before, now, next)  10242 10290 10254
+open  10242 10017 10037 10057 10077 10097 10117 10137 10157 10177 10197 10217
+      10237 10257 10277 10297 10317 10254 10290
 
-1 session
+sessions: 1
 ";
     assert!(out.contains(expected), "{out}");
 }
@@ -304,7 +304,7 @@ fn a_daemon_of_another_version_may_say_less_or_more() {
     let out = Fake::says(answer).prints(&["status"], "status\n");
     for line in [
         "shimmer 9, up 0s",
-        "FULL: 2 of 2 cakes",
+        "FULL: 2 of 2 cakes: cakes",
         "since the start  2 cakes eaten",
     ] {
         assert!(out.lines().any(|found| found == line), "{out}");
@@ -333,8 +333,8 @@ fn a_banned_address_is_told_why_and_what_to_do() {
     let mirage =
         r#"{"mirage":"home","gate":"port","right":"refuse","wrong":"refuse","why":"banned"}"#;
     let expected = "\
-192.0.2.7 is banned for 13m32s more: it touched a trap, and came 2 times since.
-It has no sessions.
+192.0.2.7 is banned for 13m32s more: it touched a trap, 3 attempts in all. Its
+sessions: 0.
 
 home: whatever it tries, it is turned away: it is banned.
 
@@ -348,8 +348,8 @@ fn a_token_counts_more_than_a_ban_and_is_told_to() {
     let ban = r#"{"source":"2001:db8::/64","seconds":900,"why":"hand","attempts":1}"#;
     let mirage = r#"{"mirage":"home","gate":"token","right":"admit","wrong":"ban","why":"banned"}"#;
     let expected = "\
-2001:db8::/64 is banned for 15m more: somebody typed shimmer ban. It has no
-sessions.
+2001:db8::/64 is banned for 15m more: somebody typed shimmer ban. Its sessions:
+0.
 
 home: with a good token it gets in, without one it is held and banned: it is
       banned, but a token counts more.
@@ -362,7 +362,7 @@ To let it try again at once: shimmer unban 2001:db8::/64
 #[test]
 fn a_stranger_is_told_what_each_mirage_would_do() {
     let expected = "\
-192.0.2.8 is not banned. It has 2 sessions.
+192.0.2.8 is not banned. Its sessions: 2.
 
 home: at the real port it gets in, at any other it is held and banned.
 web: with a good token it gets in, without one it is held, but not banned: it
@@ -411,7 +411,7 @@ fn an_unban_tells_whether_there_was_one() {
     for (count, out) in [
         (0, "nobody was banned\n"),
         (1, "the only ban is taken off\n"),
-        (4_096, "all 4,096 bans are taken off\n"),
+        (4_096, "all 4096 bans are taken off\n"),
     ] {
         assert_eq!(answer(count).prints(&["unban", "all"], "unban all\n"), out);
     }
@@ -476,8 +476,7 @@ fn an_answer_that_breaks_off_is_none() {
     ] {
         for words in [["status"].as_slice(), &["status", "--json"]] {
             let complaint = Fake::says(&OVERVIEW[..end]).fails(words, "status\n");
-            let expected = format!("shimmer: the answer breaks off after {end} bytes");
-            assert_eq!(complaint, expected);
+            assert_eq!(complaint, "shimmer: the answer breaks off");
         }
     }
 }
@@ -560,7 +559,7 @@ fn the_configuration_says_where_the_socket_is() {
 
     fs::write(&config, format!("[common]\ncontrol = none\n{mirage}")).unwrap();
     let expected = format!(
-        "shimmer: {} has control = none, so the daemon can't be asked",
+        "shimmer: {}: control = none, so the daemon can't be asked",
         config.display()
     );
     assert_eq!(
@@ -671,7 +670,7 @@ fn touch(daemon: &Daemon, member: &Member, number: u16) {
 fn the_real_daemon_tells_of_sessions_bans_and_ports() {
     let (daemon, member) = daemon("");
     let before = ask(&daemon, &["status"]);
-    for part in ["no sessions", "no bans", "nothing has happened yet"] {
+    for part in ["sessions: 0", "bans: 0", "nothing has happened yet"] {
         assert!(before.contains(part), "{before}");
     }
     let mut session = member.enter(visitor(1));
@@ -679,34 +678,31 @@ fn the_real_daemon_tells_of_sessions_bans_and_ports() {
     touch(&daemon, &member, 2);
     let source = format!("\n{}", visitor(1));
     let parts = [
-        "\n1 session\n",
+        "\nsessions: 1\n",
         &source,
         "  12   12\n",
-        "\n1 ban\n",
+        "\nbans: 1\n",
         "  trap  ",
         "1 accepted, 1 banned",
     ];
     let out = ask_until(&daemon, &["status"], &parts);
     let open = member.open_ports();
-    let mirage = format!("ssh     port  10000-10999    {}", open.len());
+    let mirage = format!("ssh     port  10000-10999  ports     {}", open.len());
     assert!(out.contains(&mirage), "{out}");
     assert!(!out.contains("\nports of"), "{out}");
-    assert!(out.contains("1 of 4,096 bans"), "{out}");
+    assert!(out.contains("1 of 4096 bans"), "{out}");
 
     let out = ask(&daemon, &["status", "--ports"]);
     let minute = member.minute();
     let [last, this, next] = [minute - 1, minute, minute + 1].map(|minute| member.real(minute));
     assert!(
         out.contains(&format!(
-            "\nreal   {this} now, {last} before, {next} next\n"
+            "\nreal (before, now, next)  {last} {this} {next}\n"
         )),
         "{out}"
     );
-    let traps = open
-        .iter()
-        .filter(|port| ![last, this, next].contains(port));
-    for trap in traps {
-        assert!(out.contains(&trap.to_string()), "{out}");
+    for port in open {
+        assert!(out.contains(&format!(" {port}")), "{out}");
     }
 
     let (one, ports) = (visitor(2).to_string(), ["status", "--json", "--ports"]);
@@ -726,7 +722,7 @@ fn a_ban_by_hand_holds_until_it_is_taken_off() {
     let (daemon, member) = daemon("");
     let (source, whom) = (visitor(7), visitor(7).to_string());
     let stranger = format!(
-        "{whom} is not banned. It has no sessions.\n\n\
+        "{whom} is not banned. Its sessions: 0.\n\n\
          ssh: at the real port it gets in, at any other it is held and banned.\n\n"
     );
     assert!(ask(&daemon, &["status", &whom]).starts_with(&stranger));
@@ -789,7 +785,7 @@ fn an_answer_of_many_pieces_is_whole() {
     }
     let out = ask(&daemon, &["status"]);
     assert!(
-        out.contains("\n600 bans\n") && out.contains("\n… and 590 more ("),
+        out.contains("\nbans: 600\n") && out.contains("\n… and 590 more ("),
         "{out}"
     );
     assert_eq!(

@@ -36,6 +36,7 @@ use crate::scheme::gate::Gate;
 use crate::scheme::schedule::Pattern;
 use crate::scheme::source::Network;
 use core::net::{IpAddr, SocketAddr};
+use reader::Side;
 use std::path::{Path, PathBuf};
 
 /// The keys of `[common]`.
@@ -227,32 +228,26 @@ pub struct Client {
     pub warnings: Vec<Diagnostic>,
 }
 
-impl Common {
-    /// Reads what a file says for all mirages, and of them nothing: to ask the daemon that runs takes
-    /// neither their secrets nor that all is right with them.
-    ///
-    /// # Errors
-    /// What is wrong with `[common]`, and what can be no line of a configuration.
-    pub fn load(path: &Path) -> Result<Self, Errors> {
-        Self::parse(path, &load(path)?)
-    }
-
-    /// Reads a file's text. Its path is for the messages.
-    ///
-    /// # Errors
-    /// Those of [`Common::load`].
-    pub fn parse(path: &Path, text: &[u8]) -> Result<Self, Errors> {
-        reader::common(path, text)
-    }
-}
-
 impl Server {
     /// Reads a file.
     ///
     /// # Errors
     /// All that is wrong with it.
     pub fn load(path: &Path) -> Result<Self, Errors> {
-        Self::parse(path, &load(path)?)
+        Self::load_for(path, Side::Server)
+    }
+
+    /// Reads what a file says for all mirages, and of them nothing: to ask the daemon that runs takes
+    /// neither their secrets nor that all is right with them.
+    ///
+    /// # Errors
+    /// What is wrong with `[common]`, and what can be no line of a configuration.
+    pub fn load_common(path: &Path) -> Result<Self, Errors> {
+        Self::load_for(path, Side::Asker)
+    }
+
+    fn load_for(path: &Path, side: Side) -> Result<Self, Errors> {
+        reader::server(path, &load(path)?, side)
     }
 
     /// Reads a file's text. Its path is for the messages, and for where a secret's file is.
@@ -260,7 +255,7 @@ impl Server {
     /// # Errors
     /// All that is wrong with it.
     pub fn parse(path: &Path, text: &[u8]) -> Result<Self, Errors> {
-        reader::server(path, text)
+        reader::server(path, text, Side::Server)
     }
 }
 

@@ -41,7 +41,7 @@ const SECRET_KEYS: [&str; 2] = ["secret", "secret-file"];
 
 /// Whom a file is read for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Side {
+pub(super) enum Side {
     Server,
     Client,
     /// Who asks the daemon, and needs only `[common]`.
@@ -205,10 +205,10 @@ impl Common {
     }
 }
 
-/// Reads a text for the daemon.
-pub(super) fn server(path: &Path, text: &[u8]) -> Result<Server, Errors> {
+/// Reads a text for the daemon, or, without the mirages, for who asks it.
+pub(super) fn server(path: &Path, text: &[u8], side: Side) -> Result<Server, Errors> {
     let document = ini::parse(text);
-    let (common, mut drafts, warnings) = Reader::read(path, Side::Server, &document)?;
+    let (common, mut drafts, warnings) = Reader::read(path, side, &document)?;
     let mut mirages = Vec::new();
     for draft in &mut drafts {
         if let Some(mirage) = draft.take_mirage() {
@@ -233,13 +233,6 @@ pub(super) fn client(path: &Path, text: &[u8]) -> Result<Client, Errors> {
         }
     }
     Ok(Client { mirages, warnings })
-}
-
-/// Reads what a text says for all mirages.
-pub(super) fn common(path: &Path, text: &[u8]) -> Result<Common, Errors> {
-    let document = ini::parse(text);
-    let (common, _, _) = Reader::read(path, Side::Asker, &document)?;
-    Ok(common)
 }
 
 struct Reader<'a> {

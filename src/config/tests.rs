@@ -215,7 +215,8 @@ fn the_words_of_the_common_section_are_known() {
 #[test]
 fn to_ask_the_daemon_takes_only_what_holds_for_all_mirages() {
     let read = |text: &str| {
-        let common = Common::parse(Path::new("t.conf"), text.as_bytes());
+        let server = reader::server(Path::new("t.conf"), text.as_bytes(), Side::Asker);
+        let common = server.map(|server| server.common);
         common.map_err(|errors| lines(&errors))
     };
     let common = "[common]\ncontrol = /tmp/control\n";
@@ -1016,8 +1017,8 @@ fn shown(text: &[u8]) -> String {
     let client = Client::parse(path, text);
     let server = server.map_or_else(|errors| errors.to_string(), |read| warnings(read.warnings));
     let client = client.map_or_else(|errors| errors.to_string(), |read| warnings(read.warnings));
-    let common =
-        Common::parse(path, text).map_or_else(|errors| errors.to_string(), |_| String::new());
+    let common = reader::server(path, text, Side::Asker);
+    let common = common.map_or_else(|errors| errors.to_string(), |_| String::new());
     [server, client, common].join("\n")
 }
 

@@ -28,7 +28,6 @@ use crate::scheme::source::{self, Source};
 use crate::sys::{local, process};
 use core::fmt::{self, Write as _};
 use core::net::IpAddr;
-use core::time::Duration;
 use mio::Interest;
 use mio::unix::SourceFd;
 use std::fs;
@@ -155,7 +154,7 @@ fn bind(path: &Path) -> Result<UnixListener, String> {
             return Err("is there already, and no socket".into());
         }
         // A queue that is full is one that somebody has; and the loop must not wait for him.
-        match local::connect(path, Duration::from_millis(1)) {
+        match local::connect(path, 1) {
             Ok(_) => return Err("another daemon listens there; give each its own".into()),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 return Err("another daemon listens there; give each its own".into());

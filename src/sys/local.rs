@@ -1,21 +1,21 @@
 //! The client of a unix socket. It blocks, but not for ever.
 
 use super::check;
+use super::socket::set;
 use core::mem;
-use core::time::Duration;
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 /// Connects to a socket in the file system. Connecting, and each reading and writing behind it, ends
-/// after `timeout` as `WouldBlock`. std's connecting has no end while the queue there is full, and a
-/// daemon that hangs lets it fill.
+/// after so many milliseconds as `WouldBlock`. std's connecting has no end while the queue there is
+/// full, and a daemon that hangs lets it fill.
 ///
 /// # Errors
 /// What socket(2), setsockopt(2) and connect(2) say.
-pub fn connect(path: &Path, timeout: Duration) -> io::Result<UnixStream> {
+pub fn connect(path: &Path, milliseconds: u64) -> io::Result<File> {
     // SAFETY: all zeros is an address of this kind.
     let mut raw: libc::sockaddr_un = unsafe { mem::zeroed() };
     raw.sun_family = libc::AF_UNIX as libc::sa_family_t;
@@ -32,11 +32,16 @@ pub fn connect(path: &Path, timeout: Duration) -> io::Result<UnixStream> {
     // SAFETY: no pointers.
     let socket = check(unsafe { libc::socket(libc::AF_UNIX, kind, 0) })?;
     // SAFETY: the descriptor is new, and nobody else's.
-    let stream = UnixStream::from(unsafe { OwnedFd::from_raw_fd(socket) });
-    stream.set_read_timeout(Some(timeout))?;
-    stream.set_write_timeout(Some(timeout))?;
+    let socket = unsafe { OwnedFd::from_raw_fd(socket) };
+    // SAFETY: all zeros is a time. It has padding on some machines.
+    let mut timeout: libc::timeval = unsafe { mem::zeroed() };
+    timeout.tv_sec = (milliseconds / 1_000) as _;
+    timeout.tv_usec = (milliseconds % 1_000 * 1_000) as _;
+    for option in [libc::SO_RCVTIMEO, libc::SO_SNDTIMEO] {
+        set(&socket, libc::SOL_SOCKET, option, timeout)?;
+    }
     let length = mem::size_of_val(&raw) as libc::socklen_t;
     // SAFETY: raw is a socket address of this length.
-    check(unsafe { libc::connect(stream.as_raw_fd(), (&raw const raw).cast(), length) })?;
-    Ok(stream)
+    check(unsafe { libc::connect(socket.as_raw_fd(), (&raw const raw).cast(), length) })?;
+    Ok(File::from(socket))
 }

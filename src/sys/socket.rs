@@ -316,7 +316,12 @@ fn stream_socket(address: SocketAddr) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-fn set<T: Copy>(socket: &impl AsRawFd, level: i32, option: i32, value: T) -> io::Result<()> {
+pub(super) fn set<T: Copy>(
+    socket: &impl AsRawFd,
+    level: i32,
+    option: i32,
+    value: T,
+) -> io::Result<()> {
     // SAFETY: the kernel reads one value of this size.
     check(unsafe {
         libc::setsockopt(

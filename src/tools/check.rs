@@ -16,7 +16,7 @@ pub fn main(mut words: Words) -> Result<(), Failure> {
     };
     words.end()?;
     let file = Path::new(file.unwrap_or(cli::CONFIG.as_ref()));
-    let server = Server::load(file).map_err(|errors| Failure::configuration(&errors))?;
+    let server = super::load(file, Server::load)?;
     for warning in &server.warnings {
         warn(format_args!("{warning}"));
     }

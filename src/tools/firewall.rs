@@ -82,7 +82,7 @@ pub fn main(mut words: Words) -> Result<(), Failure> {
         // Whatever the configuration has become: it may be gone.
         return cli::print(REMOVE);
     }
-    let server = Server::load(Path::new(file)).map_err(|errors| Failure::configuration(&errors))?;
+    let server = super::load(Path::new(file), Server::load)?;
     for warning in &server.warnings {
         warn(format_args!("{warning}"));
     }

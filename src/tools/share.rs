@@ -25,7 +25,7 @@ pub fn main(mut words: Words) -> Result<(), Failure> {
         )));
     };
     let file = Path::new(file);
-    let server = Server::load(file).map_err(|errors| Failure::configuration(&errors))?;
+    let server = super::load(file, Server::load)?;
     let mut mirages = server.mirages.iter();
     let Some(mirage) = mirages.find(|mirage| mirage.section == section) else {
         let sections: Vec<&str> = server.mirages.iter().map(|known| &*known.section).collect();

@@ -1,238 +1,198 @@
 //! The whole of a daemon on one screen: first what is wrong, then the mirages, and of sessions and
 //! bans the latest.
 
-use super::answer::{counters, field, number, rows};
-use super::table::{Bytes, Counted, Grouped, Seconds, write_table, write_wrapped};
+use super::answer::{behind, field, number, rows};
+use super::table::{lay_out, wrap};
+use super::words::{fill, push_number, push_time};
 use crate::limits::STATUS_ROWS;
-use core::fmt::Write;
 
-/// What stands where the daemon said nothing.
-const NOTHING: &str = "-";
+/// How much of a table is taken: 3 of 4096 tokens.
+const TAKEN: &str = "{taken} of {places} {of:of}";
 
-/// What is between the parts of a list that may be wrapped, and the end of that.
-const BETWEEN: &str = ",\n";
-const END: char = '\n';
+/// A list of which the latest rows are shown.
+struct List {
+    name: &'static str,
+    /// The number by which the rows are sorted, and whether the largest comes first.
+    order: &'static str,
+    is_falling: bool,
+    heading: &'static str,
+    row: &'static str,
+}
 
-/// The answer to `status` or `status ports`, for a person.
-pub fn text(answer: &str) -> String {
-    let mut text = String::new();
+const SESSIONS: List = List {
+    name: "sessions",
+    order: "age",
+    is_falling: false,
+    heading: "SOURCE\tMIRAGE\t>AGE\t>IN\t>OUT",
+    row: "\n{source}\t{mirage}\t>{age:time}\t>{bytes_in:bytes}\t>{bytes_out:bytes}",
+};
+
+/// The latest ban is the one that ends last.
+const BANS: List = List {
+    name: "bans",
+    order: "seconds",
+    is_falling: true,
+    heading: "SOURCE\tWHY\t>ATTEMPTS\t>ENDS IN",
+    row: "\n{source}\t{why:why}\t>{attempts}\t>{seconds:time}",
+};
+
+/// Adds the answer to `status` or `status ports`, for a person.
+pub fn push(text: &mut String, answer: &str) {
     let now = number(answer, "now");
+    fill(text, "shimmer {version}, up ", answer);
     // A clock that was set back may be before the start.
-    let age = now.saturating_sub(number(answer, "since"));
-    // Writing to a String can't fail.
-    let _ = writeln!(
-        text,
-        "shimmer {}, up {}",
-        shown(answer, "version"),
-        Seconds(age)
-    );
+    push_time(text, now.saturating_sub(number(answer, "since")) as u32);
+    text.push('\n');
     let is_waiting = field(answer, "clock") == Some("waiting");
     if is_waiting {
         text.push_str("CLOCK: it is not believed yet, and no port is open until it is\n");
     }
-    write_full(&mut text, answer);
-    write_mirages(&mut text, answer, if is_waiting { None } else { Some(now) });
-    write_ports(&mut text, answer);
-    write_sessions(&mut text, answer);
-    write_bans(&mut text, answer);
-    write_figures(&mut text, answer);
-    text
+    push_full(text, answer);
+    push_mirages(text, answer, if is_waiting { None } else { Some(now) });
+    for row in rows(answer, "mirages") {
+        push_ports(text, row);
+    }
+    push_list(text, answer, &SESSIONS);
+    push_list(text, answer, &BANS);
+    push_figures(text, answer);
 }
 
 /// The tables that have no place left, and what that means.
-fn write_full(text: &mut String, answer: &str) {
-    let is_full = |row: &&str| field(row, "full") == Some("true");
-    for row in rows(answer, "places").filter(is_full) {
-        text.push_str("FULL: ");
-        write_taken(text, row);
-        text.push_str(match field(row, "of") {
-            Some("sessions") => ": nobody else gets in\n",
-            Some("traps") => ": the oldest visitors make room\n",
-            Some("bans") => ": the oldest make room\n",
-            Some("nonces") => ": nobody gets in until one is forgotten\n",
-            _ => "\n",
-        });
+fn push_full(text: &mut String, answer: &str) {
+    for row in rows(answer, "places") {
+        if field(row, "full") == Some("true") {
+            text.push_str("FULL: ");
+            push_taken(text, row);
+            fill(text, ": {of:full}\n", row);
+        }
     }
 }
 
-/// How much of a table is taken: 3 of 4,096 tokens of home.
-fn write_taken(text: &mut String, row: &str) {
-    let of = match shown(row, "of") {
-        "nonces" => "tokens",
-        of => of,
-    };
-    let (taken, places) = (number(row, "taken"), number(row, "places"));
-    let _ = write!(text, "{} of {} {of}", Grouped(taken), Grouped(places));
-    if let Some(mirage) = field(row, "mirage") {
-        let _ = write!(text, " of {mirage}");
+fn push_taken(text: &mut String, row: &str) {
+    fill(text, TAKEN, row);
+    if field(row, "mirage").is_some() {
+        fill(text, " of {mirage}", row);
     }
 }
 
 /// The mirages. Where the clock is not believed, no moment is known at which ports turn.
-fn write_mirages(text: &mut String, answer: &str, now: Option<u64>) {
-    let mut table = "MIRAGE\tGATE\tRANGE\t>OPEN\t>TURNS IN\tLEADS TO\n".to_owned();
+fn push_mirages(text: &mut String, answer: &str, now: Option<u64>) {
+    text.push('\n');
+    let start = text.len();
+    text.push_str("MIRAGE\tGATE\tRANGE\tLISTEN\t>OPEN\t>TURNS IN\tLEADS TO");
     for row in rows(answer, "mirages") {
-        let _ = write!(
-            table,
-            "{}\t{}\t{}\t{}\t",
-            shown(row, "mirage"),
-            shown(row, "gate"),
-            shown(row, "range"),
-            match shown(row, "open") {
-                "0" => "none",
-                _ if field(row, "listen") == Some("pool") => "pool",
-                open => open,
-            }
+        fill(
+            text,
+            "\n{mirage}\t{gate}\t{range}\t{listen}\t>{open}\t>",
+            row,
         );
-        let end = number(row, "minute")
-            .saturating_add(1)
-            .saturating_mul(number(row, "period"));
-        let _ = match now {
-            Some(now) => write!(table, "{}", Seconds(end.saturating_sub(now))),
-            None => write!(table, "{NOTHING}"),
-        };
-        let leads_to = match shown(row, "door") {
-            "forward" => shown(row, "forward"),
-            door => door,
-        };
-        let _ = writeln!(table, "\t{leads_to}");
+        let period = number(row, "period");
+        match now.and_then(|now| now.checked_rem(period)) {
+            Some(gone) => push_time(text, (period - gone) as u32),
+            None => text.push('-'),
+        }
+        let is_forward = field(row, "forward").is_some();
+        fill(
+            text,
+            if is_forward {
+                "\t{forward}"
+            } else {
+                "\t{door}"
+            },
+            row,
+        );
+    }
+    lay_out(text, start);
+}
+
+/// The open ports of a mirage, if they were asked for.
+fn push_ports(text: &mut String, row: &str) {
+    if field(row, "real").is_some() {
+        fill(text, "\nports of {mirage}\n", row);
+        for list in &["real (before, now, next)  \t{real}", "open  \t{ports}"] {
+            let line = text.len();
+            fill(text, list, row);
+            wrap(text, line, ',');
+        }
+    }
+}
+
+/// The first rows of a list in its order, and how many there are in all.
+///
+/// The list may have thousands: only the rows that are shown are sorted, by moving each up to its
+/// place and letting the last one go.
+fn push_list(text: &mut String, answer: &str, list: &List) {
+    let mut latest = [(0u32, ""); STATUS_ROWS + 1];
+    let mut count = 0;
+    for row in rows(answer, list.name) {
+        let mut own = number(row, list.order) as u32;
+        if list.is_falling {
+            own = !own;
+        }
+        let mut place = STATUS_ROWS.min(count);
+        while place > 0 && latest[place - 1].0 > own {
+            latest[place] = latest[place - 1];
+            place -= 1;
+        }
+        latest[place] = (own, row);
+        count += 1;
     }
     text.push('\n');
-    write_table(text, &table);
-}
-
-/// The open ports of each mirage, if they were asked for.
-fn write_ports(text: &mut String, answer: &str) {
-    for row in rows(answer, "mirages") {
-        let (Some(real), Some(ports)) = (field(row, "real"), field(row, "ports")) else {
-            continue;
-        };
-        let _ = writeln!(text, "\nports of {}", shown(row, "mirage"));
-        let mut reals = real.split(',');
-        if let (Some(last), Some(this), Some(next)) = (reals.next(), reals.next(), reals.next()) {
-            let _ = writeln!(text, "real   {this} now, {last} before, {next} next");
-        }
-        let mut traps = String::new();
-        for port in ports.split(',') {
-            if !real.split(',').any(|real| real == port) {
-                traps.push_str(port);
-                traps.push(' ');
-            }
-        }
-        if traps.is_empty() {
-            traps.push_str("none");
-        }
-        write_wrapped(text, "traps  ", &traps, ' ');
+    text.push_str(list.name);
+    text.push_str(": ");
+    push_number(text, count as u32);
+    text.push('\n');
+    if count == 0 {
+        return;
     }
-}
-
-fn write_sessions(text: &mut String, answer: &str) {
-    let latest = Latest::of(answer, "sessions", |row| number(row, "age"));
-    let mut table = "SOURCE\tMIRAGE\t>AGE\t>IN\t>OUT\n".to_owned();
-    for row in &latest.rows {
-        let _ = writeln!(
-            table,
-            "{}\t{}\t{}\t{}\t{}",
-            shown(row, "source"),
-            shown(row, "mirage"),
-            Seconds(number(row, "age")),
-            Bytes(number(row, "bytes_in")),
-            Bytes(number(row, "bytes_out"))
-        );
+    let start = text.len();
+    text.push_str(list.heading);
+    for (_, row) in latest.iter().take(STATUS_ROWS.min(count)) {
+        fill(text, list.row, row);
     }
-    latest.write(text, "session", &table);
-}
-
-fn write_bans(text: &mut String, answer: &str) {
-    // The latest ban is the one that ends last.
-    let latest = Latest::of(answer, "bans", |row| u64::MAX - number(row, "seconds"));
-    let mut table = "SOURCE\tWHY\t>ATTEMPTS\t>ENDS IN\n".to_owned();
-    for row in &latest.rows {
-        let _ = writeln!(
-            table,
-            "{}\t{}\t{}\t{}",
-            shown(row, "source"),
-            match shown(row, "why") {
-                "token" => "no token",
-                "hand" => "by hand",
-                "state" => "restart",
-                why => why,
-            },
-            Grouped(number(row, "attempts")),
-            Seconds(number(row, "seconds"))
-        );
+    lay_out(text, start);
+    if count > STATUS_ROWS {
+        text.push_str("… and ");
+        push_number(text, (count - STATUS_ROWS) as u32);
+        text.push_str(" more (shimmer status --json has all)\n");
     }
-    latest.write(text, "ban", &table);
 }
 
 /// What has happened since the start, without what has not; and how much room is taken.
-fn write_figures(text: &mut String, answer: &str) {
-    let mut counts = String::new();
-    for (name, count) in counters(answer).filter(|(_, count)| *count > 0) {
-        let between = if counts.is_empty() { "" } else { BETWEEN };
-        let _ = write!(counts, "{between}{}", Grouped(count));
-        for word in name.split('_') {
-            let _ = write!(counts, " {word}");
-        }
-    }
-    if counts.is_empty() {
-        counts.push_str("nothing has happened yet");
-    }
+fn push_figures(text: &mut String, answer: &str) {
     text.push('\n');
-    write_wrapped(text, "since the start  ", &counts, END);
-    let mut places = String::new();
-    for row in rows(answer, "places") {
-        if !places.is_empty() {
-            places.push_str(BETWEEN);
-        }
-        write_taken(&mut places, row);
-    }
-    write_wrapped(text, "room taken       ", &places, END);
-}
-
-/// A word of a row, or what stands where there is none.
-fn shown<'a>(row: &'a str, key: &str) -> &'a str {
-    field(row, key)
-        .filter(|word| !word.is_empty())
-        .unwrap_or(NOTHING)
-}
-
-/// The first rows of a list by some number, and how many there are in all.
-///
-/// The list may have thousands: only the rows that are shown are sorted, by putting each into its
-/// place and letting the last one go.
-struct Latest<'a> {
-    rows: Vec<&'a str>,
-    count: u64,
-}
-
-impl<'a> Latest<'a> {
-    fn of(answer: &'a str, list: &str, order: fn(&str) -> u64) -> Self {
-        let mut latest = Self {
-            rows: Vec::new(),
-            count: 0,
-        };
-        for row in rows(answer, list) {
-            latest.count += 1;
-            let own = order(row);
-            let place = latest.rows.partition_point(|other| order(other) <= own);
-            if place < STATUS_ROWS {
-                latest.rows.truncate(STATUS_ROWS - 1);
-                latest.rows.insert(place, row);
+    let line = text.len();
+    text.push_str("since the start  \t");
+    let counters = behind(answer, "counters").unwrap_or_default();
+    let counters = counters.split('\n').next().unwrap_or_default();
+    // What stands between two names has no value.
+    for name in counters.split('"') {
+        let count = field(counters, name).unwrap_or("0");
+        if count != "0" {
+            begin_next(text);
+            text.push_str(count);
+            text.push(' ');
+            for letter in name.chars() {
+                text.push(if letter == '_' { ' ' } else { letter });
             }
         }
-        latest
     }
+    if text.ends_with("\t") {
+        text.push_str("nothing has happened yet");
+    }
+    wrap(text, line, '\n');
+    let line = text.len();
+    text.push_str("room taken       \t");
+    for row in rows(answer, "places") {
+        begin_next(text);
+        push_taken(text, row);
+    }
+    wrap(text, line, '\n');
+}
 
-    fn write(&self, text: &mut String, one: &'static str, table: &str) {
-        let _ = writeln!(text, "\n{}", Counted(self.count, one));
-        if self.count > 0 {
-            write_table(text, table);
-        }
-        let more = self.count - self.rows.len() as u64;
-        if more > 0 {
-            let more = Grouped(more);
-            let _ = writeln!(text, "… and {more} more (shimmer status --json has all)");
-        }
+/// Parts the words of a line that may be wrapped.
+fn begin_next(text: &mut String) {
+    if !text.ends_with("\t") {
+        text.push_str(",\n");
     }
 }
