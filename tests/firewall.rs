@@ -136,12 +136,14 @@ listen-address = 0.0.0.0 2001:db8::7 ::1
         ]
     );
     assert_eq!(
-        chain(&rules, "input")[..4],
+        chain(&rules, "input"),
         [
             "meta nfproto ipv4 tcp dport 4000 ct status dnat accept comment \"home\"",
-            "meta nfproto ipv4 tcp dport 4000 reject with tcp reset comment \"home\"",
             "ip6 daddr 2001:db8::7 tcp dport 4000 ct status dnat accept comment \"home\"",
+            "ip6 daddr ::1 tcp dport 4000 ct status dnat accept comment \"home\"",
+            "meta nfproto ipv4 tcp dport 4000 reject with tcp reset comment \"home\"",
             "ip6 daddr 2001:db8::7 tcp dport 4000 reject with tcp reset comment \"home\"",
+            "ip6 daddr ::1 tcp dport 4000 reject with tcp reset comment \"home\"",
         ]
     );
     assert_nft_takes(&rules);

@@ -111,71 +111,51 @@ fn rules(mirages: &[Mirage]) -> String {
 /// Adds where the pools' ranges lead, for those places that are all addresses or for the others.
 fn add_pools(text: &mut String, mirages: &[Mirage], are_all: bool) {
     for mirage in mirages {
-        let Some(port) = mirage.pool_port else {
-            continue;
-        };
-        let range = mirage.pattern.range();
-        let (low, high) = (range.low(), range.high());
-        for place in places(mirage).filter(|place| place.is_all() == are_all) {
+        if let Some(port) = mirage.pool_port {
+            let range = mirage.pattern.range();
+            let (low, high) = (range.low(), range.high());
             let rule = format_args!("tcp dport {low}-{high} dnat to :{port}");
-            add(text, mirage, place, rule);
+            add(text, mirage, Some(are_all), rule);
         }
     }
 }
 
 /// Adds who may come to a mirage's ports.
 fn add_input(text: &mut String, mirage: &Mirage) {
-    let range = mirage.pattern.range();
-    for place in places(mirage) {
-        match mirage.pool_port {
-            Some(port) => {
-                let rule = format_args!("tcp dport {port} ct status dnat accept");
-                add(text, mirage, place, rule);
-                let rule = format_args!("tcp dport {port} reject with tcp reset");
-                add(text, mirage, place, rule);
-            }
-            None => {
-                let (low, high) = (range.low(), range.high());
-                let rule = format_args!("tcp dport {low}-{high} accept");
-                add(text, mirage, place, rule);
-            }
-        }
+    if let Some(port) = mirage.pool_port {
+        let rule = format_args!("tcp dport {port} ct status dnat accept");
+        add(text, mirage, None, rule);
+        let rule = format_args!("tcp dport {port} reject with tcp reset");
+        add(text, mirage, None, rule);
+    } else {
+        let range = mirage.pattern.range();
+        let (low, high) = (range.low(), range.high());
+        let rule = format_args!("tcp dport {low}-{high} accept");
+        add(text, mirage, None, rule);
     }
 }
 
-/// Adds a rule for one place, with the mirage's name for those who list the rules.
-fn add(text: &mut String, mirage: &Mirage, place: Place, rule: fmt::Arguments) {
+/// Adds a rule for each place where a mirage listens, with its name for those who list the rules. With
+/// `are_all`, for those places alone that are all addresses, be it of one family, or for the others.
+fn add(text: &mut String, mirage: &Mirage, are_all: Option<bool>, rule: fmt::Arguments) {
     let section = &mirage.section;
-    // Writing to a String can't fail.
-    let _ = writeln!(text, "\t\t{place}{rule} comment \"{section:.COMMENT$}\"");
-}
-
-/// Where a mirage listens: at an address, or at all of them.
-#[derive(Clone, Copy)]
-struct Place(Option<IpAddr>);
-
-fn places(mirage: &Mirage) -> impl Iterator<Item = Place> {
-    let all = mirage.listen.is_empty().then_some(Place(None));
-    let some = mirage.listen.iter().map(|address| Place(Some(*address)));
-    some.chain(all)
-}
-
-impl Place {
-    /// Whether it is all addresses, be it of one family.
-    fn is_all(self) -> bool {
-        self.0.is_none_or(|address| address.is_unspecified())
-    }
-}
-
-/// What a rule for it begins with.
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            None => Ok(()),
-            Some(IpAddr::V4(all)) if all.is_unspecified() => f.write_str("meta nfproto ipv4 "),
-            Some(IpAddr::V6(all)) if all.is_unspecified() => f.write_str("meta nfproto ipv6 "),
-            Some(IpAddr::V4(address)) => write!(f, "ip daddr {address} "),
-            Some(IpAddr::V6(address)) => write!(f, "ip6 daddr {address} "),
+    // No address is all of both families.
+    for index in 0..mirage.listen.len().max(1) {
+        let address = mirage.listen.get(index);
+        let is_all = address.is_none_or(IpAddr::is_unspecified);
+        if are_all.is_some_and(|are_all| are_all != is_all) {
+            continue;
         }
+        text.push_str("\t\t");
+        if let Some(address) = address {
+            // Writing to a String can't fail.
+            let _ = match (address.is_ipv4(), is_all) {
+                (true, true) => text.write_str("meta nfproto ipv4 "),
+                (false, true) => text.write_str("meta nfproto ipv6 "),
+                (true, false) => write!(text, "ip daddr {address} "),
+                (false, false) => write!(text, "ip6 daddr {address} "),
+            };
+        }
+        let _ = writeln!(text, "{rule} comment \"{section:.COMMENT$}\"");
     }
 }
