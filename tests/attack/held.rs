@@ -83,7 +83,7 @@ pub struct Held {
 }
 
 impl Held {
-    /// A daemon whose mirage has these lines beside its secret and its service.
+    /// A daemon whose mirage has these lines beside its secret and its service; HOST is its address.
     pub fn start(name: &str, range: (u16, u16), lines: &str) -> Self {
         let (host, service) = (network::server_address(), network::service());
         service.set_nonblocking(true).expect("it is a socket");
@@ -93,12 +93,13 @@ impl Held {
         let text = format!(
             "[common]\nlog = FOLDER/log\nlog-level = error\nstate-file = none\ncontrol = none\n\
              [mirage-{name}]\nsecret = {secret}\nforward = {to}\nrange = {low}-{high}\n\
-             listen-address = {host}\n{lines}"
+             {lines}"
         );
         let folder = std::env::temp_dir().join(format!("shimmer-attack-{}", host));
         std::fs::create_dir_all(&folder).expect("a folder");
         let path = folder.join("shimmer.conf");
         let text = text.replace("FOLDER", &folder.display().to_string());
+        let text = text.replace("HOST", &host.to_string());
         std::fs::write(&path, text).expect("a file");
 
         let world = Shared::default();

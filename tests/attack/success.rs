@@ -178,7 +178,7 @@ pub fn port(report: &mut Report) {
     const MINUTES: usize = 1_000;
     report.part("gate = port, listen = ports: 48 open ports of 1,000, three of them real");
     report.columns("strategy, sources", RATE_COLUMN, THEORY_COLUMN);
-    let held = Held::start("port", (10_000, 10_999), "");
+    let held = Held::start("port", (10_000, 10_999), "listen-address = HOST\n");
     let watchers = Series::new(&[(1, 4), (8, 2), (16, 1), (100, 1)]);
     let blind = Series::new(&[(1, 4), (8, 2), (16, 1), (100, 1)]);
     let mut attack = Attack::new(held, vec![watchers, blind]);
@@ -224,6 +224,8 @@ pub fn pool(report: &mut Report) {
     const MINUTES: usize = 600;
     report.part("gate = port, listen = pool: 300 ports that all look open, three of them real");
     report.columns("strategy, sources", RATE_COLUMN, THEORY_COLUMN);
+    // The firewall's redirect gives the visitor the address of the interface it came by, so the pool
+    // listens at all.
     let held = Held::start(
         "pool",
         (20_000, 20_000 + RANGE as u16 - 1),
@@ -298,7 +300,11 @@ pub fn token(report: &mut Report) {
     const MINUTES: usize = 150;
     report.part("gate = token: every open port, with forged and with used tokens");
     report.columns("sources", RATE_COLUMN, "theory: nobody");
-    let held = Held::start("token", (10_000, 10_999), "gate = token\ntrap-time = 4s\n");
+    let held = Held::start(
+        "token",
+        (10_000, 10_999),
+        "listen-address = HOST\ngate = token\ntrap-time = 4s\n",
+    );
     let (mut dice, mut scanner) = (Dice::new(), Scanner::new());
     let end = Instant::now() + LONGEST;
     let mut crews = [1, 8, 16, 100].map(|size| (size, Rate::default()));
