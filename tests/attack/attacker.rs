@@ -12,7 +12,9 @@
 //! ```
 
 mod held;
+mod likeness;
 mod network;
+mod process;
 mod statistics;
 mod success;
 mod table;
@@ -26,6 +28,7 @@ const PARTS: &[Part] = &[
     ("port", success::port),
     ("pool", success::pool),
     ("token", success::token),
+    ("likeness", likeness::likeness),
 ];
 
 fn main() {

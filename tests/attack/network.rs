@@ -17,6 +17,8 @@ use std::io::{self, ErrorKind};
 use std::mem::MaybeUninit;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -37,15 +39,29 @@ pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// Moves this thread to the server's side, with all that it starts.
-pub fn enter_server() -> io::Result<()> {
+fn server_namespace() -> io::Result<File> {
     let path = std::env::var_os("SERVER_NAMESPACE").ok_or(ErrorKind::NotFound)?;
-    let namespace = File::open(path)?;
+    File::open(path)
+}
+
+fn enter(namespace: &File) -> io::Result<()> {
     // SAFETY: no pointers; the descriptor is open.
     match unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
+}
+
+/// Moves this thread to the server's side, with all that it starts.
+pub fn enter_server() -> io::Result<()> {
+    enter(&server_namespace()?)
+}
+
+/// Has a command run at the server's side.
+pub fn run_at_server(command: &mut Command) -> io::Result<&mut Command> {
+    let namespace = server_namespace()?;
+    // SAFETY: between fork and exec it makes one system call and allocates nothing.
+    Ok(unsafe { command.pre_exec(move || enter(&namespace)) })
 }
 
 /// Does something on the server's side.
@@ -151,7 +167,7 @@ pub enum Answer {
 /// A scanner that never finishes a handshake: our kernel knows nothing of its SYNs and resets what
 /// answers, so no accept(2) ever sees it.
 pub struct Scanner {
-    source: Ipv4Addr,
+    pub source: Ipv4Addr,
     socket: Socket,
     next_port: u16,
 }

@@ -1,0 +1,134 @@
+//! The daemon as it is shipped: a process of its own, at the server's side.
+
+use crate::network::{self, wait_for};
+use shimmer::scheme::key::Key;
+use shimmer::scheme::schedule::{Pattern, Range};
+use shimmer::scheme::token;
+use shimmer::sys::{child, clock, random};
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+/// What a member knows of a daemon, whether it runs already or not.
+pub struct Plan {
+    pub name: String,
+    pub host: Ipv4Addr,
+    pub key: Key,
+    pub pattern: Pattern,
+    secret: String,
+}
+
+/// A daemon, gone with this.
+pub struct Daemon {
+    pub plan: Plan,
+    pub child: Child,
+    pub folder: PathBuf,
+}
+
+impl Plan {
+    pub fn new(name: &str, range: (u16, u16), period_s: u32) -> Self {
+        let secret = format!("a secret for the attack on {name}");
+        let range = Range::new(range.0, range.1).expect("a range");
+        // Windows that long are for what is not about their turn.
+        let left_s = || u64::from(DAY_S) - clock::unix() % u64::from(DAY_S);
+        while period_s == DAY_S && left_s() < 300 {
+            thread::sleep(Duration::from_secs(10));
+        }
+        Self {
+            name: name.to_owned(),
+            host: network::server_address(),
+            key: Key::stretch(secret.as_bytes(), name),
+            pattern: Pattern::new(range, 15, period_s).expect("a pattern"),
+            secret,
+        }
+    }
+
+    pub fn minute(&self) -> u64 {
+        self.pattern.minute(clock::unix())
+    }
+
+    pub fn real(&self) -> u16 {
+        self.pattern.real(&self.key, self.minute())
+    }
+
+    /// The ports that are open now.
+    pub fn open_ports(&self) -> Vec<u16> {
+        let minute = self.minute();
+        let minutes = minute - 1..=minute + 1;
+        let ports = minutes.flat_map(|minute| self.pattern.ports(&self.key, minute));
+        ports.collect::<BTreeSet<u16>>().into_iter().collect()
+    }
+
+    pub fn at(&self, port: u16) -> SocketAddrV4 {
+        SocketAddrV4::new(self.host, port)
+    }
+
+    /// Where a member goes now, and what he says there.
+    pub fn ticket(&self) -> (SocketAddrV4, [u8; token::TOKEN]) {
+        let (minute, mut nonce) = (self.minute(), [0; token::NONCE]);
+        random::fill(&mut nonce).expect("the kernel has random numbers");
+        let port = self.pattern.real(&self.key, minute);
+        (self.at(port), token::make(&self.key, minute, port, &nonce))
+    }
+
+    /// A daemon for it. `mirage` are the mirage's lines beside secret, range and period; HOST is its
+    /// address.
+    pub fn start(
+        self,
+        service: SocketAddr,
+        common: &str,
+        mirage: &str,
+        prepare: impl FnOnce(&mut Command),
+    ) -> Daemon {
+        let Self {
+            name, host, secret, ..
+        } = &self;
+        let (low, high) = (self.pattern.range().low(), self.pattern.range().high());
+        let period = self.pattern.period();
+        let folder = std::env::temp_dir().join(format!("shimmer-attack-{host}"));
+        fs::create_dir_all(&folder).expect("a folder");
+        let text = format!(
+            "[common]\nlog = {}/log\nstate-file = none\ncontrol = none\n{common}[mirage-{name}]\n\
+             secret = {secret}\nrange = {low}-{high}\nperiod = {period}s\nforward = {service}\n{mirage}",
+            folder.display()
+        );
+        let path = folder.join("shimmer.conf");
+        fs::write(&path, text.replace("HOST", &host.to_string())).expect("a file");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_shimmer"));
+        command.args(["daemon", "--config"]).arg(&path);
+        command.stdin(Stdio::null());
+        prepare(child::dies_with_us(&mut command));
+        network::run_at_server(&mut command).expect("run has made the server's namespace");
+        let child = command.spawn().expect("the daemon starts");
+        let daemon = Daemon {
+            plan: self,
+            child,
+            folder,
+        };
+        wait_for("the daemon to listen", || {
+            daemon.log().contains(" listen mirage=").then_some(())
+        });
+        daemon
+    }
+}
+
+/// Seconds of a day: the longest window.
+pub const DAY_S: u32 = 86_400;
+
+impl Daemon {
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
