@@ -11,10 +11,12 @@
 //!   soak.rs        every byte, while all turns         table.rs       what is printed
 //! ```
 
+mod ceilings;
 mod held;
 mod likeness;
 mod network;
 mod process;
+mod soak;
 mod statistics;
 mod success;
 mod table;
@@ -29,6 +31,8 @@ const PARTS: &[Part] = &[
     ("pool", success::pool),
     ("token", success::token),
     ("likeness", likeness::likeness),
+    ("ceilings", ceilings::ceilings),
+    ("soak", soak::soak),
 ];
 
 fn main() {

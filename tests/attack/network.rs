@@ -137,6 +137,12 @@ pub fn connect(source: Ipv4Addr, to: SocketAddrV4) -> io::Result<TcpStream> {
 
 /// Waits until all handshakes are over, one way or the other.
 pub fn wait_for_handshakes(sockets: &[Socket]) {
+    let (finished, refused) = wait_a_little(sockets, PATIENCE);
+    assert_eq!(finished + refused, sockets.len(), "all handshakes end");
+}
+
+/// The same, but no longer than this. Answers how many were finished, and how many refused.
+pub fn wait_a_little(sockets: &[Socket], longest: Duration) -> (usize, usize) {
     let mut polled: Vec<libc::pollfd> = sockets
         .iter()
         .map(|socket| libc::pollfd {
@@ -145,13 +151,19 @@ pub fn wait_for_handshakes(sockets: &[Socket]) {
             revents: 0,
         })
         .collect();
-    let deadline = Instant::now() + PATIENCE;
-    while !polled.is_empty() {
+    let end = Instant::now() + longest;
+    let (mut finished, mut refused) = (0, 0);
+    while !polled.is_empty() && Instant::now() < end {
         // SAFETY: the array lives through the call, and this is its length.
-        unsafe { libc::poll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, 100) };
-        polled.retain(|socket| socket.revents == 0);
-        assert!(Instant::now() < deadline, "handshakes that do not end");
+        unsafe { libc::poll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, 10) };
+        polled.retain(|socket| {
+            let is_refused = socket.revents & libc::POLLERR != 0;
+            refused += usize::from(is_refused);
+            finished += usize::from(socket.revents != 0 && !is_refused);
+            socket.revents == 0
+        });
     }
+    (finished, refused)
 }
 
 /// What a port says to a SYN.

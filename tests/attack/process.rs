@@ -8,6 +8,7 @@ use shimmer::sys::{child, clock, random};
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -119,7 +120,45 @@ impl Plan {
 /// Seconds of a day: the longest window.
 pub const DAY_S: u32 = 86_400;
 
+/// Has a command begin with these limits of descriptors, soft and hard.
+pub fn limit_descriptors(command: &mut Command, (soft, hard): (u64, u64)) {
+    let limit = libc::rlimit {
+        rlim_cur: soft,
+        rlim_max: hard,
+    };
+    let set = move || {
+        // SAFETY: the limit lives through the call.
+        match unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) } {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        }
+    };
+    // SAFETY: between fork and exec it makes one system call and allocates nothing.
+    unsafe { command.pre_exec(set) };
+}
+
 impl Daemon {
+    pub fn descriptors(&self) -> usize {
+        let folder = format!("/proc/{}/fd", self.child.id());
+        fs::read_dir(folder).expect("the daemon lives").count()
+    }
+
+    /// KiB of memory of its own (proc(5), RssAnon).
+    pub fn memory_kib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        let status = status.expect("the daemon lives");
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("RssAnon:"));
+        let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
+        kib.expect("proc(5) has RssAnon")
+    }
+
+    pub fn signal(&self, signal: i32) {
+        // SAFETY: no pointers; the child has not been waited for, so the number is its own.
+        unsafe { libc::kill(self.child.id() as i32, signal) };
+    }
+
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.join("log")).unwrap_or_default()
     }

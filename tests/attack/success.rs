@@ -43,7 +43,12 @@ impl Dice {
     pub fn new() -> Self {
         let mut seed = [0; 8];
         random::fill(&mut seed).expect("the kernel has random numbers");
-        Self(u64::from_ne_bytes(seed))
+        Self::of(u64::from_ne_bytes(seed))
+    }
+
+    /// The numbers of this seed, the same each time.
+    pub fn of(seed: u64) -> Self {
+        Self(seed)
     }
 
     /// The next number (splitmix64).
@@ -221,7 +226,7 @@ pub fn port(report: &mut Report) {
 /// gate = port, listen = pool.
 pub fn pool(report: &mut Report) {
     const RANGE: usize = 300;
-    const MINUTES: usize = 600;
+    const MINUTES: usize = 1_500;
     report.part("gate = port, listen = pool: 300 ports that all look open, three of them real");
     report.columns("strategy, sources", RATE_COLUMN, THEORY_COLUMN);
     // The firewall's redirect gives the visitor the address of the interface it came by, so the pool
@@ -259,7 +264,7 @@ pub fn pool(report: &mut Report) {
             sources,
         )
     };
-    attack.series[0].tell(report, "1 - (1 - 5/n)^S, in 3 minutes", |sources| {
+    attack.series[0].tell(report, "1 - C(n-5,S)/C(n,S)", |sources| {
         theory(RANGE, sources)
     });
     for sources in [1, 16, 100, BANS] {
@@ -297,7 +302,7 @@ const FORGERIES: [Forgery; 6] = [
 
 /// gate = token: a port alone is worth nothing.
 pub fn token(report: &mut Report) {
-    const MINUTES: usize = 150;
+    const MINUTES: usize = 600;
     report.part("gate = token: every open port, with forged and with used tokens");
     report.columns("sources", RATE_COLUMN, "theory: nobody");
     let held = Held::start(
