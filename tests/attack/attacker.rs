@@ -29,8 +29,10 @@ type Part = (&'static str, fn(&mut Report));
 const PARTS: &[Part] = &[
     ("port", success::port),
     ("pool", success::pool),
+    ("turns", success::turns),
     ("token", success::token),
     ("likeness", likeness::likeness),
+    ("verdicts", likeness::verdicts),
     ("ceilings", ceilings::ceilings),
     ("soak", soak::soak),
 ];

@@ -22,6 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr};
 use std::os::fd::AsRawFd;
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// A difference that chance makes less often than this is none of chance.
@@ -156,22 +157,33 @@ fn one_of_each(plan: &Plan) -> Option<[u16; 3]> {
 
 impl Host {
     fn start(number: usize, service: SocketAddr) -> Self {
-        // Few ports, so that one of them is a grace port and open.
-        let plans =
-            (0..).map(|more| Plan::new(&format!("like-{number}-{more}"), (10_000, 10_059), DAY_S));
+        Self::start_beside(number, service, None)
+    }
+
+    /// The same, with another mirage at gate = port on its host.
+    fn start_beside(number: usize, service: SocketAddr, other: Option<&Plan>) -> Self {
+        // Few ports, so that one of them is a grace port and open. One of the daemons has a pool.
+        let (range, listen) = match number {
+            0 => ((20_000, 20_059), "listen = pool\npool-port = 9999"),
+            _ => ((10_000, 10_059), "listen-address = HOST"),
+        };
+        let plans = (0..).map(|more| Plan::new(&format!("like-{number}-{more}"), range, DAY_S));
         let (plan, ports) = plans
             .map(|plan| (one_of_each(&plan), plan))
             .find_map(|(ports, plan)| Some((plan, ports?)))
             .expect("the numbers do not end");
-        let lines = format!("gate = token\ntrap-time = {TRAP_S}s\nlisten-address = HOST\n");
+        let mut lines = format!("gate = token\ntrap-time = {TRAP_S}s\n{listen}\n");
+        if let Some(other) = other {
+            lines += &other.mirage(service, "listen-address = HOST\n");
+        }
         let daemon = plan.start(service, "", &lines, |_| {});
         let banned: Vec<Ipv4Addr> = (0..BANNED).map(|_| fresh_source()).collect();
         let trap = daemon.plan.at(ports[Port::Trap as usize]);
         for &source in &banned {
-            let mut socket = network::connect(source, trap).expect("the trap is open");
+            let mut socket = network::begin(source, trap).expect("a connection");
+            network::wait_for_handshakes(std::slice::from_ref(&socket));
             socket.write_all(&[0; TOKEN]).expect("it takes a token");
-            // Its end is behind the token, and so behind the verdict.
-            socket.shutdown(Shutdown::Write).expect("it is connected");
+            // It ends with a reset, which leaves the place free, and is a verdict too.
         }
         Self {
             daemon,
@@ -470,4 +482,96 @@ fn answers(report: &mut Report, hosts: &mut [Host]) {
             report.note("fragment bits, TTL, flags, window, options", &hex.join(""));
         }
     }
+}
+
+/// When the verdict falls, as it can be read elsewhere: a mirage with gate = port on the same host
+/// closes at once for whoever is banned. What was said where must not show in when that begins.
+pub fn verdicts(report: &mut Report) {
+    const READERS: usize = 4;
+    const TRIES: usize = 10;
+    // Silence is judged after three seconds, the rest at once.
+    const WHEN_MS: [u64; 3] = [500, 2_500, 3_500];
+    const SAID: [(usize, bool); 3] = [(0, false), (TOKEN, false), (0, true)];
+    report.part("gate = token: when the ban falls, read at another mirage with gate = port");
+    report.columns(
+        "port, said, read after",
+        "banned, at traps",
+        "p not below 1e-6",
+    );
+    let service = network::service().local_addr().expect("it is bound");
+    let pairs: Vec<(Host, Vec<u16>)> = (1..=READERS)
+        .map(|number| {
+            let other = Plan::new(&format!("other-{number}"), (30_000, 30_999), DAY_S);
+            let host = Host::start_beside(100 + number, service, Some(&other));
+            let minute = other.minute();
+            let real = |minute| other.pattern.real(&other.key, minute);
+            let reals: Vec<u16> = (minute - 3..=minute + 3).map(real).collect();
+            let mut traps = other.open_ports();
+            traps.retain(|port| !reals.contains(port));
+            (host, traps)
+        })
+        .collect();
+    let mut rates = BTreeMap::<(u64, Cell), Rate>::new();
+    for when in WHEN_MS {
+        let mut dice = Dice::new();
+        let mut cells: Vec<(usize, Cell, u16)> = Vec::new();
+        for cell in Cell::all() {
+            if SAID.contains(&(cell.bytes, cell.is_ended)) && !cell.is_banned {
+                for number in 0..READERS * TRIES {
+                    let traps = &pairs[number % READERS].1;
+                    cells.push((number % READERS, cell, traps[dice.below(traps.len())]));
+                }
+            }
+        }
+        dice.shuffle(&mut cells);
+        let banned = thread::scope(|scope| {
+            let visits: Vec<_> = cells
+                .iter()
+                .map(|&(number, cell, elsewhere)| {
+                    let host = &pairs[number].0;
+                    scope.spawn(move || is_banned_after(host, cell, elsewhere, when))
+                })
+                .collect();
+            let ended = visits.into_iter().map(|visit| visit.join());
+            ended.map(|end| end.expect("a visit")).collect::<Vec<_>>()
+        });
+        for ((_, cell, _), is_banned) in cells.into_iter().zip(banned) {
+            rates.entry((when, cell)).or_default().count(is_banned);
+        }
+    }
+    for (&(when, cell), &rate) in &rates {
+        let usual = rates[&(when, cell.usual())];
+        let p = same_share(rate, usual);
+        let what = format!("{:?}, {}, {when} ms", cell.port, cell.text());
+        let measured = format!("{:.2}  {:.2}  p {p:.1e}", rate.share(), usual.share());
+        report.row(&what, &measured, "", p >= SIGNIFICANT);
+    }
+    let fell = |bytes, when| {
+        let of = |(key, rate): (&(u64, Cell), &Rate)| {
+            let is_it = key.0 == when && key.1.bytes == bytes && !key.1.is_ended;
+            is_it.then_some(rate.share())
+        };
+        rates.iter().filter_map(of).sum::<f64>() / 3.0
+    };
+    let is_seen = fell(0, 500) < 0.1 && fell(0, 3_500) > 0.9 && fell(TOKEN, 500) > 0.9;
+    report.row("it does fall, and this does read it", "", "", is_seen);
+}
+
+/// Comes, says its piece, waits, and asks at another mirage's trap: held is not banned.
+fn is_banned_after(host: &Host, cell: Cell, elsewhere: u16, when_ms: u64) -> bool {
+    let (source, plan) = (fresh_source(), &host.daemon.plan);
+    let to = plan.at(host.ports[cell.port as usize]);
+    let mut visit = network::connect(source, to).expect("an open port");
+    visit
+        .write_all(&[0x5a; TOKEN][..cell.bytes])
+        .expect("it is open");
+    if cell.is_ended {
+        visit.shutdown(Shutdown::Write).expect("it is connected");
+    }
+    thread::sleep(Duration::from_millis(when_ms));
+    let mut reading = network::connect(source, plan.at(elsewhere)).expect("an open port");
+    let soon = Some(Duration::from_millis(300));
+    reading.set_read_timeout(soon).expect("it is a socket");
+    let read = reading.read(&mut [0]);
+    !matches!(read, Err(error) if error.kind() == ErrorKind::WouldBlock)
 }

@@ -76,6 +76,22 @@ impl Plan {
         (self.at(port), token::make(&self.key, minute, port, &nonce))
     }
 
+    /// Its section: these lines beside secret, range and period.
+    pub fn mirage(&self, service: SocketAddr, lines: &str) -> String {
+        let Self {
+            name,
+            secret,
+            pattern,
+            ..
+        } = self;
+        let (low, high) = (pattern.range().low(), pattern.range().high());
+        let period = pattern.period();
+        format!(
+            "[mirage-{name}]\nsecret = {secret}\nrange = {low}-{high}\nperiod = {period}s\n\
+             forward = {service}\n{lines}"
+        )
+    }
+
     /// A daemon for it. `mirage` are the mirage's lines beside secret, range and period; HOST is its
     /// address.
     pub fn start(
@@ -85,17 +101,13 @@ impl Plan {
         mirage: &str,
         prepare: impl FnOnce(&mut Command),
     ) -> Daemon {
-        let Self {
-            name, host, secret, ..
-        } = &self;
-        let (low, high) = (self.pattern.range().low(), self.pattern.range().high());
-        let period = self.pattern.period();
+        let host = self.host;
         let folder = std::env::temp_dir().join(format!("shimmer-attack-{host}"));
         fs::create_dir_all(&folder).expect("a folder");
         let text = format!(
-            "[common]\nlog = {}/log\nstate-file = none\ncontrol = none\n{common}[mirage-{name}]\n\
-             secret = {secret}\nrange = {low}-{high}\nperiod = {period}s\nforward = {service}\n{mirage}",
-            folder.display()
+            "[common]\nlog = {}/log\nstate-file = none\ncontrol = none\n{common}{}",
+            folder.display(),
+            self.mirage(service, mirage)
         );
         let path = folder.join("shimmer.conf");
         fs::write(&path, text.replace("HOST", &host.to_string())).expect("a file");

@@ -223,6 +223,41 @@ pub fn port(report: &mut Report) {
     report.note("S = 10,000", "certain: 16 are enough");
 }
 
+/// More sources than the list of bans has room for. The first to be banned is forgotten when the last
+/// one is: they can take turns for as long as they like.
+pub fn turns(report: &mut Report) {
+    report.part(&format!(
+        "gate = port: {} sources that take turns",
+        BANS + 1
+    ));
+    report.columns("the first source at the real port", "measured", "wanted");
+    let held = Held::start("turns", (10_000, 10_999), "listen-address = HOST\n");
+    held.next_minute();
+    let (minute, first) = (held.minute(), fresh_source());
+    let nearby: Vec<u16> = (minute - 3..=minute + 3)
+        .map(|minute| held.pattern.real(&held.key, minute))
+        .collect();
+    let mut traps = held.pattern.ports(&held.key, minute);
+    traps.retain(|port| !nearby.contains(port));
+    let at_real = |outcome: Outcome| held.touch(&[(first, held.real())]) == [outcome];
+    held.touch(&[(first, traps[0])]);
+    let is_out = at_real(Outcome::Refused);
+    report.row("banned at a trap", "", "it is refused", is_out);
+    let others: Vec<(Ipv4Addr, u16)> = (0..BANS)
+        .map(|number| (fresh_source(), traps[number % traps.len()]))
+        .collect();
+    let (last, before) = others.split_last().expect("there are some");
+    for some in before.chunks(200) {
+        held.touch(some);
+    }
+    let is_out = at_real(Outcome::Refused);
+    let what = format!("when {} others have been banned", before.len());
+    report.row(&what, "", "it is refused", is_out);
+    held.touch(&[*last]);
+    let is_in = at_real(Outcome::Service);
+    report.row("when one more has", "", "it is let in", is_in);
+}
+
 /// gate = port, listen = pool.
 pub fn pool(report: &mut Report) {
     const RANGE: usize = 300;
@@ -303,6 +338,8 @@ const FORGERIES: [Forgery; 6] = [
 /// gate = token: a port alone is worth nothing.
 pub fn token(report: &mut Report) {
     const MINUTES: usize = 600;
+    const MANY: usize = 10_000;
+    const MANY_TRIES: u64 = 3;
     report.part("gate = token: every open port, with forged and with used tokens");
     report.columns("sources", RATE_COLUMN, "theory: nobody");
     let held = Held::start(
@@ -312,7 +349,7 @@ pub fn token(report: &mut Report) {
     );
     let (mut dice, mut scanner) = (Dice::new(), Scanner::new());
     let end = Instant::now() + LONGEST;
-    let mut crews = [1, 8, 16, 100].map(|size| (size, Rate::default()));
+    let mut crews = [1, 8, 16, 100, MANY].map(|size| (size, Rate::default()));
     let (mut guesses, mut members) = (Rate::default(), Rate::default());
     for _ in 0..MINUTES {
         held.next_minute();
@@ -325,6 +362,9 @@ pub fn token(report: &mut Report) {
         let outcome = held.say(&[(fresh_source(), real, seen.to_vec())]);
         members.count(outcome == [Outcome::Service]);
         for (size, rate) in &mut crews {
+            if *size == MANY && rate.tries == MANY_TRIES {
+                continue;
+            }
             let said: Vec<(Ipv4Addr, u16, Vec<u8>)> = (0..*size)
                 .map(|_| {
                     let kind = FORGERIES[dice.below(FORGERIES.len())];
@@ -332,7 +372,7 @@ pub fn token(report: &mut Report) {
                     (fresh_source(), port, text)
                 })
                 .collect();
-            let outcomes = held.say(&said);
+            let outcomes: Vec<Outcome> = said.chunks(200).flat_map(|some| held.say(some)).collect();
             let hits = outcomes
                 .iter()
                 .filter(|outcome| **outcome == Outcome::Service);
