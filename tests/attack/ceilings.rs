@@ -286,13 +286,12 @@ fn fill(report: &mut Report, plan: Plan, listen: &str, connects: usize) {
         &format!("{MOST_KIB} KiB"),
         grown <= MOST_KIB,
     );
-    // Who has said a token keeps his place for the rest of the turn, and another gets one beside it.
     // A new user's session may still be about to end.
-    let places = 2 * TRAPS + 2 * PIPES + 2 * 4;
+    let places = TRAPS + 2 * PIPES + 2 * 4;
     report.row(
         "descriptors, over those before",
         &format!("{} over {descriptors}", peak.descriptors - descriptors),
-        &format!("{places}: 2 TRAPS, PIPES, 4"),
+        &format!("{places}: TRAPS, PIPES, 4"),
         peak.descriptors - descriptors <= places,
     );
     let lines = busiest_window(&daemon.log());
