@@ -8,7 +8,8 @@
 //!   success.rs     how often S sources get in          statistics.rs  what a count of tries says
 //!   likeness.rs    what a visitor can tell apart       network.rs     two hosts, SYNs, addresses
 //!   ceilings.rs    what 65,000 sources can fill up     held.rs        the real loop, its clock held
-//!   soak.rs        every byte, while all turns         table.rs       what is printed
+//!   soak.rs        every byte, while all turns         process.rs     the daemon as it is shipped
+//!                                                      table.rs       what is printed
 //! ```
 
 mod ceilings;

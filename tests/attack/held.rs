@@ -4,6 +4,7 @@
 //! everybody who has come has been judged, and nobody needs to wait for a silence to be one.
 
 use crate::network::{self, at_server, fresh_source, wait_for};
+use crate::success::Dice;
 use shimmer::config::Server;
 use shimmer::daemon::Daemon;
 use shimmer::daemon::host::Host;
@@ -89,7 +90,8 @@ impl Held {
         service.set_nonblocking(true).expect("it is a socket");
         let to = service.local_addr().expect("it is bound");
         let (low, high) = range;
-        let secret = format!("a secret for the attack on {name}");
+        // Other minutes in each run, though the clock begins at the same one.
+        let secret = format!("a secret for the attack {:x}", Dice::new().next());
         let text = format!(
             "[common]\nlog = FOLDER/log\nlog-level = error\nstate-file = none\ncontrol = none\n\
              [mirage-{name}]\nsecret = {secret}\nforward = {to}\nrange = {low}-{high}\n\

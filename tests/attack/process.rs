@@ -7,12 +7,14 @@ use shimmer::scheme::token;
 use shimmer::sys::{child, clock, random};
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What a member knows of a daemon, whether it runs already or not.
 pub struct Plan {
@@ -142,7 +144,7 @@ pub fn limit_descriptors(command: &mut Command, (soft, hard): (u64, u64)) {
         // SAFETY: the limit lives through the call.
         match unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) } {
             0 => Ok(()),
-            _ => Err(std::io::Error::last_os_error()),
+            _ => Err(io::Error::last_os_error()),
         }
     };
     // SAFETY: between fork and exec it makes one system call and allocates nothing.
@@ -164,6 +166,43 @@ impl Daemon {
             .find_map(|line| line.strip_prefix("RssAnon:"));
         let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
         kib.expect("proc(5) has RssAnon")
+    }
+
+    /// Has `shimmer connect` bring some bytes to the service and back, within this time.
+    pub fn connect_by_program(&self, gate: &str, longest: Duration) -> io::Result<()> {
+        let plan = &self.plan;
+        let (low, high) = (plan.pattern.range().low(), plan.pattern.range().high());
+        let period = plan.pattern.period().to_string();
+        let secret = self.folder.join("secret");
+        fs::write(&secret, &plan.secret)?;
+        fs::set_permissions(&secret, fs::Permissions::from_mode(0o600))?;
+        let mut child = Command::new(env!("CARGO_BIN_EXE_shimmer"))
+            .arg("connect")
+            .arg(format!("{}:{low}:{high}", plan.name))
+            .arg(plan.host.to_string())
+            .args(["--gate", gate, "--period", &period, "--secret-file"])
+            .arg(&secret)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let text = [0x5a; 64];
+        // Its end is the end of the session.
+        child
+            .stdin
+            .take()
+            .map_or(Ok(()), |mut stdin| stdin.write_all(&text))?;
+        let end = Instant::now() + longest;
+        while child.try_wait()?.is_none() && Instant::now() < end {
+            thread::sleep(Duration::from_millis(2));
+        }
+        let _ = child.kill();
+        let output = child.wait_with_output()?;
+        if output.status.success() && output.stdout == text {
+            Ok(())
+        } else {
+            let what = format!("{}, {} bytes", output.status, output.stdout.len());
+            Err(io::Error::other(what))
+        }
     }
 
     pub fn signal(&self, signal: i32) {

@@ -195,12 +195,13 @@ pub fn soak(report: &mut Report) {
         &format!("{wanted}"),
         turns + 1 >= wanted,
     );
+    // Two signals that the daemon has not seen yet are one.
     let reloaded = log.matches(" reload ").count();
     report.row(
         "reloads",
         &reloaded.to_string(),
-        &reloads.to_string(),
-        reloaded == reloads,
+        &format!("{reloads}, or nearly"),
+        reloaded <= reloads && reloaded * 10 >= reloads * 9,
     );
     let bans = log.matches(" ban source=").count();
     report.row("members who were banned", &bans.to_string(), "0", bans == 0);
