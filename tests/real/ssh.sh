@@ -211,10 +211,14 @@ END
     enters newcomer "$(v4 server)" "$(real_port $range 5s)"
 }
 
-# is_out LOW:HIGH PERIOD PORT: it is not open, nor will be at the next turn.
+# is_out LOW:HIGH PERIOD PORT: it is not open, nor will be for the next seven turns.
 is_out() {
-  local next=$(($(date +%s) + $(seconds "$2")))
-  ! { open_ports "$1" "$2" && open_ports "$1" "$2" "$next"; } | grep -q -x "$3"
+  local now turns
+  now=$(date +%s)
+  # Each look sees three windows.
+  for turns in 0 3 6; do
+    ! open_ports "$1" "$2" $((now + turns * $(seconds "$2"))) | grep -q -x "$3" || return
+  done
 }
 
 is_refused() {
