@@ -286,6 +286,25 @@ fn a_visitor_in_the_queue_of_a_port_that_closes_is_served() {
 }
 
 #[test]
+fn a_token_is_tried_for_the_minutes_that_its_visitor_found() {
+    let stage = Stage::start(NOON, "", "gate = token\n");
+    let (minute, port) = (NOON / 60 - 1, stage.real(NOON - 60));
+    let mut early = stage.member.connect(visitor(1), port).unwrap();
+    let mut late = stage.member.connect(visitor(2), port).unwrap();
+    stage.change(|_| {});
+    // The minute turns, and the port closes, between the handshake and the token.
+    stage.set(NOON + 60);
+    assert!(!stage.open().contains(&port));
+    early.write_all(&stage.member.token(minute, port)).unwrap();
+    assert_echo(&mut early, "in");
+    // Three seconds are three seconds, though.
+    stage.pass(3);
+    late.write_all(&stage.member.token(minute, port)).unwrap();
+    stage.change(|_| {});
+    assert_held(&mut late);
+}
+
+#[test]
 fn a_step_moves_the_ports_at_once_and_bans_nobody_for_a_window() {
     for (step, text) in [(3_600i64, "step=+3600.000s"), (-7_200, "step=-7200.000s")] {
         let stage = Stage::start(NOON, "", "");
