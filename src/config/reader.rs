@@ -261,8 +261,10 @@ impl<'a> Reader<'a> {
         let (common, drafts) = reader.read_sections(document);
         if side == Side::Server {
             for (index, draft) in drafts.iter().enumerate() {
-                reader.check_own_port(draft);
+                reader.check_own_port(draft, draft);
                 for earlier in &drafts[..index] {
+                    reader.check_own_port(earlier, draft);
+                    reader.check_own_port(draft, earlier);
                     reader.check_overlap(earlier, draft);
                     reader.check_pools(earlier, draft);
                     reader.check_tokens(earlier, draft);
@@ -467,9 +469,10 @@ impl<'a> Reader<'a> {
         self.accept(section.find("range")?, pattern)
     }
 
-    /// A listener of ours on the service's port would take the service's place.
-    fn check_own_port(&mut self, draft: &Draft) {
-        let (Some(range), Some(service)) = (draft.range, draft.service) else {
+    /// A listener of ours on a service's port would take the service's place, whichever mirage leads
+    /// to it.
+    fn check_own_port(&mut self, draft: &Draft, leading: &Draft) {
+        let (Some(range), Some(service)) = (draft.range, leading.service) else {
             return;
         };
         let port = service.port();
@@ -478,7 +481,12 @@ impl<'a> Reader<'a> {
             && (range.contains(port) || is_pool)
             && is_own(service, &draft.listen)
         {
-            let own = "the hidden service's own port on this host";
+            let own = if draft.section.line == leading.section.line {
+                "the hidden service's own port on this host".to_owned()
+            } else {
+                let label = leading.label;
+                format!("the own port of [mirage-{label}]'s hidden service on this host")
+            };
             if is_pool {
                 let what = format_args!("{port} is {own}; it has to be another");
                 self.error(draft.pool_line(), Some("pool-port"), what);

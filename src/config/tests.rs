@@ -670,6 +670,37 @@ fn a_trap_at_gate_token_outlasts_the_last_token() {
     each_is_wrong(&[("gate = door", "gate: door is neither port nor token")]);
 }
 
+/// A listener there would take its place, as would the firewall's rule for a pool.
+#[test]
+fn no_mirage_may_hold_the_port_of_anothers_service() {
+    let web = "[mirage-web]\nsecret = b4xq7lhk2mzvtrs5n3wpyd6cgjeufoai\nrange = 20000-20999\n";
+    for (port, lines, wrong) in [
+        (
+            20_500,
+            "",
+            "range: holds 20500, the own port of [mirage-ssh]'s hidden service on this host; \
+             it has to lie outside",
+        ),
+        (
+            19_999,
+            "listen = pool\n",
+            "pool-port: 19999 is the own port of [mirage-ssh]'s hidden service on this host; \
+             it has to be another",
+        ),
+    ] {
+        let ssh = SSH.replace("port = 22", &format!("port = {port}"));
+        let web = format!("{web}port = 80\n{lines}");
+        for text in [format!("{ssh}{web}"), format!("{web}{ssh}")] {
+            let errors = errors(text);
+            assert_eq!(errors.len(), 1, "{errors:?}");
+            assert!(errors[0].ends_with(wrong), "{errors:?}");
+        }
+        // What runs elsewhere is in nobody's way.
+        let ssh = SSH.replace("port = 22", &format!("forward = 192.0.2.9:{port}"));
+        assert!(read(format!("{ssh}{web}")).is_ok());
+    }
+}
+
 #[test]
 fn a_pool_has_a_port_of_its_own_outside_all_ranges() {
     let port = |text: &str| server(text).mirages[0].pool_port;
