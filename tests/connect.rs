@@ -12,6 +12,8 @@ use shimmer::scheme::token::{self, NONCE, TOKEN};
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::thread;
@@ -703,6 +705,37 @@ fn a_banned_member_is_told_what_it_may_be() {
     let wire = Wire::start(connect_to_daemon(&daemon));
     wire.assert_fails(&["without a word", "banned"]);
     drop(touch);
+}
+
+/// Whoever shares them with us may have made them so: it is the open file's, and not the process's.
+#[test]
+fn a_stdin_and_a_stdout_that_do_not_block_are_waited_for() {
+    let bare = Bare::start(0);
+    let (stdin, mut typist) = UnixStream::pair().unwrap();
+    let (mut reader, stdout) = UnixStream::pair().unwrap();
+    for end in [&stdin, &stdout] {
+        end.set_nonblocking(true).unwrap();
+    }
+    let host = bare.member.host.to_string();
+    let mut command = connect_to(range(&bare.member), &host, &[]);
+    command
+        .stdin(OwnedFd::from(stdin))
+        .stdout(OwnedFd::from(stdout));
+    let wire = Wire::start(command);
+    let mut service = bare.accept();
+    // Only now is there something to be read, and somebody who takes it.
+    service.write_all(b"?").unwrap();
+    reader.read_exact(&mut [0]).unwrap();
+    typist.write_all(b"!").unwrap();
+    service.read_exact(&mut [0]).unwrap();
+    let sent = noise(MUCH, 7);
+    let to_send = sent.clone();
+    let sender = thread::spawn(move || service.write_all(&to_send).unwrap());
+    let mut heard = vec![0; MUCH];
+    reader.read_exact(&mut heard).unwrap();
+    assert!(heard == sent);
+    sender.join().unwrap();
+    wire.assert_ends_quietly();
 }
 
 #[test]

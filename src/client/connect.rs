@@ -16,6 +16,7 @@ use crate::scheme::gate::Gate;
 use crate::scheme::key::Key;
 use crate::scheme::schedule::Pattern;
 use crate::scheme::token::{self, NONCE};
+use crate::sys::patient::Patient;
 use crate::sys::{clock, random, thread};
 use core::time::Duration;
 use std::io::{self, ErrorKind, Read, Write};
@@ -215,7 +216,7 @@ fn join(stream: TcpStream) -> Result<(), End> {
         broken: Mutex::new(None),
     }));
     thread::spawn(|| send(session)).map_err(End::Broken)?;
-    let mut stdout = cli::bare(io::stdout()).map_err(End::Unwritten)?;
+    let mut stdout = Patient(cli::bare(io::stdout()).map_err(End::Unwritten)?);
     let mut buffer = [0; BUFFER];
     let mut is_mute = true;
     let mut end = loop {
@@ -248,7 +249,8 @@ fn join(stream: TcpStream) -> Result<(), End> {
 
 /// Passes stdin on. What can't be read any more is at its end.
 fn send(session: &Session) {
-    if let Ok(mut stdin) = cli::bare(io::stdin()) {
+    if let Ok(stdin) = cli::bare(io::stdin()) {
+        let mut stdin = Patient(stdin);
         let mut buffer = [0; BUFFER];
         while let Ok(count @ 1..) = read(&mut stdin, &mut buffer) {
             let mut broken = session.broken();

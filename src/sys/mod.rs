@@ -9,6 +9,7 @@ pub mod clock;
 #[cfg(target_os = "linux")]
 pub mod local;
 pub mod output;
+pub mod patient;
 #[cfg(target_os = "linux")]
 pub mod pipe;
 #[cfg(target_os = "linux")]
