@@ -106,6 +106,8 @@ pub fn parse_name(text: &str) -> Parsed<&str> {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'@');
     if text.is_empty() {
         wrong!("a mirage needs a name, such as ssh")
+    } else if text.starts_with('-') {
+        wrong!("a mirage's name begins with no -, or every command takes it for an option")
     } else if text.bytes().all(fits) {
         Ok(text)
     } else {
@@ -391,10 +393,10 @@ mod tests {
 
     #[test]
     fn names_have_few_letters() {
-        for name in ["ssh", "ssh@home.example.org", "A-Z_0.9", "-", "."] {
+        for name in ["ssh", "ssh@home.example.org", "A-Z_0.9", "a-", "."] {
             assert_eq!(parse_name(name), Ok(name));
         }
-        for name in ["", "my ssh", "ssh:22", "ssh/22", "s\u{e9}sh"] {
+        for name in ["", "my ssh", "-", "-x", "ssh:22", "ssh/22", "s\u{e9}sh"] {
             assert!(parse_name(name).is_err(), "{name}");
         }
     }
