@@ -6,7 +6,7 @@ mod common;
 
 use common::{
     Daemon, Echo, Folder, Member, NAME, PATIENCE, SECRET, STILL_S, config, own_address,
-    stay_clear_of_its_end, wait_for,
+    stay_clear_of_its_end, wait_for, write_private,
 };
 use shimmer::scheme::token::{self, NONCE, TOKEN};
 use socket2::{Domain, SockAddr, Socket, Type};
@@ -230,12 +230,6 @@ impl Bare {
         assert!(read == made, "no token of this port in this minute");
         nonce
     }
-}
-
-fn write_private(path: &Path, text: &str) {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::write(path, text).unwrap();
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
 }
 
 /// Closes with a reset.

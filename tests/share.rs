@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Daemon, Echo, Folder, config, own_address};
+use common::{Daemon, Echo, Folder, config, own_address, write_private};
 use shimmer::config::{Client, Known};
 use shimmer::scheme::gate::Gate;
 use std::io::Write;
@@ -12,12 +12,6 @@ use std::process::{Command, Output, Stdio};
 
 /// The comment above what belongs into ssh's file.
 const SSH: &str = "\n# For its ~/.ssh/config, so that ";
-
-fn write_private(path: &Path, text: &[u8]) {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::write(path, text).unwrap();
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
-}
 
 fn share(words: &[&str], config: &Path) -> Output {
     Command::new(env!("CARGO_BIN_EXE_shimmer"))

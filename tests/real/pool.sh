@@ -224,7 +224,7 @@ END
 }
 
 ssh_gets_in_through_a_pool() {
-  local range=30000:30999 family first
+  local range=30000:30999 family first turns
   add_host pool
   start_sshd pool
   start_daemon pool pool <<'END' || return
@@ -247,9 +247,8 @@ END
   expect "a session is there" answers pooled hello
   expect_same "one port listens" 29999 "$(listening_ports pool 29999 30999)"
   for _ in 1 2; do
-    first=$(real_port $range 5s)
-    expect "the minute turns" wait_for 10 has_turned $range "$first"
-    sleep 0.5
+    turns=$(logged pool rotate)
+    expect "the minute turns" wait_for 10 has_logged pool rotate '' $((turns + 1))
     expect_same "no port has opened or closed" 29999 "$(listening_ports pool 29999 30999)"
     expect "ssh gets in at the port of now" enters member "$(v4 pool)" "$(real_port $range 5s)"
   done
@@ -257,10 +256,6 @@ END
   expect "the rules load again" load_rules pool pool
   expect "the session is alive" answers pooled "with the rules loaded again"
   expect_same "nobody was banned" 0 "$(logged pool ban)"
-}
-
-has_turned() {
-  [[ $(real_port "$1" 5s) != "$2" ]]
 }
 
 a_half_open_scan_of_a_pool_sees_every_port() {
