@@ -71,7 +71,7 @@ on the server:
   ban       ban an address
   unban     take the ban off an address, or off all
 
-  demo      fifteen seconds that show how it works (on Linux)
+  demo      ten seconds that show how it works (on Linux)
   help      print this, or more about a command: shimmer help port
 
   -h, --help       the same as help
@@ -284,7 +284,7 @@ usage: shimmer daemon [OPTION]
 pub const DEMO: Command = Command {
     name: "demo",
     help: "\
-Shows in fifteen seconds, on this machine alone, how it works.
+Shows in ten seconds, on this machine alone, how it works.
 
 usage: shimmer demo [OPTION]
 

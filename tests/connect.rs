@@ -14,7 +14,6 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -470,7 +469,7 @@ fn a_close_without_a_byte_has_its_reasons() {
         wire.assert_fails(&[
             &host,
             "without a word",
-            "Z without a word; is that the UTC time",
+            "Z after 0 s without a word; is that the UTC time",
             "secret",
             "banned",
             others,
@@ -624,7 +623,7 @@ fn gate_and_host_come_from_the_configuration_unless_given() {
 
     write_private(
         &path,
-        &format!("[mirage-home]\nsecret = {SECRET}\nrange = 10000-10999\n"),
+        format!("[mirage-home]\nsecret = {SECRET}\nrange = 10000-10999\n"),
     );
     let (code, said) = start(&[]).end();
     assert_eq!(code, Some(2));

@@ -374,7 +374,7 @@ nas: at the real port it gets in, at any other it is held, but not banned: allow
 tv: at the real port it gets in, at any other it is held, but not banned: the
     clock was set a moment ago.
 
-If it gets in nowhere: clock, secret, name, range, decoys and period have to be
+If it gets in nowhere: clock, secret, name, range, period and gate have to be
 the same on both sides.
 ";
     let mirages = [

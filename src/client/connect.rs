@@ -93,8 +93,8 @@ enum End {
     Silent,
     /// No port could be dialled.
     Unreachable(io::Error),
-    /// It was closed before a byte had come.
-    Mute,
+    /// It was closed before a byte had come, after so many seconds.
+    Mute(u64),
     /// It broke off in the middle.
     Broken(io::Error),
     /// stdout could not be written.
@@ -134,7 +134,7 @@ impl Visit<'_> {
                 .map_err(|error| Failure::failed(format_args!("no random bytes: {error}")))?;
             let token = token::make(&self.key, minute, port, &nonce);
             if (&stream).write_all(&token).is_err() {
-                return Err(self.failure(End::Mute));
+                return Err(self.failure(End::Mute(0)));
             }
         }
         Ok(stream)
@@ -153,18 +153,20 @@ impl Visit<'_> {
         };
         match end {
             End::Refused => Failure::failed(format_args!(
-                "{host} refused the ports of {time}; is that the UTC time? If so, compare secret, name \
-                 and range with the server's, and see whether its daemon runs"
+                "{host} refused the ports of {time}; is that the UTC time? If so, compare secret, name, \
+                 range and period with the server's, and see whether its daemon runs and, with listen = \
+                 pool, its firewall's rules are there"
             )),
             End::Silent => Failure::failed(format_args!(
                 "{host} did not answer at the ports of {time}; is that the UTC time? If so, see whether \
                  it is the right host, and whether its firewall lets the whole range through"
             )),
             End::Unreachable(error) => Failure::failed(format_args!("{host}: {error}")),
-            End::Mute => Failure::failed(format_args!(
-                "{host} closed a port of {time} without a word; is that the UTC time? If so, compare \
-                 secret, name and range with the server's, and its gate with {gate}; if they are \
-                 the same, this address is banned, or the service does not run"
+            End::Mute(seconds) => Failure::failed(format_args!(
+                "{host} closed a port of {time} after {seconds} s without a word; is that the UTC time? \
+                 If so, compare secret, name, range and period with the server's, and its gate with \
+                 {gate}; if they are the same, this address is banned (then it is closed at once), or \
+                 the service does not run"
             )),
             End::Broken(error) => Failure::failed(format_args!(
                 "the connection to {host} broke off: {error}; the `close` line in the server's log \
@@ -218,7 +220,7 @@ fn join(stream: TcpStream) -> Result<(), End> {
     thread::spawn(|| send(session)).map_err(End::Broken)?;
     let mut stdout = Patient(cli::bare(io::stdout()).map_err(End::Unwritten)?);
     let mut buffer = [0; BUFFER];
-    let mut is_mute = true;
+    let (mut is_mute, began) = (true, clock::real_ms());
     let mut end = loop {
         match read(&mut &session.stream, &mut buffer) {
             Ok(0) => break None,
@@ -233,7 +235,7 @@ fn join(stream: TcpStream) -> Result<(), End> {
         }
     };
     if is_mute {
-        return Err(End::Mute);
+        return Err(End::Mute((clock::real_ms() - began).max(0) as u64 / 1_000));
     }
     // A write that still waits ends by this.
     let _ = session.stream.shutdown(Shutdown::Both);

@@ -1,4 +1,4 @@
-//! `shimmer demo`: Shimmer in fifteen seconds, on this machine alone.
+//! `shimmer demo`: Shimmer in ten seconds, on this machine alone.
 //!
 //! Nothing in it is played. The daemon is the real one; a member who has the secret and a scanner
 //! who has not make real connections to it, and what they get is checked.

@@ -28,7 +28,7 @@ pub fn push(text: &mut String, answer: &str) {
         fill(text, todo, answer);
     } else if is_admitted {
         text.push_str(
-            "\nIf it gets in nowhere: clock, secret, name, range, decoys and period have to be\n\
+            "\nIf it gets in nowhere: clock, secret, name, range, period and gate have to be\n\
              the same on both sides.\n",
         );
     }
