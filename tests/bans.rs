@@ -309,9 +309,13 @@ fn no_line_of_the_log_has_the_secret_or_a_port_to_come() {
     assert!(gets_in(&member, visitor(2)));
     daemon.signal(libc::SIGHUP);
     daemon.wait_for_line(" reload ");
-    let next = format!("port={}", member.real(member.minute() + 1));
+    let minute = member.minute();
+    let next = format!("port={}", member.real(minute + 1));
+    // One day in a thousand it is the port of today as well.
+    let is_to_come = member.real(minute + 1) != member.real(minute);
     for line in daemon.log() {
-        assert!(!line.contains(SECRET) && !line.contains(&next), "{line}");
+        assert!(!line.contains(SECRET), "{line}");
+        assert!(!is_to_come || !line.contains(&next), "{line}");
     }
 }
 

@@ -218,10 +218,10 @@ impl Member {
         stream
     }
 
-    /// Ports that are decoys of this minute, and real in none within four windows.
+    /// Ports that are decoys of this minute, and real in none of which the log knows.
     pub fn traps(&self) -> Vec<u16> {
         let minute = self.minute();
-        let real: Vec<u16> = (minute - 4..=minute + 4)
+        let real: Vec<u16> = (minute - 16..=minute + 16)
             .map(|minute| self.real(minute))
             .collect();
         let ports = self.pattern.ports(&self.key, minute);
