@@ -238,6 +238,12 @@ impl<H: Host> Daemon<H> {
             is_first,
             ..
         } = reload;
+        // At the start the files were taken before anything else, and the log was told what could not be.
+        let ours = &self.common;
+        let wanted = &server.common;
+        if !is_first || wanted.state_file != ours.state_file || wanted.control != ours.control {
+            self.take_files(wanted);
+        }
         self.adopt(server.common);
         let mut old = core::mem::take(&mut self.mirages);
         // What was used stays used, wherever in the file its secret is now, and if it is nowhere: it
@@ -283,8 +289,8 @@ impl<H: Host> Daemon<H> {
         Some(number)
     }
 
-    /// What the configuration says for all mirages.
-    fn adopt(&mut self, common: Common) {
+    /// The state file and the control socket of a configuration, in place of those that are open.
+    fn take_files(&mut self, common: &Common) {
         // By its name: a default that is now written out is the same file, with our own lock on it.
         let ours = self.state.as_ref().map(|state| state.path().as_os_str());
         if common
@@ -304,6 +310,10 @@ impl<H: Host> Daemon<H> {
         if let Err(failure) = self.take_control(&common.control) {
             self.warn(format_args!("warn {failure}; the old one stays"));
         }
+    }
+
+    /// What the configuration says for all mirages.
+    fn adopt(&mut self, common: Common) {
         self.common = common;
         self.bans.set_ban_ms(u64::from(self.common.ban_s) * 1_000);
         self.sessions.grow(self.most_sessions());
