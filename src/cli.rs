@@ -176,9 +176,11 @@ pub const CHECK: Command = Command {
     help: "\
 Looks for mistakes in the daemon's configuration, and says what it would serve.
 
-usage: shimmer check [FILE]
+usage: shimmer check [FILE] [OPTION]...
 
   FILE, --config FILE    the configuration (/etc/shimmer.conf)
+  --needs                instead, for an init script, what the system has to
+                         give the daemon, a line each
 
 Ends with 0 if there are no mistakes, else with 2.
 ",

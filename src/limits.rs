@@ -34,6 +34,9 @@ pub const PLAN_PORTS: usize = LIVE_WINDOWS * MINUTE_PORTS;
 /// The daemon wants this many times a minute's ports in its range, so that three windows fit without crowding.
 pub const RANGE_FACTOR: u32 = 3;
 
+/// Ports below this one are for root, or for who has CAP_NET_BIND_SERVICE (capabilities(7)).
+pub const PRIVILEGED_PORTS: u16 = 1_024;
+
 /// Seconds of a window unless configured, and the shortest and longest it may be.
 pub const DEFAULT_PERIOD_S: u32 = 60;
 /// Shortest window in seconds: below it, a dial may not finish before its port is gone.

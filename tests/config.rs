@@ -137,6 +137,7 @@ const MISTAKES: &[Mistake] = &[
     mistake("10000-10999", "10999-10000", 8, "range", "10000-10999"),
     mistake("10000-10999", "10000-10040", 8, "range", "fewer decoys"),
     mistake("10000-10999", "0-999", 8, "range", "1 to 65535"),
+    mistake("log = stderr", "user = no-such-user", 2, "user", "passwd"),
     mistake("log = stderr", "log-level = loud", 2, "log-level", "warn"),
     mistake("log = stderr", "clock = ntp", 2, "clock", "wait"),
     mistake("log = stderr", "allow = 192.0.2.7/24", 2, "allow", "prefix"),
@@ -283,4 +284,30 @@ fn a_weak_secret_that_others_may_read_is_two_warnings() {
             .all(|line| line.contains(":6: secret: "))
     );
     assert!(!has("password"));
+}
+
+/// What an init script asks: everything that the daemon needs and no ordinary program has.
+#[test]
+fn check_says_what_the_system_has_to_give() {
+    let scratch = Scratch::new("needs");
+    let needs = |text: &str| {
+        let config = scratch.write("shimmer.conf", text);
+        let output = Command::new(env!("CARGO_BIN_EXE_shimmer"))
+            .args(["check", "--needs"])
+            .arg(config)
+            .output()
+            .unwrap();
+        assert!(output.status.success());
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(needs(GOOD), "open tcp 10000-10999\nreserve 10000-10999\n");
+    assert_eq!(
+        needs(&GOOD.replace("10000-10999", "1000-1099")),
+        "capability net_bind_service\nopen tcp 1000-1099\nreserve 1000-1099\n"
+    );
+    // Of a pool one port is bound, whatever its range.
+    assert_eq!(
+        needs(&GOOD.replace("10000-10999", "1000-1999\nlisten = pool\npool-port = 2000")),
+        "open tcp 2000-2000\nreserve 2000-2000\nredirect\n"
+    );
 }

@@ -19,13 +19,17 @@
 //!
 //! Every error of a file is found at once, at the line of its key, and none quotes a secret.
 
+mod account;
 mod diagnostic;
+mod needs;
 mod outgoing;
 mod reader;
 mod secret;
 mod value;
 
+pub use account::{Account, Owner};
 pub use diagnostic::{Diagnostic, Errors};
+pub use needs::{Capability, capabilities};
 pub use secret::{Secret, SecretError, is_open_to_others};
 pub use value::{
     Parsed, duration, fit_pattern, parse_decoys, parse_duration, parse_gate, parse_name,
@@ -33,7 +37,7 @@ pub use value::{
 };
 
 use crate::scheme::gate::Gate;
-use crate::scheme::schedule::Pattern;
+use crate::scheme::schedule::{Pattern, Range};
 use crate::scheme::source::Network;
 use core::net::{IpAddr, SocketAddr};
 use reader::Side;
@@ -50,6 +54,7 @@ pub const COMMON_KEYS: &[&str] = &[
     "max-sessions",
     "max-sessions-per-source",
     "control",
+    "user",
 ];
 
 /// The keys of `[mirage-NAME]`.
@@ -161,6 +166,8 @@ pub struct Common {
     pub max_sessions: Option<usize>,
     /// `max-sessions-per-source`, 1 to [`crate::limits::MOST_SESSIONS`].
     pub max_sessions_per_source: usize,
+    /// `user`: whom the daemon becomes before it opens anything; None: it stays who it is.
+    pub user: Option<Account>,
 }
 
 /// `[mirage-NAME]` as the daemon needs it: a hidden service, complete and checked.
@@ -191,6 +198,15 @@ pub struct Mirage {
     /// `pool-port`, with `listen = pool`: the one port to which the firewall sends the whole range.
     /// None: the mirage listens at its ports themselves.
     pub pool_port: Option<u16>,
+}
+
+impl Mirage {
+    /// The ports that are bound for it: its range, or the one of its pool.
+    #[must_use]
+    pub fn bound(&self) -> Range {
+        let pool = self.pool_port.and_then(|port| Range::new(port, port));
+        pool.unwrap_or(self.pattern.range())
+    }
 }
 
 /// A file as the daemon reads it.

@@ -6,8 +6,8 @@
 use super::outgoing;
 use super::value::{self, Parsed, wrong};
 use super::{
-    COMMON_KEYS, Client, ClockTrust, Common, Diagnostic, Errors, Known, Level, Location, LogTarget,
-    MIRAGE_KEYS, Mirage, Secret, Server, is_open_to_others,
+    Account, COMMON_KEYS, Client, ClockTrust, Common, Diagnostic, Errors, Known, Level, Location,
+    LogTarget, MIRAGE_KEYS, Mirage, Secret, Server, is_open_to_others,
 };
 use crate::ini::{self, Document, Entry, Section};
 use crate::limits::{
@@ -184,6 +184,7 @@ impl Default for Common {
             clock: ClockTrust::Trust,
             max_sessions: None,
             max_sessions_per_source: MAX_SESSIONS_PER_SOURCE,
+            user: None,
         }
     }
 }
@@ -198,6 +199,8 @@ impl Common {
             "ban-time" => self.ban_s = value::time_limit(text)?,
             "allow" => self.allow.push(value::network(text)?),
             "clock" => self.clock = value::clock(text)?,
+            // Whether there is such a user is the server's to know.
+            "user" => {}
             "max-sessions" => self.max_sessions = Some(value::sessions(text)?),
             _ => self.max_sessions_per_source = value::sessions(text)?,
         }
@@ -310,6 +313,7 @@ impl<'a> Reader<'a> {
                 let elsewhere = (MIRAGE_KEYS, "[mirage-NAME]");
                 let mut set = |key: &str, text: &str| common.set(key, text);
                 self.read_entries(section, COMMON_KEYS, elsewhere, &mut set);
+                common.user = self.find_user(section);
             } else if let Some(label) = name.strip_prefix(MIRAGE) {
                 has_mirage = true;
                 if self.side != Side::Asker {
@@ -327,6 +331,16 @@ impl<'a> Reader<'a> {
             self.error(1, None, what);
         }
         (common, drafts)
+    }
+
+    /// The user that the daemon becomes.
+    fn find_user(&mut self, section: &Section) -> Option<Account> {
+        let entry = section.find("user")?;
+        if self.side != Side::Server || !self.is_right(section, "user") {
+            return None;
+        }
+        let account = Account::find(entry.value()?);
+        self.accept(entry, account)
     }
 
     fn read_mirage<'b>(&mut self, section: &'b Section<'b>, label: &'b str) -> Draft<'b> {

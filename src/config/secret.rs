@@ -1,5 +1,6 @@
 //! Secrets and the files that hold them.
 
+use super::Owner;
 use super::value::{Parsed, wrong};
 use crate::limits::{CONFIG_BYTES, STRONG_SECRET_BYTES, STRONG_SECRET_VARIETY};
 use core::fmt;
@@ -91,7 +92,7 @@ pub(super) fn read_file(path: &Path) -> Parsed<Vec<u8>> {
     let mut bytes = Vec::new();
     let name = path.display();
     match File::open(path).and_then(|file| file.take(CONFIG_BYTES + 1).read_to_end(&mut bytes)) {
-        Err(error) => wrong!("{name}: {error}"),
+        Err(ref error) => wrong!("{name}: {error}{}", Owner { path, error }),
         Ok(length) if length as u64 > CONFIG_BYTES => {
             wrong!("{name}: longer than {CONFIG_BYTES} bytes")
         }

@@ -174,6 +174,7 @@ fn every_key_has_its_effect() {
             ],
             clock: ClockTrust::Wait,
             max_sessions: Some(100),
+            user: None,
             max_sessions_per_source: 5,
         }
     );

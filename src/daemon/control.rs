@@ -18,7 +18,7 @@ use super::host::Host;
 use super::slab::Slab;
 use super::wake::Wake;
 use super::{Daemon, Failure};
-use crate::config::{DEFAULT_CONTROL, Level, Location};
+use crate::config::{DEFAULT_CONTROL, Level, Location, Owner};
 use crate::limits::{ANSWER_BYTES, ASK_MS, ASKED_BYTES, ASKERS, BANS, NONCES, RETRY_MS};
 use crate::log::Cause;
 use crate::scheme::Instant;
@@ -164,7 +164,7 @@ fn bind(path: &Path) -> Result<UnixListener, String> {
         let _ = fs::remove_file(path);
     }
     let listener = process::with_private_files(|| UnixListener::bind(path));
-    let listener = listener.map_err(|error| error.to_string())?;
+    let listener = listener.map_err(|ref error| format!("{error}{}", Owner { path, error }))?;
     let prepared = listener.set_nonblocking(true);
     prepared.map_err(|error| error.to_string())?;
     Ok(listener)
@@ -222,7 +222,7 @@ impl<H: Host> Daemon<H> {
                 self.control.listener = Some((listener, path.to_path_buf()));
                 Ok(())
             }
-            Err(why) if *wanted == Location::Default => {
+            Err(why) if *wanted == Location::Default && self.common.user.is_none() => {
                 let path = path.display();
                 self.warn(format_args!(
                     "warn control {path}: {why}; there is no `shimmer status`"

@@ -10,7 +10,7 @@
 //!   session.rs     one forwarded connection       direction.rs, pipes.rs   the way of its bytes
 //!   trap.rs        one visitor held               state.rs    the bans, on disk
 //!   clock.rs       steps of the clock             control.rs  who asks what it does
-//!   wake.rs, slab.rs   events and tables
+//!   user.rs        who it is                   wake.rs, slab.rs   events and tables
 //! ```
 
 mod accept;
@@ -25,6 +25,7 @@ mod session;
 mod slab;
 mod state;
 mod trap;
+mod user;
 mod wake;
 
 use self::clock::ClockWatch;
@@ -38,7 +39,7 @@ use self::slab::Slab;
 use self::state::StateFile;
 use self::trap::Traps;
 use self::wake::Wake;
-use crate::config::{Errors, Level, Server};
+use crate::config::{Errors, Level, Owner, Server};
 use crate::limits::{BANS, EVENTS, MAX_SESSIONS, PIPES_PER_SOURCE, RETRY_MS, STATE_MS, TRAPS};
 use crate::log::{Cause, Log};
 use crate::scheme::blacklist::{Ban, Blacklist};
@@ -61,6 +62,7 @@ use std::time::Duration;
 /// The configuration has errors, or the system does not give what the daemon needs.
 pub fn run(config: &Path) -> Result<(), Failure> {
     let server = Server::load(config).map_err(Failure::Configuration)?;
+    let server = user::become_user(server, config)?;
     let machine = Machine::take_over().map_err(Failure::Host)?;
     Daemon::new(config, server, machine)?.run()
 }
@@ -69,6 +71,8 @@ pub fn run(config: &Path) -> Result<(), Failure> {
 pub enum Failure {
     /// All that is wrong with the configuration.
     Configuration(Errors),
+    /// It can't be the user that the configuration names: why.
+    User(String),
     /// The kernel gives no descriptor or no memory for what it needs at all.
     Host(io::Error),
     /// The log can't be opened.
@@ -83,8 +87,16 @@ impl core::fmt::Display for Failure {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             Self::Configuration(errors) => errors.fmt(f),
+            Self::User(why) => write!(f, "user: {why}"),
             Self::Host(error) => write!(f, "the system does not let the daemon run: {error}"),
-            Self::Log(path, error) => write!(f, "log: {}: {error}", path.display()),
+            Self::Log(path, error) => {
+                write!(
+                    f,
+                    "log: {}: {error}{}",
+                    path.display(),
+                    Owner { path, error }
+                )
+            }
             Self::Control(path, why) => write!(f, "control: {}: {why}", path.display()),
             Self::State(path, why) => write!(f, "state-file: {}: {why}", path.display()),
         }

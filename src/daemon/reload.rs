@@ -9,7 +9,9 @@ use super::host::Host;
 use super::listeners::{Listeners, PortId};
 use super::state::{StateError, StateFile};
 use super::{Failure, state};
-use crate::config::{self, Common, DEFAULT_STATE_FILE, Level, Location, LogTarget, Secret, Server};
+use crate::config::{
+    self, Common, DEFAULT_STATE_FILE, Level, Location, LogTarget, Owner, Secret, Server,
+};
 use crate::limits::{
     BACKLOG, LIVE_WINDOWS, PLAN_PORTS, POOL_BACKLOG, RETRY_MS, STRETCH_ROUNDS_PER_TURN,
 };
@@ -162,6 +164,11 @@ impl<H: Host> Daemon<H> {
             }
         };
         self.reopen_log(server.common.log.clone(), server.common.log_level);
+        if server.common.user != self.common.user {
+            self.warn(format_args!(
+                "warn user: it becomes another at a restart only"
+            ));
+        }
         self.begin_reload(server);
     }
 
@@ -401,7 +408,8 @@ impl<H: Host> Daemon<H> {
         let Some(path) = wanted.path(DEFAULT_STATE_FILE) else {
             return Ok(None);
         };
-        let is_default = *wanted == Location::Default;
+        // Who says whom the daemon becomes has thought of its files.
+        let is_default = *wanted == Location::Default && self.common.user.is_none();
         match state::StateFile::take(path) {
             Ok(state) => Ok(Some(state)),
             Err(StateError::Taken(lock)) => {
@@ -415,7 +423,14 @@ impl<H: Host> Daemon<H> {
                 ));
                 Ok(None)
             }
-            Err(StateError::Unusable(path, error)) => Err(Failure::State(path, error.to_string())),
+            Err(StateError::Unusable(path, error)) => {
+                let owner = Owner {
+                    path: &path,
+                    error: &error,
+                };
+                let why = format!("{error}{owner}");
+                Err(Failure::State(path, why))
+            }
         }
     }
 }

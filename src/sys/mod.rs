@@ -13,6 +13,8 @@ pub mod patient;
 #[cfg(target_os = "linux")]
 pub mod pipe;
 #[cfg(target_os = "linux")]
+pub mod privileges;
+#[cfg(target_os = "linux")]
 pub mod process;
 pub mod random;
 #[cfg(target_os = "linux")]

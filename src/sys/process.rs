@@ -3,7 +3,10 @@
 use super::check;
 use core::mem::MaybeUninit;
 use core::ptr;
+use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
 
 /// Raises the limit of open descriptors to what the administrator allows, and says what it is.
 ///
@@ -22,6 +25,24 @@ pub fn raise_descriptor_limit() -> io::Result<usize> {
         unsafe { libc::prlimit(0, libc::RLIMIT_NOFILE, &raw const limit, ptr::null_mut()) };
     let now = if raised == 0 { limit.rlim_cur } else { soft };
     Ok(usize::try_from(now).unwrap_or(usize::MAX))
+}
+
+/// Makes the open file behind stderr one of our own, where that can be had by opening it anew: who gives
+/// up his rights can't open it later, and what we set on it must not hold for all who share it. What
+/// can't be opened, or fails, stays as it is.
+pub fn own_stderr() {
+    let anew = OpenOptions::new()
+        .write(true)
+        .custom_flags(libc::O_NOCTTY)
+        .open("/proc/self/fd/2");
+    let is_file = |file: &File| file.metadata().is_ok_and(|about| about.is_file());
+    // A regular file has one end that all who share it write at.
+    if let Ok(file) = anew
+        && !is_file(&file)
+    {
+        // SAFETY: no pointers. Whoever has fd 2 goes on with the same file.
+        unsafe { libc::dup2(file.as_raw_fd(), libc::STDERR_FILENO) };
+    }
 }
 
 /// Makes files that only their owner may use (umask(2)). It holds for all threads meanwhile.

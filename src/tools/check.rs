@@ -1,7 +1,8 @@
-//! `shimmer check`: what the daemon would serve, or why it would not start.
+//! `shimmer check`: what the daemon would serve, or why it would not start; and with `--needs`, for an
+//! init script, what the system has to give it.
 
 use crate::cli::{self, Failure, Words, warn};
-use crate::config::{Mirage, Server};
+use crate::config::{Mirage, Server, capabilities};
 use core::fmt::Write;
 use std::path::Path;
 
@@ -10,6 +11,7 @@ use std::path::Path;
 /// # Errors
 /// [`Failure::Configuration`] with every mistake of the file; those of [`cli::print`].
 pub fn main(mut words: Words) -> Result<(), Failure> {
+    let shows_needs = words.flag("--needs");
     let file = match words.value("--config")? {
         Some(file) => Some(file),
         None => words.word()?,
@@ -20,11 +22,32 @@ pub fn main(mut words: Words) -> Result<(), Failure> {
     for warning in &server.warnings {
         warn(format_args!("{warning}"));
     }
+    if shows_needs {
+        return cli::print(&needs(&server.mirages));
+    }
     let mut text = format!("{}: ok\n", file.display());
     for mirage in &server.mirages {
         summarise(&mut text, mirage);
     }
     cli::print(&text)
+}
+
+/// A line for each thing, a word and its value.
+fn needs(mirages: &[Mirage]) -> String {
+    let mut text = String::new();
+    // Writing to a String can't fail.
+    for capability in capabilities(mirages) {
+        let _ = writeln!(text, "capability {}", capability.word());
+    }
+    for mirage in mirages {
+        let bound = mirage.bound();
+        let (low, high) = (bound.low(), bound.high());
+        let _ = writeln!(text, "open tcp {low}-{high}\nreserve {low}-{high}");
+    }
+    if mirages.iter().any(|mirage| mirage.pool_port.is_some()) {
+        text.push_str("redirect\n");
+    }
+    text
 }
 
 /// Adds what a visitor of the mirage needs to know and where it leads.

@@ -169,3 +169,85 @@ the_log_goes_to_syslogd() {
   expect "syslogd hears it, may go and come back, may be stuck, may be missing" \
     unshare -m ip netns exec "$PREFIX-server" python3 "$HERE/syslog.py" "$SHIMMER" "$FOLDER"
 }
+
+# status_of PID FIELD: from /proc/PID/status.
+status_of() {
+  sed -n "s/^$2:[[:space:]]*//p" "/proc/$1/status"
+}
+
+# Some ports of the range are for root, and each minute binds others.
+user_drops_root() {
+  local pid at uid key status=0
+  uid=$(id -u nobody)
+  chmod 711 "$FOLDER"
+  mkdir -m 755 "$FOLDER/dropped"
+  chown nobody "$FOLDER/dropped"
+  sed "s|^\[mirage-.*|&\nsecret = $(cat "$FOLDER/secret")|" >"$FOLDER/dropped/conf" <<END
+[common]
+user = nobody
+log = $FOLDER/dropped/log
+state-file = $FOLDER/dropped-state/state
+control = $FOLDER/dropped-run/control
+[mirage-ssh]
+port = 22
+range = 900-1099
+period = 2s
+END
+  chmod 600 "$FOLDER/dropped/conf"
+  expect "nobody's configuration is his to read, or it says whose it is" \
+    says_whose "$FOLDER/dropped/conf" root
+
+  chown nobody "$FOLDER/dropped/conf"
+  ln -s "$FOLDER/dropped/log" "$FOLDER/dropped.log"
+  ip netns exec "$PREFIX-server" "$SHIMMER" daemon --config "$FOLDER/dropped/conf" \
+    </dev/null 2>"$FOLDER/dropped.stderr" &
+  DAEMON[dropped]=$!
+  expect "it starts" wait_for 15 has_logged dropped listen
+  pid=${DAEMON[dropped]}
+  expect_same "it is nobody" "$uid $uid $uid $uid" "$(status_of "$pid" Uid | tr '\t' ' ')"
+  expect_same "in no group but nobody's" '' "$(status_of "$pid" Groups | tr -d ' ')"
+  # CAP_NET_BIND_SERVICE is number 10.
+  expect_same "with one capability" 0000000000000400 "$(status_of "$pid" CapEff)"
+  expect_same "and never another" 0000000000000400 "$(status_of "$pid" CapBnd)"
+  at=$(v4 server)
+  expect "ports below 1024 turn" wait_for 10 has_logged dropped rotate 'open=4[0-9] ' 3
+  expect_same "all of them can be opened" 0 "$(logged dropped error)"
+  expect "ssh gets in" enters member "$at" "$(real_port 900:1099 2s)"
+  kill -HUP "$pid"
+  expect "it reads the configuration again" wait_for 10 has_logged dropped reload mirages=1
+  expect_same "root asks what it does" 0 \
+    "$(on server "$SHIMMER" status --control "$FOLDER/dropped-run/control" >"$FOLDER/dropped.status" 2>&1; echo $?)"
+  stop_daemon dropped || status=$?
+  expect_same "it ends with 0" 0 "$status"
+  expect "its state file is his" test "$(stat -c %u "$FOLDER/dropped-state/state.lock")" = "$uid"
+
+  sed -i 's/^range = .*/range = 2000-2099/' "$FOLDER/dropped/conf"
+  ip netns exec "$PREFIX-server" "$SHIMMER" daemon --config "$FOLDER/dropped/conf" \
+    </dev/null 2>"$FOLDER/dropped.stderr" &
+  DAEMON[dropped]=$!
+  expect "it starts again" wait_for 15 has_logged dropped listen range=2000
+  expect_same "where no port is root's, with no capability at all" 0000000000000000 \
+    "$(status_of "${DAEMON[dropped]}" CapEff)"
+  stop_daemon dropped || true
+
+  mkdir "$FOLDER/closed"
+  for key in log state-file control; do
+    sed "s|^$key = .*|$key = $FOLDER/closed/it|" "$FOLDER/dropped/conf" >"$FOLDER/dropped/$key.conf"
+    chown nobody "$FOLDER/dropped/$key.conf"
+    expect "a $key that nobody may not use is named, and whose it is" \
+      says_whose "$FOLDER/dropped/$key.conf" "$FOLDER/closed belongs to root"
+  done
+  install -m 644 "$FOLDER/dropped/conf" "$FOLDER/dropped/open.conf"
+  expect "only root becomes another" says_whose "$FOLDER/dropped/open.conf" 'only root can become nobody' \
+    setpriv --reuid 12345 --clear-groups --bounding-set -all
+}
+
+# says_whose CONFIGURATION PATTERN [COMMAND…]: the daemon does not start, and says why.
+says_whose() {
+  local said
+  said=$(on server "${@:3}" timeout 10 "$SHIMMER" daemon --config "$1" 2>&1) && return 1
+  grep -q "$2" <<<"$said" || {
+    echo "$said" >&2
+    return 1
+  }
+}

@@ -1,0 +1,50 @@
+//! What a configuration needs of the system that no ordinary program is given: for the daemon that gives
+//! up everything else, and for who starts it with no more than that.
+
+use super::Mirage;
+use crate::limits::PRIVILEGED_PORTS;
+
+/// A right that only root has, and that can be given by itself (capabilities(7)).
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(test, derive(Debug))]
+pub enum Capability {
+    /// To listen at ports below [`PRIVILEGED_PORTS`].
+    BindService,
+}
+
+impl Capability {
+    /// All of them.
+    pub const ALL: [Self; 1] = [Self::BindService];
+
+    /// Its name without the CAP_, in small letters, as procd and systemd want it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::BindService => "net_bind_service",
+        }
+    }
+
+    /// Its number in the kernel (uapi/linux/capability.h).
+    #[must_use]
+    pub fn number(self) -> u32 {
+        match self {
+            Self::BindService => 10,
+        }
+    }
+
+    /// Whether one of the mirages needs it.
+    #[must_use]
+    pub fn is_needed(self, mirages: &[Mirage]) -> bool {
+        match self {
+            Self::BindService => mirages
+                .iter()
+                .any(|mirage| mirage.bound().low() < PRIVILEGED_PORTS),
+        }
+    }
+}
+
+/// The capabilities that the mirages need.
+pub fn capabilities(mirages: &[Mirage]) -> impl Iterator<Item = Capability> {
+    let all = Capability::ALL.into_iter();
+    all.filter(|capability| capability.is_needed(mirages))
+}

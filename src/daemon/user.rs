@@ -1,0 +1,53 @@
+//! The daemon under another name: before it opens anything, root becomes the user of the configuration.
+//!
+//! Everything that it uses later it uses as that user, at the start and at each reload. So it is read
+//! and opened as that user from the first time on: what it may not use it says at once, and not in the
+//! night in which the log is rotated.
+
+use super::Failure;
+use crate::config::{
+    Capability, DEFAULT_CONTROL, DEFAULT_STATE_FILE, LogTarget, Server, capabilities,
+};
+use crate::sys::{privileges, process};
+use std::fs::DirBuilder;
+use std::os::unix::fs::{DirBuilderExt, chown};
+use std::path::Path;
+
+const ROOT: u32 = 0;
+
+/// Becomes the user that a configuration names, if it names one, and reads the configuration again.
+///
+/// # Errors
+/// We are not root, or the kernel refuses, or the user may not read the configuration.
+pub fn become_user(server: Server, config: &Path) -> Result<Server, Failure> {
+    let Some(account) = &server.common.user else {
+        return Ok(server);
+    };
+    let we = privileges::effective_user();
+    if we == account.uid {
+        return Ok(server);
+    }
+    let name = &account.name;
+    if we != ROOT {
+        let why = format!("only root can become {name}, and the daemon was started by user {we}");
+        return Err(Failure::User(why));
+    }
+    if server.common.log == LogTarget::Stderr {
+        process::own_stderr();
+    }
+    // A folder below /var/run is gone after each boot, and only root can make it there.
+    let state = server.common.state_file.path(DEFAULT_STATE_FILE);
+    let control = server.common.control.path(DEFAULT_CONTROL);
+    for (path, mode) in [(state, 0o700), (control, 0o755)] {
+        if let Some(folder) = path.and_then(Path::parent)
+            && DirBuilder::new().mode(mode).create(folder).is_ok()
+        {
+            // Where it fails, what is made in it says why.
+            let _ = chown(folder, Some(account.uid), Some(account.gid));
+        }
+    }
+    let kept = capabilities(&server.mirages).map(Capability::number);
+    privileges::become_user(account.uid, account.gid, kept)
+        .map_err(|error| Failure::User(format!("it can't become {name}: {error}")))?;
+    Server::load(config).map_err(Failure::Configuration)
+}
