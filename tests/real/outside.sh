@@ -1,10 +1,10 @@
 # What others make of it: openssl, fail2ban, and the machine afterwards. (Sourced by tests/real/run.)
 # shellcheck shell=bash
 
-# The README's snippet: the fenced block behind its marker.
+# readme_snippet MARKER: the README's fenced block behind it.
 readme_snippet() {
-  awk '
-    /^<!-- openssl -->$/ { is_near = 1; next }
+  awk -v marker="<!-- $1 -->" '
+    $0 == marker { is_near = 1; next }
     is_near && /^```/ { if (is_in) exit; is_in = 1; next }
     is_in { print }
   ' "$ROOT/README.md"
@@ -22,7 +22,7 @@ openssl_computes_the_same_port() {
     fail "README.md has the line <!-- openssl --> and a block of shell behind it"
     return
   fi
-  readme_snippet >"$FOLDER/snippet"
+  readme_snippet openssl >"$FOLDER/snippet"
   mkdir "$FOLDER/snippet-home" "$FOLDER/clock"
   cp "$FOLDER/secret" "$FOLDER/snippet-home/.shimmer"
   # A clock that stands where we want it.
@@ -50,6 +50,18 @@ openssl_computes_the_same_port() {
   expect_same "the name is a part of it" \
     "$("$SHIMMER" port me@example.org:10000:10999 --secret-file "$FOLDER/secret" --at $at)" \
     "$(snippet_port me@example.org 10000 10999 $at 2>&1)"
+}
+
+# Points of `systemd-analyze security`, of 100: 20 is what it calls a service that is well shut in.
+MOST_EXPOSURE=20
+
+systemd_takes_the_unit() {
+  local unit=$FOLDER/shimmer.service said
+  readme_snippet systemd | sed "s|/usr/local/bin/shimmer|$SHIMMER|" >"$unit"
+  expect_same "it has no mistake" '' "$(systemd-analyze verify "$unit" 2>&1)"
+  said=$(systemd-analyze security --offline=true --threshold=$MOST_EXPOSURE "$unit" 2>&1) ||
+    fail "it leaves the daemon at most $MOST_EXPOSURE of 100 points" "$said"
+  ok "$(grep -o 'Overall exposure.*[0-9]' <<<"$said")"
 }
 
 fail2ban_reads_the_log() {
