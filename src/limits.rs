@@ -97,6 +97,9 @@ pub const DEFAULT_TRAP_S: u32 = 30;
 /// Bytes that a trap reads and throws away; then it reads no more and the sender's window closes.
 pub const TRAP_DISCARD: usize = 65_536;
 
+/// Descriptors that a process may have where the kernel does not say: Linux's own default.
+pub const USUAL_DESCRIPTORS: usize = 1_024;
+
 /// Sessions at once unless configured; a third of the fd limit if that is less.
 pub const MAX_SESSIONS: usize = 1_024;
 

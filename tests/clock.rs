@@ -11,7 +11,7 @@ use shimmer::scheme::schedule::{Pattern, Range};
 use shimmer::scheme::{Instant, Now};
 use shimmer::sys::signal::Signal;
 use std::collections::{BTreeSet, VecDeque};
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
@@ -51,8 +51,12 @@ impl Host for TestHost {
         self.world.lock().unwrap().is_kept
     }
 
-    fn wakers(&self) -> [BorrowedFd<'_>; 2] {
-        [self.waker.as_fd(), self.other.as_fd()]
+    fn signal_waker(&self) -> BorrowedFd<'_> {
+        self.waker.as_fd()
+    }
+
+    fn clock_waker(&self) -> Result<BorrowedFd<'_>, &io::Error> {
+        Ok(self.other.as_fd())
     }
 
     fn next_signal(&mut self) -> Option<Signal> {

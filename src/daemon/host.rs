@@ -18,8 +18,11 @@ pub trait Host {
     /// Whether somebody keeps the machine's clock right.
     fn clock_is_kept(&self) -> bool;
 
-    /// What wakes the loop: readable when there is a signal, or when the clock was set.
-    fn wakers(&self) -> [BorrowedFd<'_>; 2];
+    /// What wakes the loop: readable when there is a signal.
+    fn signal_waker(&self) -> BorrowedFd<'_>;
+
+    /// The same: readable when the clock was set. Where the kernel can't tell, the reason.
+    fn clock_waker(&self) -> Result<BorrowedFd<'_>, &io::Error>;
 
     /// Takes the next signal. Answers None once there are no more, and is then ready to wake again.
     fn next_signal(&mut self) -> Option<Signal>;
@@ -28,19 +31,19 @@ pub trait Host {
 /// This machine.
 pub struct Machine {
     signals: Signals,
-    clock_set: ClockSet,
+    clock_set: io::Result<ClockSet>,
 }
 
 impl Machine {
     /// Takes over the signals, and watches the clock.
     ///
     /// # Errors
-    /// What the kernel says: it is out of descriptors, or of memory.
+    /// What the kernel says of the signals: it is out of descriptors, or of memory.
     pub fn take_over() -> io::Result<Self> {
         signal::report_crashes();
         Ok(Self {
             signals: Signals::take_over()?,
-            clock_set: ClockSet::watch()?,
+            clock_set: ClockSet::watch(),
         })
     }
 }
@@ -57,14 +60,20 @@ impl Host for Machine {
         clock::is_synchronised() || std::path::Path::new(CLOCK_FILE).exists()
     }
 
-    fn wakers(&self) -> [BorrowedFd<'_>; 2] {
-        [self.signals.as_fd(), self.clock_set.as_fd()]
+    fn signal_waker(&self) -> BorrowedFd<'_> {
+        self.signals.as_fd()
+    }
+
+    fn clock_waker(&self) -> Result<BorrowedFd<'_>, &io::Error> {
+        self.clock_set.as_ref().map(ClockSet::as_fd)
     }
 
     fn next_signal(&mut self) -> Option<Signal> {
         let signal = self.signals.next();
-        if signal.is_none() {
-            self.clock_set.acknowledge();
+        if signal.is_none()
+            && let Ok(clock_set) = &self.clock_set
+        {
+            clock_set.acknowledge();
         }
         signal
     }

@@ -40,11 +40,14 @@ use self::state::StateFile;
 use self::trap::Traps;
 use self::wake::Wake;
 use crate::config::{Errors, Level, Owner, Server};
-use crate::limits::{BANS, EVENTS, MAX_SESSIONS, PIPES_PER_SOURCE, RETRY_MS, STATE_MS, TRAPS};
+use crate::limits::{
+    BANS, EVENTS, MAX_SESSIONS, PIPES_PER_SOURCE, RETRY_MS, STATE_MS, TRAPS, USUAL_DESCRIPTORS,
+};
 use crate::log::{Cause, Log};
 use crate::scheme::blacklist::{Ban, Blacklist};
 use crate::scheme::schedule::{Change, Plan, Role};
 use crate::scheme::{Instant, Now};
+use crate::sys::process;
 use crate::sys::signal::{self, Signal};
 use mio::event::Event;
 use mio::unix::SourceFd;
@@ -189,13 +192,33 @@ impl<H: Host> Daemon<H> {
     pub fn new(config_path: &Path, server: Server, mut host: H) -> Result<Self, Failure> {
         let common = server.common.clone();
         let now = host.now();
-        let log = Log::open(&common.log, common.log_level, now)
+        let mut log = Log::open(&common.log, common.log_level, now)
             .map_err(|error| Failure::Log(reload::log_path(&common.log), error))?;
         signal::crashes_go_to(log.descriptor());
-        let descriptor_limit =
-            crate::sys::process::raise_descriptor_limit().map_err(Failure::Host)?;
+        let mut lacks = |what: &str, error: &io::Error| {
+            let event = format_args!("warn kernel lacks {what}: {error}");
+            log.write(Level::Warn, Cause::Daemon, event);
+        };
+        let descriptor_limit = process::raise_descriptor_limit().unwrap_or_else(|error| {
+            lacks(
+                "a word on the limit of descriptors, taken for the usual one",
+                &error,
+            );
+            USUAL_DESCRIPTORS
+        });
+        let pipes = Pipes::new();
+        if let Err(error) = &pipes.can_splice {
+            lacks("splice, bulk is copied", error);
+        }
+        let clock_waker = host.clock_waker();
+        if let Err(error) = clock_waker {
+            lacks(
+                "news of a clock that is set, it is noticed within a minute",
+                error,
+            );
+        }
         let poll = Poll::new().map_err(Failure::Host)?;
-        for waker in host.wakers() {
+        for waker in [Ok(host.signal_waker()), clock_waker].into_iter().flatten() {
             let descriptor = waker.as_raw_fd();
             poll.registry()
                 .register(
@@ -220,7 +243,7 @@ impl<H: Host> Daemon<H> {
             sessions: Slab::new(0),
             traps: Traps::new(TRAPS.min(descriptor_limit / 8).max(1)),
             bans: Blacklist::new(BANS, ban_ms, RandomState::new()),
-            pipes: Pipes::new(),
+            pipes,
             state: None,
             saved: None,
             saved_at: now.boot,
@@ -304,6 +327,7 @@ impl<H: Host> Daemon<H> {
             match signal {
                 Signal::Terminate => return Course::End,
                 Signal::Reload => self.read_configuration_again(),
+                Signal::ChildEnded => process::reap_children(),
             }
         }
         Course::On

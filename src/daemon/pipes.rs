@@ -41,6 +41,8 @@ pub struct Pipes {
     pub buffer: Box<[u8; BUFFER]>,
     free: Vec<Pipe>,
     lent: usize,
+    /// Where there is no splice(2), why. Then no pipe is lent, and all bytes are copied.
+    pub can_splice: io::Result<()>,
 }
 
 impl Pipes {
@@ -50,6 +52,7 @@ impl Pipes {
             buffer: Box::new([0; BUFFER]),
             free: Vec::with_capacity(PIPES),
             lent: 0,
+            can_splice: pipe::can_splice(),
         }
     }
 
@@ -62,6 +65,7 @@ impl Pipes {
     pub fn can_lend(&mut self) -> bool {
         if self.free.is_empty()
             && self.lent < PIPES
+            && self.can_splice.is_ok()
             && let Ok(pipe) = Pipe::new()
         {
             self.free.push(pipe);

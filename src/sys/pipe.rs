@@ -37,6 +37,16 @@ pub fn write(pipe: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
     Ok(written as usize)
 }
 
+/// Whether there is a splice(2) at all: an emulator, or a filter around us, may lack it.
+///
+/// # Errors
+/// What it says to a call for no bytes, which every kernel answers with 0.
+pub fn can_splice() -> io::Result<()> {
+    let nowhere = core::ptr::null_mut();
+    // SAFETY: no bytes are asked for, so the call looks at nothing and moves nothing.
+    check(unsafe { libc::splice(-1, nowhere, -1, nowhere, 0, 0) }).map(drop)
+}
+
 /// Moves at most so many bytes between a pipe and a socket. 0 is the end of what it reads from.
 ///
 /// # Errors

@@ -45,6 +45,14 @@ pub fn own_stderr() {
     }
 }
 
+/// Takes leave of every child that has ended: until then it keeps its place in the kernel's table.
+/// (One SIGCHLD may stand for many.)
+pub fn reap_children() {
+    const ANY: libc::pid_t = -1;
+    // SAFETY: no status is asked for, so nothing is written.
+    while unsafe { libc::waitpid(ANY, ptr::null_mut(), libc::WNOHANG) } > 0 {}
+}
+
 /// Makes files that only their owner may use (umask(2)). It holds for all threads meanwhile.
 pub fn with_private_files<T>(make: impl FnOnce() -> T) -> T {
     // SAFETY: no pointers; it can't fail.

@@ -13,6 +13,9 @@ pub enum Signal {
     Reload,
     /// SIGTERM or SIGINT: end.
     Terminate,
+    /// SIGCHLD: a process has ended that is ours, or was nobody's any more and we are the first of
+    /// our namespace, as in a router's jail.
+    ChildEnded,
 }
 
 /// The signals that are taken from a descriptor instead of interrupting.
@@ -26,7 +29,7 @@ impl Signals {
     /// What sigprocmask(2) and signalfd(2) say.
     pub fn take_over() -> io::Result<Self> {
         let mut set = MaybeUninit::<libc::sigset_t>::zeroed();
-        for signal in [libc::SIGHUP, libc::SIGTERM, libc::SIGINT] {
+        for signal in [libc::SIGHUP, libc::SIGTERM, libc::SIGINT, libc::SIGCHLD] {
             // SAFETY: all zeros is the empty set, and these are signals.
             check(unsafe { libc::sigaddset(set.as_mut_ptr(), signal) })?;
         }
@@ -54,10 +57,10 @@ impl Signals {
         }
         // SAFETY: the whole struct was read.
         let signal = unsafe { info.assume_init() }.ssi_signo;
-        Some(if signal == libc::SIGHUP as u32 {
-            Signal::Reload
-        } else {
-            Signal::Terminate
+        Some(match signal.cast_signed() {
+            libc::SIGHUP => Signal::Reload,
+            libc::SIGCHLD => Signal::ChildEnded,
+            _ => Signal::Terminate,
         })
     }
 }

@@ -14,7 +14,7 @@ use shimmer::scheme::schedule::{Pattern, Range};
 use shimmer::scheme::{Instant, Now};
 use shimmer::sys::signal::Signal;
 use socket2::Socket;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
@@ -60,8 +60,12 @@ impl Host for HeldHost {
         true
     }
 
-    fn wakers(&self) -> [BorrowedFd<'_>; 2] {
-        [self.waker.as_fd(), self.other.as_fd()]
+    fn signal_waker(&self) -> BorrowedFd<'_> {
+        self.waker.as_fd()
+    }
+
+    fn clock_waker(&self) -> Result<BorrowedFd<'_>, &io::Error> {
+        Ok(self.other.as_fd())
     }
 
     fn next_signal(&mut self) -> Option<Signal> {

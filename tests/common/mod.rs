@@ -9,6 +9,7 @@ use shimmer::scheme::token;
 use shimmer::sys::{clock, random};
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs::Permissions;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
@@ -25,6 +26,12 @@ pub const NAME: &str = "ssh";
 
 /// No condition takes this long on a healthy machine, however busy.
 pub const PATIENCE: Duration = Duration::from_secs(40);
+
+/// The program: this build's, or the one that the environment names, which may be a router's.
+pub fn program() -> OsString {
+    let named = std::env::var_os("SHIMMER");
+    named.unwrap_or_else(|| env!("CARGO_BIN_EXE_shimmer").into())
+}
 
 /// Waits until `condition` has an answer.
 #[track_caller]
@@ -313,7 +320,7 @@ impl Daemon {
     ) -> Self {
         let path = folder.file("shimmer.conf");
         std::fs::write(&path, config).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_shimmer"));
+        let mut command = Command::new(program());
         command
             .args(["daemon", "--config"])
             .arg(&path)
