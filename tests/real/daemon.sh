@@ -141,6 +141,43 @@ END
   expect_same "its ports are closed" '' "$(listening_ports server 22000 22999)"
 }
 
+# As in a router's jail: it is nobody's child there, and those whose parents have ended become its own.
+the_first_of_a_namespace_reaps_and_ends() {
+  local daemon began took status=0
+  start_daemon first server unshare --pid --fork --mount-proc <<'END' || return
+[common]
+[mirage-ssh]
+port = 22
+range = 25000-25999
+END
+  daemon=$(pgrep -P "${DAEMON[first]}")
+  expect "it is process 1" grep -q '^NSpid:.*[^0-9]1$' "/proc/$daemon/status"
+  mkfifo "$FOLDER/gate"
+  # shellcheck disable=SC2016 # It is the inner shell's.
+  nsenter --target "$daemon" --pid sh -c 'for orphan in 1 2 3; do cat "$1" & done' orphans "$FOLDER/gate"
+  expect "orphans become its children" wait_for 5 has_children "$daemon" 3
+  # All that wait for somebody who writes go on at once, and end.
+  : >"$FOLDER/gate"
+  expect "no zombie stays of them" wait_for 5 has_children "$daemon" 0
+  rm "$FOLDER/gate"
+  expect "ssh gets in" enters member "$(v4 server)" "$(port 25000:25999)"
+
+  began=$(unix_ms)
+  kill -TERM "$daemon"
+  # unshare ends as its child does.
+  wait "${DAEMON[first]}" || status=$?
+  took=$(($(unix_ms) - began))
+  unset 'DAEMON[first]'
+  expect_same "SIGTERM ends it with 0" 0 "$status"
+  expect "within a second ($took ms)" test "$took" -lt 1000
+  expect "the log's last line says so" grep -q '^[^ ]* end$' <<<"$(tail -n 1 "$FOLDER/first.log")"
+}
+
+# has_children PID COUNT: so many, zombies and all.
+has_children() {
+  (($(pgrep -c -P "$1") == $2))
+}
+
 without_ipv6_it_serves_ipv4() {
   add_host elder without-ipv6
   start_sshd elder
