@@ -238,7 +238,7 @@ END
   ln -s "$FOLDER/dropped/log" "$FOLDER/dropped.log"
   ip netns exec "$PREFIX-server" "$SHIMMER" daemon --config "$FOLDER/dropped/conf" \
     </dev/null 2>"$FOLDER/dropped.stderr" &
-  DAEMON[dropped]=$!
+  DAEMON["dropped"]=$!
   expect "it starts" wait_for 15 has_logged dropped listen
   pid=${DAEMON[dropped]}
   expect_same "it is nobody" "$uid $uid $uid $uid" "$(status_of "$pid" Uid | tr '\t' ' ')"
@@ -261,7 +261,7 @@ END
   sed -i 's/^range = .*/range = 2000-2099/' "$FOLDER/dropped/conf"
   ip netns exec "$PREFIX-server" "$SHIMMER" daemon --config "$FOLDER/dropped/conf" \
     </dev/null 2>"$FOLDER/dropped.stderr" &
-  DAEMON[dropped]=$!
+  DAEMON["dropped"]=$!
   expect "it starts again" wait_for 15 has_logged dropped listen range=2000
   expect_same "where no port is root's, with no capability at all" 0000000000000000 \
     "$(status_of "${DAEMON[dropped]}" CapEff)"
