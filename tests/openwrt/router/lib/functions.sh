@@ -78,8 +78,9 @@ config_get_bool() {
 config_foreach() {
 	called=$1
 	type=$2
+	kind=
 	for each in $CONFIG_SECTIONS; do
-		eval "type_of_it=\$CONFIG_${each}_TYPE"
-		[ "$type_of_it" != "$type" ] || "$called" "$each"
+		config_get kind "$each" TYPE
+		[ "$kind" != "$type" ] || "$called" "$each"
 	done
 }
