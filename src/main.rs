@@ -17,6 +17,11 @@ const VERSION: &str = concat!("shimmer ", env!("CARGO_PKG_VERSION"), "\n");
 
 const WRONG: u8 = 2;
 
+#[cfg(not(target_os = "linux"))]
+const NO_DEMO: &str = "the demo runs on Linux only";
+#[cfg(all(target_os = "linux", not(feature = "demo")))]
+const NO_DEMO: &str = "this build has no demo";
+
 fn main() -> ExitCode {
     let mut arguments: Vec<&OsStr> = Vec::new();
     for argument in env::args_os() {
@@ -132,7 +137,9 @@ fn daemon(mut words: Words) -> Result<ExitCode, Failure> {
 
 #[cfg(not(target_os = "linux"))]
 fn no_daemon() -> Failure {
-    Failure::usage(format_args!("the daemon runs on Linux only"))
+    Failure::usage(format_args!(
+        "the daemon runs on Linux only, and its commands there"
+    ))
 }
 
 fn demo(mut words: Words) -> Result<ExitCode, Failure> {
@@ -143,6 +150,6 @@ fn demo(mut words: Words) -> Result<ExitCode, Failure> {
     #[cfg(not(all(feature = "demo", target_os = "linux")))]
     {
         let _ = stay;
-        Err(Failure::usage(format_args!("this build has no demo")))
+        Err(Failure::usage(format_args!("{NO_DEMO}")))
     }
 }

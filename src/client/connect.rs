@@ -239,7 +239,9 @@ fn join(stream: TcpStream) -> Result<(), End> {
     }
     // A write that still waits ends by this.
     let _ = session.stream.shutdown(Shutdown::Both);
-    if end.is_none() {
+    // Windows tells a reset to both ways. What else the thread meets there is how late it was, in words
+    // of its own, and a write that waits may go on to.
+    if cfg!(unix) && end.is_none() {
         end = session.broken().take();
     }
     // Nobody minds what could not be said to a service that had closed.

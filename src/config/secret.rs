@@ -27,6 +27,8 @@ impl fmt::Display for SecretError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Empty => "the secret is empty; `shimmer keygen` makes one",
+            // PowerShell writes every second byte as a NUL.
+            Self::Nul if cfg!(windows) => "the secret has a NUL byte; save its file as UTF-8",
             Self::Nul => "the secret has a NUL byte; any other byte is fine",
         })
     }
