@@ -1,20 +1,23 @@
 //! From the command line to a command, and from its outcome to an exit code: 0 it is done, 1 it did
 //! not work, 2 the command line or a configuration is wrong.
 
+#![cfg_attr(all(feature = "router", target_os = "linux"), no_main)]
+
 use shimmer::cli::{self, Command, Failure, OVERVIEW, Words, complain};
 #[cfg(target_os = "linux")]
 use shimmer::daemon::Failure as Failed;
 use shimmer::{client, tools};
-use std::env::{self, consts::EXE_SUFFIX};
+use std::env::consts::EXE_SUFFIX;
 use std::ffi::OsStr;
 use std::path::MAIN_SEPARATOR;
-use std::process::ExitCode;
 
 /// Started under this name, it is the daemon.
 const DAEMON_NAME: &str = "shimmerd";
 
 const VERSION: &str = concat!("shimmer ", env!("CARGO_PKG_VERSION"), "\n");
 
+const DONE: u8 = 0;
+const FAILED: u8 = 1;
 const WRONG: u8 = 2;
 
 #[cfg(not(target_os = "linux"))]
@@ -22,32 +25,41 @@ const NO_DEMO: &str = "the demo runs on Linux only";
 #[cfg(all(target_os = "linux", not(feature = "demo")))]
 const NO_DEMO: &str = "this build has no demo";
 
-fn main() -> ExitCode {
-    let mut arguments: Vec<&OsStr> = Vec::new();
-    for argument in env::args_os() {
-        arguments.push(argument.leak());
-    }
+#[cfg(not(all(feature = "router", target_os = "linux")))]
+fn main() -> std::process::ExitCode {
+    let arguments = std::env::args_os().map(|argument| &*argument.leak());
+    obey(arguments.collect()).into()
+}
+
+#[cfg(all(feature = "router", target_os = "linux"))]
+shimmer::start!(obey);
+
+#[cfg(all(feature = "router", target_os = "linux"))]
+#[global_allocator]
+static HEAP: shimmer::sys::heap::Heap = shimmer::sys::heap::Heap::new();
+
+fn obey(arguments: Vec<&'static OsStr>) -> u8 {
     match dispatch(arguments) {
         Ok(code) => return code,
-        Err(Failure::Unread) => return ExitCode::SUCCESS,
+        Err(Failure::Unread) => return DONE,
         Err(Failure::Failed(why)) => {
             complain(format_args!("shimmer: {why}"));
-            return ExitCode::FAILURE;
+            return FAILED;
         }
         Err(Failure::Usage(how)) => complain(format_args!("shimmer: {how}")),
         Err(Failure::Configuration(errors)) => complain(format_args!("{errors}")),
     }
-    ExitCode::from(WRONG)
+    WRONG
 }
 
 /// The first word is the command, except in the original's `shimmer --open ssh:10000:10999`.
-fn dispatch(mut arguments: Vec<&'static OsStr>) -> Result<ExitCode, Failure> {
+fn dispatch(mut arguments: Vec<&'static OsStr>) -> Result<u8, Failure> {
     if !arguments.is_empty() && is_daemon(arguments.remove(0)) {
         return run(&cli::DAEMON, arguments);
     }
     let Some(first) = arguments.first() else {
         complain(format_args!("{}", OVERVIEW.trim_ascii_end()));
-        return Ok(ExitCode::from(WRONG));
+        return Ok(WRONG);
     };
     let first = cli::text(first);
     let command = if !first.starts_with('-') {
@@ -74,15 +86,15 @@ fn is_open(argument: &&OsStr) -> bool {
     matches!(rest, Some([] | [b'=', ..]))
 }
 
-fn run(command: &'static Command, arguments: Vec<&'static OsStr>) -> Result<ExitCode, Failure> {
+fn run(command: &'static Command, arguments: Vec<&'static OsStr>) -> Result<u8, Failure> {
     let mut words = Words::new(command, arguments);
     if words.flag("--help") || words.flag("-h") {
         cli::print(command.help)?;
-        return Ok(ExitCode::SUCCESS);
+        return Ok(DONE);
     }
     if words.flag("--version") || words.flag("-V") {
         cli::print(VERSION)?;
-        return Ok(ExitCode::SUCCESS);
+        return Ok(DONE);
     }
     match command.name {
         "port" => client::port::main(words)?,
@@ -92,11 +104,11 @@ fn run(command: &'static Command, arguments: Vec<&'static OsStr>) -> Result<Exit
         "share" => tools::share::main(words)?,
         "firewall" => tools::firewall::main(words)?,
         "status" | "ban" | "unban" => ask(command.name, words)?,
-        "daemon" => return daemon(words),
-        "demo" => return demo(words),
+        "daemon" => daemon(words)?,
+        "demo" => demo(words)?,
         _ => help(words)?,
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(DONE)
 }
 
 fn help(mut words: Words) -> Result<(), Failure> {
@@ -119,12 +131,12 @@ fn ask(command: &str, words: Words) -> Result<(), Failure> {
     }
 }
 
-fn daemon(mut words: Words) -> Result<ExitCode, Failure> {
+fn daemon(mut words: Words) -> Result<(), Failure> {
     let config = words.value("--config")?.unwrap_or(cli::CONFIG.as_ref());
     words.end()?;
     #[cfg(target_os = "linux")]
     return match shimmer::daemon::run(config.as_ref()) {
-        Ok(()) => Ok(ExitCode::SUCCESS),
+        Ok(()) => Ok(()),
         Err(Failed::Configuration(errors)) => Err(Failure::configuration(&errors)),
         Err(failed) => Err(Failure::failed(format_args!("{failed}"))),
     };
@@ -142,11 +154,11 @@ fn no_daemon() -> Failure {
     ))
 }
 
-fn demo(mut words: Words) -> Result<ExitCode, Failure> {
+fn demo(mut words: Words) -> Result<(), Failure> {
     let stay = words.flag("--stay");
     words.end()?;
     #[cfg(all(feature = "demo", target_os = "linux"))]
-    return Ok(tools::demo::main(stay));
+    return tools::demo::main(stay);
     #[cfg(not(all(feature = "demo", target_os = "linux")))]
     {
         let _ = stay;

@@ -6,6 +6,8 @@
 #[cfg(all(feature = "demo", target_os = "linux"))]
 pub mod child;
 pub mod clock;
+#[cfg(all(target_os = "linux", any(test, feature = "router")))]
+pub mod heap;
 #[cfg(target_os = "linux")]
 pub mod local;
 pub mod output;
@@ -21,6 +23,8 @@ pub mod random;
 pub mod signal;
 #[cfg(target_os = "linux")]
 pub mod socket;
+#[cfg(all(target_os = "linux", feature = "router"))]
+pub mod start;
 #[cfg(any(unix, windows))]
 pub mod terminal;
 pub mod thread;

@@ -23,11 +23,10 @@ mod visitors;
 use self::screen::Screen;
 use self::stage::Stage;
 use self::story::{Moment, Outcome, Story};
-use crate::cli;
+use crate::cli::Failure;
 use crate::sys::clock;
 use crate::sys::signal::Signals;
 use std::io;
-use std::process::ExitCode;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -68,15 +67,14 @@ impl From<io::Error> for Broken {
 }
 
 /// Runs the show; with `stay` it goes on until it is stopped.
-#[must_use]
-pub fn main(stay: bool) -> ExitCode {
-    match show(stay) {
-        Ok(()) | Err(Broken::Unwatched) => ExitCode::SUCCESS,
-        Err(Broken::Why(why)) => {
-            cli::complain(format_args!("shimmer: demo: {why}"));
-            ExitCode::FAILURE
-        }
-    }
+///
+/// # Errors
+/// [`Failure::Failed`] where it broke off, [`Failure::Unread`] where nobody looks any more.
+pub fn main(stay: bool) -> Result<(), Failure> {
+    show(stay).map_err(|broken| match broken {
+        Broken::Unwatched => Failure::Unread,
+        Broken::Why(why) => Failure::failed(format_args!("demo: {why}")),
+    })
 }
 
 fn show(stay: bool) -> Result<(), Broken> {
