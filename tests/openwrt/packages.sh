@@ -122,7 +122,7 @@ modes() {
 test_apk() {
   local name=shimmer-$version-r${release}_mips_24kc.apk
   pack "$root" "$work/packages" mips-unknown-linux-musl 2>"$work/pack-said" >/dev/null
-  if apk mkpkg --help >/dev/null 2>&1; then
+  if [[ -e $work/packages/$name ]]; then
     apk adbdump "$work/packages/$name" >"$work/adb"
     expect "apk: its name" grep -qx "  name: shimmer" "$work/adb"
     expect "apk: its version" grep -qx "  version: $version-r$release" "$work/adb"
@@ -132,7 +132,7 @@ test_apk() {
       test "$(grep -cE 'name: shimmer\.(list|conffiles|conffiles_static|rusers)$' "$work/adb")" = 4
   else
     expect "apk: where there is none, a line says so" \
-      test "$(cat "$work/pack-said")" = "openwrt/pack: no .apk: there is no apk here that knows mkpkg (apk-tools 3)"
+      test "$(cat "$work/pack-said")" = "openwrt/pack: no .apk is made: there is no apk-tools 3 here"
   fi
 }
 
