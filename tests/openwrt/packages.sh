@@ -145,9 +145,11 @@ test_opkg() {
   }
   mkdir -p "$there"/{etc/opkg,usr/lib/opkg,var/lock,tmp}
   printf 'dest root /\narch all 1\narch mips_24kc 10\n' >"$there/etc/opkg.conf"
-  expect "opkg: installs" opkg --offline-root "$there" -f "$there/etc/opkg.conf" --force-depends install "$(package mips_24kc)"
+  printf 'Package: libc\nVersion: 1\nArchitecture: all\nStatus: install ok installed\n' >"$there/usr/lib/opkg/status"
+  expect "opkg: installs" opkg --offline-root "$there" -f "$there/etc/opkg.conf" install "$(package mips_24kc)"
   expect "opkg: the program is there" cmp "$there/usr/sbin/shimmer" "$work/binaries/mips-unknown-linux-musl/release/shimmer"
   expect "opkg: the configuration is private" is_mode "$there/etc/config/shimmer" 600
+  [[ -e $there/etc/config/shimmer ]] || return 0
   echo "# changed" >>"$there/etc/config/shimmer"
   expect "opkg: removes" opkg --offline-root "$there" -f "$there/etc/opkg.conf" remove shimmer
   expect "opkg: the program is gone" test ! -e "$there/usr/sbin/shimmer"
