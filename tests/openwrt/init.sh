@@ -217,6 +217,14 @@ test_stop() {
   expect "stop: the firewall closes" called "procd_set_config_changed 'firewall'"
   expect "stop: what was reserved before still is" reserves 8080 10500-10600
 
+  echo 9000-10100,10200,10990-12000 >"$router/proc/sys/net/ipv4/ip_local_reserved_ports"
+  service start
+  expect "start, some of it reserved before: all of it is" reserves 9000-12000
+  service start
+  expect "start again: all of it is" reserves 9000-12000
+  service stop
+  expect "stop, some of it reserved before: that stays" reserves 9000-10100 10200 10990-12000
+
   echo >"$router/proc/sys/net/ipv4/ip_local_reserved_ports"
   service start
   expect "start, nothing reserved before: the range is" reserves 10000-10999
@@ -280,6 +288,8 @@ test_bad_values() {
   refused "a mirage without a name" "has no name"
   router < <(one_mirage "option host 'a" "[mirage-evil]'")
   refused "a value with a line end" "uci mirage 'home' option 'host': has a line end in its value"
+  router < <(one_mirage "option name 'a" "[common]'" | sed "s/mirage 'home'/mirage/")
+  refused "a name with a line end" "option 'name': has a line end in its value"
   router < <(
     one_mirage
     printf "\nconfig nonsense 'x'\n\toption a 'b'\n"
