@@ -5,15 +5,12 @@
 
 use crate::message::{List, Message};
 use crate::nearest::nearest;
+use crate::sys::output;
 use core::convert::Infallible;
 use core::fmt;
 use pico_args::Arguments;
 use std::ffi::OsStr;
-#[cfg(unix)]
-use std::fs::File;
 use std::io::{self, Write};
-#[cfg(unix)]
-use std::os::fd::AsFd;
 use std::path::Path;
 
 /// Why a command ended without its result.
@@ -475,7 +472,7 @@ impl Command {
 /// # Errors
 /// [`Failure::Unread`] if nobody reads it any more, [`Failure::Failed`] if it can't be written.
 pub fn print(text: &str) -> Result<(), Failure> {
-    write(bare(io::stdout()), text).map_err(|error| unwritten(&error))
+    write(output::stdout(), text).map_err(|error| unwritten(&error))
 }
 
 /// Why stdout could not be written: [`Failure::Unread`], or [`Failure::Failed`].
@@ -508,7 +505,7 @@ pub fn warn(what: fmt::Arguments) {
 
 /// Writes a line to stderr. Where that can't be written there is nobody left to tell.
 pub fn complain(line: fmt::Arguments) {
-    let _ = write(bare(io::stderr()), &format!("{line}\n"));
+    let _ = write(output::stderr(), &format!("{line}\n"));
 }
 
 /// Writes a text at once.
@@ -516,25 +513,6 @@ fn write(to: io::Result<impl Write>, text: &str) -> io::Result<()> {
     let mut to = to?;
     to.write_all(text.as_bytes())?;
     to.flush()
-}
-
-/// stdin, stdout or stderr by its descriptor: the lines that std's stdout looks for, and its locks,
-/// are a kilobyte of code.
-///
-/// # Errors
-/// There are no descriptors left.
-#[cfg(unix)]
-pub fn bare(stream: impl AsFd) -> io::Result<File> {
-    Ok(File::from(stream.as_fd().try_clone_to_owned()?))
-}
-
-/// stdin, stdout or stderr as it is.
-///
-/// # Errors
-/// None.
-#[cfg(not(unix))]
-pub fn bare<T>(stream: T) -> io::Result<T> {
-    Ok(stream)
 }
 
 #[cfg(test)]

@@ -64,10 +64,10 @@ impl SyslogSocket {
         if let Err(error) = socket.connect(SYSLOG) {
             // Each line tries again.
             let text = "lines are lost until it is there";
-            let _ = writeln!(
-                io::stderr(),
-                "shimmer: warning: syslog: {SYSLOG}: {error}; {text}"
-            );
+            let line = format!("shimmer: warning: syslog: {SYSLOG}: {error}; {text}\n");
+            if let Ok(stderr) = io::stderr().as_fd().try_clone_to_owned() {
+                let _ = File::from(stderr).write_all(line.as_bytes());
+            }
         }
         Ok(Self(socket))
     }

@@ -14,7 +14,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("sys", &["limits", "scheme"]),
     ("config", &["ini", "limits", "message", "nearest", "scheme"]),
     ("log", &["config", "limits", "rfc3339", "scheme"]),
-    ("cli", &["message", "nearest"]),
+    ("cli", &["message", "nearest", "sys"]),
     (
         "daemon",
         &["config", "limits", "log", "rfc3339", "scheme", "sys"],

@@ -1,27 +1,18 @@
 //! `shimmer connect`: stdin and stdout joined to the hidden service, for ssh's ProxyCommand.
-//!
-//! ```text
-//!   stdin  ──a thread──▶ socket     stdin's end is the socket's half-close, and no more
-//!   stdout ◀──the main── socket     the socket's end is the end
-//! ```
-//!
-//! The thread may be in a read that nobody ever answers. So nobody waits for it.
 
+use super::join::{self, join};
 use super::{Mirage, Wanted};
 use crate::cli::{self, Failure, Words};
 use crate::config;
-use crate::limits::{BUFFER, CONNECT_MS};
+use crate::limits::CONNECT_MS;
 use crate::rfc3339::Rfc3339;
 use crate::scheme::gate::Gate;
 use crate::scheme::key::Key;
 use crate::scheme::schedule::Pattern;
 use crate::scheme::token::{self, NONCE};
-use crate::sys::patient::Patient;
-use crate::sys::{clock, random, thread};
-use core::time::Duration;
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use crate::sys::{clock, random};
+use std::io::{self, ErrorKind, Write};
+use std::net::{SocketAddr, TcpStream};
 
 /// `shimmer connect MIRAGE [HOST]` and `shimmer connect NAME:LOW:HIGH HOST`
 ///
@@ -49,7 +40,7 @@ pub fn main(mut words: Words) -> Result<(), Failure> {
         unix_ms: clock::real_ms(),
     };
     let stream = visit.enter(&addresses)?;
-    join(stream).map_err(|end| visit.failure(end))
+    join(stream).map_err(|end| visit.failure(End::Joined(end)))
 }
 
 /// Where the host is, at any port.
@@ -93,12 +84,20 @@ enum End {
     Silent,
     /// No port could be dialled.
     Unreachable(io::Error),
-    /// It was closed before a byte had come, after so many seconds.
-    Mute(u64),
-    /// It broke off in the middle.
-    Broken(io::Error),
-    /// stdout could not be written.
-    Unwritten(io::Error),
+    /// One has, and it came to this.
+    Joined(join::End),
+}
+
+/// Connects, for so long and no longer. std would ask for the time, and the C library for how to.
+#[cfg(target_os = "linux")]
+fn dial(address: SocketAddr) -> io::Result<TcpStream> {
+    crate::sys::socket::connect(address, CONNECT_MS).map(TcpStream::from)
+}
+
+/// Connects, for so long and no longer.
+#[cfg(not(target_os = "linux"))]
+fn dial(address: SocketAddr) -> io::Result<TcpStream> {
+    TcpStream::connect_timeout(&address, core::time::Duration::from_millis(CONNECT_MS))
 }
 
 impl Visit<'_> {
@@ -107,8 +106,7 @@ impl Visit<'_> {
         let unix = u64::try_from(self.unix_ms).unwrap_or(0) / 1_000;
         let mut end = None;
         for (minute, address) in doors(&self.key, &self.pattern, unix, addresses) {
-            let dial = TcpStream::connect_timeout(&address, Duration::from_millis(CONNECT_MS));
-            let error = match dial {
+            let error = match dial(address) {
                 Ok(stream) => return self.introduce(stream, minute, address.port()),
                 Err(error) => error,
             };
@@ -134,7 +132,7 @@ impl Visit<'_> {
                 .map_err(|error| Failure::failed(format_args!("no random bytes: {error}")))?;
             let token = token::make(&self.key, minute, port, &nonce);
             if (&stream).write_all(&token).is_err() {
-                return Err(self.failure(End::Mute(0)));
+                return Err(self.failure(End::Joined(join::End::Mute(0))));
             }
         }
         Ok(stream)
@@ -162,17 +160,17 @@ impl Visit<'_> {
                  it is the right host, and whether its firewall lets the whole range through"
             )),
             End::Unreachable(error) => Failure::failed(format_args!("{host}: {error}")),
-            End::Mute(seconds) => Failure::failed(format_args!(
+            End::Joined(join::End::Mute(seconds)) => Failure::failed(format_args!(
                 "{host} closed a port of {time} after {seconds} s without a word; is that the UTC time? \
                  If so, compare secret, name, range and period with the server's, and its gate with \
                  {gate}; if they are the same, this address is banned (then it is closed at once), or \
                  the service does not run"
             )),
-            End::Broken(error) => Failure::failed(format_args!(
+            End::Joined(join::End::Broken(error)) => Failure::failed(format_args!(
                 "the connection to {host} broke off: {error}; the `close` line in the server's log \
                  may say why"
             )),
-            End::Unwritten(error) => cli::unwritten(&error),
+            End::Joined(join::End::Unwritten(error)) => cli::unwritten(&error),
         }
     }
 }
@@ -200,87 +198,6 @@ fn doors(
         }
     }
     doors
-}
-
-/// What both ways share.
-struct Session {
-    stream: TcpStream,
-    /// Why stdin could not be passed on. Locked while it is, for a reset is told to one way alone,
-    /// and is an ordinary end to the other.
-    broken: Mutex<Option<io::Error>>,
-}
-
-/// Joins stdin and stdout to the service, until that has closed.
-fn join(stream: TcpStream) -> Result<(), End> {
-    // The thread outlives this function, by nothing but the end of the process.
-    let session: &Session = Box::leak(Box::new(Session {
-        stream,
-        broken: Mutex::new(None),
-    }));
-    thread::spawn(|| send(session)).map_err(End::Broken)?;
-    let mut stdout = Patient(cli::bare(io::stdout()).map_err(End::Unwritten)?);
-    let mut buffer = [0; BUFFER];
-    let (mut is_mute, began) = (true, clock::real_ms());
-    let mut end = loop {
-        match read(&mut &session.stream, &mut buffer) {
-            Ok(0) => break None,
-            Ok(count) => {
-                is_mute = false;
-                let written = stdout.write_all(&buffer[..count]);
-                written
-                    .and_then(|()| stdout.flush())
-                    .map_err(End::Unwritten)?;
-            }
-            Err(error) => break Some(error),
-        }
-    };
-    if is_mute {
-        return Err(End::Mute((clock::real_ms() - began).max(0) as u64 / 1_000));
-    }
-    // A write that still waits ends by this.
-    let _ = session.stream.shutdown(Shutdown::Both);
-    // Windows tells a reset to both ways. What else the thread meets there is how late it was, in words
-    // of its own, and a write that waits may go on to.
-    if cfg!(unix) && end.is_none() {
-        end = session.broken().take();
-    }
-    // Nobody minds what could not be said to a service that had closed.
-    match end {
-        Some(error) if error.kind() != ErrorKind::BrokenPipe => Err(End::Broken(error)),
-        _ => Ok(()),
-    }
-}
-
-/// Passes stdin on. What can't be read any more is at its end.
-fn send(session: &Session) {
-    if let Ok(stdin) = cli::bare(io::stdin()) {
-        let mut stdin = Patient(stdin);
-        let mut buffer = [0; BUFFER];
-        while let Ok(count @ 1..) = read(&mut stdin, &mut buffer) {
-            let mut broken = session.broken();
-            if let Err(error) = (&session.stream).write_all(&buffer[..count]) {
-                *broken = Some(error);
-                return;
-            }
-        }
-    }
-    let _ = session.stream.shutdown(Shutdown::Write);
-}
-
-impl Session {
-    fn broken(&self) -> MutexGuard<'_, Option<io::Error>> {
-        self.broken.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Reads what there is, 0 bytes at the end.
-fn read(from: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
-    loop {
-        match from.read(buffer) {
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            done => return done,
-        }
-    }
 }
 
 #[cfg(test)]

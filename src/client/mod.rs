@@ -3,6 +3,7 @@
 //! std alone, beside the scheme and the configuration, so that it builds on macOS and Windows.
 
 pub mod connect;
+mod join;
 mod known;
 mod moment;
 pub mod port;

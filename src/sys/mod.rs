@@ -11,6 +11,7 @@ pub mod heap;
 #[cfg(target_os = "linux")]
 pub mod local;
 pub mod output;
+#[cfg(not(target_os = "linux"))]
 pub mod patient;
 #[cfg(target_os = "linux")]
 pub mod pipe;
@@ -27,9 +28,12 @@ pub mod socket;
 pub mod start;
 #[cfg(any(unix, windows))]
 pub mod terminal;
+#[cfg(any(test, not(target_os = "linux")))]
 pub mod thread;
 #[cfg(target_os = "linux")]
 pub mod timer;
+#[cfg(target_os = "linux")]
+pub mod wait;
 #[cfg(all(feature = "demo", target_os = "linux"))]
 pub mod window;
 

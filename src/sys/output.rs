@@ -1,7 +1,9 @@
-//! Waiting while somebody reads our stdout.
+//! stdin, stdout and stderr as they are, without std's locks and the lines that its stdout looks for,
+//! which are 3 KB of code; and waiting while somebody reads our stdout.
 
 #[cfg(unix)]
 pub(super) use platform::wait;
+pub use platform::{stderr, stdin, stdout};
 
 /// Waits so many milliseconds, or until a signal has come. False, and at once, when stdout is a pipe
 /// that nobody reads any more: only a write would notice it otherwise, and the next line may be a
@@ -14,6 +16,40 @@ pub fn wait_while_read(milliseconds: u32) -> bool {
 #[cfg(unix)]
 mod platform {
     use core::ffi::c_int;
+    use std::fs::File;
+    use std::io;
+    use std::os::fd::BorrowedFd;
+
+    /// stdin.
+    ///
+    /// # Errors
+    /// It is closed, or there are no descriptors left.
+    pub fn stdin() -> io::Result<File> {
+        another(libc::STDIN_FILENO)
+    }
+
+    /// stdout.
+    ///
+    /// # Errors
+    /// As [`stdin`].
+    pub fn stdout() -> io::Result<File> {
+        another(libc::STDOUT_FILENO)
+    }
+
+    /// stderr.
+    ///
+    /// # Errors
+    /// As [`stdin`].
+    pub fn stderr() -> io::Result<File> {
+        another(libc::STDERR_FILENO)
+    }
+
+    /// Another descriptor of the same stream, to be closed without closing that.
+    fn another(stream: c_int) -> io::Result<File> {
+        // SAFETY: the number is no -1, and who takes another of a closed one is told so.
+        let stream = unsafe { BorrowedFd::borrow_raw(stream) };
+        stream.try_clone_to_owned().map(File::from)
+    }
 
     pub fn wait_while_read(milliseconds: u32) -> bool {
         let mut stdout = libc::pollfd {
@@ -43,6 +79,31 @@ mod platform {
 #[cfg(not(unix))]
 mod platform {
     use core::time::Duration;
+    use std::io::{self, Stderr, Stdin, Stdout};
+
+    /// stdin.
+    ///
+    /// # Errors
+    /// None.
+    pub fn stdin() -> io::Result<Stdin> {
+        Ok(io::stdin())
+    }
+
+    /// stdout.
+    ///
+    /// # Errors
+    /// None.
+    pub fn stdout() -> io::Result<Stdout> {
+        Ok(io::stdout())
+    }
+
+    /// stderr.
+    ///
+    /// # Errors
+    /// None.
+    pub fn stderr() -> io::Result<Stderr> {
+        Ok(io::stderr())
+    }
 
     pub fn wait_while_read(milliseconds: u32) -> bool {
         std::thread::sleep(Duration::from_millis(milliseconds.into()));

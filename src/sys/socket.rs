@@ -1,10 +1,11 @@
 //! TCP sockets that never block: ports that listen, visitors, and dials to the hidden service.
 
 use super::check;
+use super::wait::{self, Want};
 use core::mem::{self, MaybeUninit};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// Where a port listens.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -91,6 +92,19 @@ pub fn connected(socket: BorrowedFd<'_>) -> io::Result<bool> {
     Ok(true)
 }
 
+/// Connects, and waits for it so many milliseconds. The socket does not block.
+///
+/// # Errors
+/// What socket(2) and connect(2) say; `TimedOut` when nobody has answered by then.
+pub fn connect(address: SocketAddr, milliseconds: u64) -> io::Result<OwnedFd> {
+    let socket = dial(address)?;
+    if !wait::for_one(socket.as_fd(), Want::Write, milliseconds)? {
+        return Err(io::ErrorKind::TimedOut.into());
+    }
+    connected(socket.as_fd())?;
+    Ok(socket)
+}
+
 /// Connects from an address of ours, which std can't, and waits for it. The stream blocks.
 ///
 /// # Errors
@@ -111,17 +125,11 @@ pub fn connect_from(
         Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => return Err(error),
         _ => {}
     }
-    let mut answer = libc::pollfd {
-        fd: socket.as_raw_fd(),
-        events: libc::POLLOUT,
-        revents: 0,
-    };
-    let milliseconds = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
-    // SAFETY: one pollfd is passed and said to be there, and it lives on this stack.
-    if check(unsafe { libc::poll(&raw mut answer, 1, milliseconds) })? == 0 {
+    let timeout = timeout.as_millis() as u64;
+    if !wait::for_one(socket.as_fd(), Want::Write, timeout)? {
         return Err(io::ErrorKind::TimedOut.into());
     }
-    take_error(std::os::fd::AsFd::as_fd(&socket))?;
+    take_error(socket.as_fd())?;
     let stream = std::net::TcpStream::from(socket);
     stream.set_nonblocking(false)?;
     Ok(stream)
