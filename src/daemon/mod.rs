@@ -10,7 +10,8 @@
 //!   session.rs     one forwarded connection       direction.rs, pipes.rs   the way of its bytes
 //!   trap.rs        one visitor held               state.rs    the bans, on disk
 //!   clock.rs       steps of the clock             control.rs  who asks what it does
-//!   user.rs        who it is                   wake.rs, slab.rs   events and tables
+//!   keyed.rs       where a source is in the list  user.rs     who it is
+//!   wake.rs, slab.rs   events and tables
 //! ```
 
 mod accept;
@@ -18,6 +19,7 @@ mod clock;
 mod control;
 mod direction;
 pub mod host;
+mod keyed;
 mod listeners;
 mod pipes;
 mod reload;
@@ -31,6 +33,7 @@ mod wake;
 use self::clock::ClockWatch;
 use self::control::Control;
 use self::host::{Host, Machine};
+use self::keyed::Keyed;
 use self::listeners::{Listeners, Trouble};
 use self::pipes::Pipes;
 use self::reload::{Mirage, Reload, UsedTokens};
@@ -52,7 +55,6 @@ use crate::sys::signal::{self, Signal};
 use mio::event::Event;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll};
-use std::hash::RandomState;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
@@ -121,7 +123,7 @@ pub struct Daemon<H> {
     listeners: Listeners,
     sessions: Slab<Session>,
     traps: Traps,
-    bans: Blacklist<RandomState>,
+    bans: Blacklist<Keyed>,
     pipes: Pipes,
     state: Option<StateFile>,
     /// The bans that the state file has, by their count of changes; None until it was read.
@@ -229,6 +231,7 @@ impl<H: Host> Daemon<H> {
                 .map_err(Failure::Host)?;
         }
         let ban_ms = u64::from(common.ban_s) * 1_000;
+        let keyed = Keyed::new().map_err(Failure::Host)?;
         let mut daemon = Self {
             clock: ClockWatch::new(&common, now, host.clock_is_kept()),
             host,
@@ -242,7 +245,7 @@ impl<H: Host> Daemon<H> {
             listeners: Listeners::default(),
             sessions: Slab::new(0),
             traps: Traps::new(TRAPS.min(descriptor_limit / 8).max(1)),
-            bans: Blacklist::new(BANS, ban_ms, RandomState::new()),
+            bans: Blacklist::new(BANS, ban_ms, keyed),
             pipes,
             state: None,
             saved: None,
