@@ -14,11 +14,12 @@ use crate::limits::{BANS, STATE_BYTES, STATE_LINE_BYTES, STATE_WRITE_BYTES};
 use crate::scheme::blacklist::{Ban, Blacklist, Why};
 use crate::scheme::source::Source;
 use crate::scheme::{Instant, Now};
+use crate::sys::folder;
 use core::fmt::Write as _;
 use core::hash::BuildHasher;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write as _};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 const HEAD: &str = "shimmer-state 1";
@@ -55,7 +56,7 @@ impl StateFile {
     pub fn take(path: &Path) -> Result<Self, StateError> {
         if let Some(folder) = path.parent() {
             // Where it fails, opening the lock says why.
-            let _ = fs::DirBuilder::new().mode(0o700).create(folder);
+            let _ = folder::make(folder, 0o700);
         }
         let lock_path = beside(path, ".lock");
         let lock = OpenOptions::new()
