@@ -3,8 +3,8 @@
 //! A tour, from the bottom up; imports run one way:
 //!
 //! ```text
-//!   main ──▶ daemon, client, tools ──▶ scheme, config, log ──▶ limits
-//!                    └──▶ sys
+//!   main ──▶ daemon, client, tools ──▶ config, log ──▶ scheme ──▶ limits
+//!                    └───────────────────────┴──▶ sys
 //! ```
 //!
 //! - [`limits`]: every bound and every time-out.

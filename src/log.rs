@@ -9,11 +9,11 @@ use crate::config::{Level, LogTarget};
 use crate::limits::{LOG_LINE, LOG_LINES, LOG_LINES_KEPT, LOG_WINDOW_MS};
 use crate::rfc3339::Rfc3339;
 use crate::scheme::{Instant, Now};
+use crate::sys::file;
 use core::fmt::{self, Write as _};
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 
 /// Where syslogd listens.
@@ -120,13 +120,10 @@ impl Sink {
     fn open(target: &LogTarget) -> io::Result<Self> {
         match target {
             LogTarget::Stderr => stderr().map(Self::Stream),
-            LogTarget::File(path) => OpenOptions::new()
-                .append(true)
-                .create(true)
-                .mode(0o640)
-                .custom_flags(libc::O_NONBLOCK)
-                .open(path)
-                .map(Self::Stream),
+            LogTarget::File(path) => {
+                let flags = libc::O_WRONLY | libc::O_APPEND | libc::O_CREAT | libc::O_NONBLOCK;
+                file::open(path, flags, 0o640).map(Self::Stream)
+            }
             LogTarget::Syslog => {
                 let pid = std::process::id();
                 let logger = syslog::Logger::new(SyslogSocket::open()?, Untimed { pid });
@@ -160,14 +157,11 @@ impl Sink {
 /// never blocks, and has one end that all who share it write at.
 fn stderr() -> io::Result<File> {
     let shared = File::from(io::stderr().as_fd().try_clone_to_owned()?);
-    let kind = shared.metadata()?.file_type();
-    if kind.is_file() {
+    if file::is_regular(shared.as_fd())? {
         return Ok(shared);
     }
-    let anew = OpenOptions::new()
-        .write(true)
-        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
-        .open("/proc/self/fd/2");
+    let flags = libc::O_WRONLY | libc::O_NONBLOCK | libc::O_NOCTTY;
+    let anew = file::open("/proc/self/fd/2".as_ref(), flags, 0);
     if let Ok(file) = anew {
         return Ok(file);
     }

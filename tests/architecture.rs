@@ -12,8 +12,11 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("ini", &[]),
     ("scheme", &["limits"]),
     ("sys", &["limits", "scheme"]),
-    ("config", &["ini", "limits", "message", "nearest", "scheme"]),
-    ("log", &["config", "limits", "rfc3339", "scheme"]),
+    (
+        "config",
+        &["ini", "limits", "message", "nearest", "scheme", "sys"],
+    ),
+    ("log", &["config", "limits", "rfc3339", "scheme", "sys"]),
     ("cli", &["message", "nearest", "sys"]),
     (
         "daemon",

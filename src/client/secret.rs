@@ -2,14 +2,15 @@
 
 use crate::cli::{self, Failure, Words, warn};
 use crate::config::{Secret, is_open_to_others};
+use crate::sys::file;
 use crate::sys::terminal::Terminal;
 use core::fmt::Display;
-use std::env;
 use std::ffi::OsStr;
 use std::path::Path;
 
 /// The environment variable that may hold it.
 const VARIABLE: &str = "SHIMMER_SECRET";
+const VARIABLE_NAME: &core::ffi::CStr = c"SHIMMER_SECRET";
 
 /// The secret of `--secret-file`, `--secret` or the environment. An empty variable is none.
 ///
@@ -31,7 +32,7 @@ pub fn given(words: &mut Words) -> Result<Option<Secret>, Failure> {
             of_value("--secret", value)
         }
         (None, Some(file)) => of_file(Path::new(file)),
-        (None, None) => match env::var_os(VARIABLE) {
+        (None, None) => match file::variable(VARIABLE_NAME) {
             Some(value) if !value.is_empty() => of_value(VARIABLE, &value),
             _ => return Ok(None),
         },

@@ -5,6 +5,8 @@
 
 use super::secret::read_file;
 use super::value::{Parsed, parse_number, wrong};
+#[cfg(unix)]
+use crate::sys::file;
 use core::fmt;
 use std::path::Path;
 
@@ -62,7 +64,6 @@ pub struct Owner<'a> {
 #[cfg(unix)]
 impl fmt::Display for Owner<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        use std::os::unix::fs::MetadataExt;
         if self.error.kind() != std::io::ErrorKind::PermissionDenied {
             return Ok(());
         }
@@ -71,11 +72,11 @@ impl fmt::Display for Owner<'_> {
         let looked = self
             .path
             .ancestors()
-            .find_map(|path| Some((path, std::fs::metadata(path).ok()?)));
-        let Some((path, file)) = looked else {
+            .find_map(|path| Some((path, file::owner(path)?)));
+        let Some((path, uid)) = looked else {
             return Ok(());
         };
-        let (path, uid) = (path.display(), file.uid());
+        let path = path.display();
         let users = read_file(Path::new(PASSWD)).unwrap_or_default();
         match in_passwd(&users, |user| user.uid == uid) {
             Some(owner) => write!(f, "; {path} belongs to {}", owner.name),

@@ -19,10 +19,10 @@ use crate::nearest::nearest;
 use crate::scheme::gate::Gate;
 use crate::scheme::schedule::{Pattern, Range};
 use crate::scheme::source::Network;
+use crate::sys::file;
 use core::fmt;
 use core::mem;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::env;
 use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 
@@ -694,7 +694,7 @@ fn readable<'a>(key: &str, text: &'a str) -> Parsed<&'a str> {
 /// to that file.
 fn path_beside(config: &Path, text: &str) -> Parsed<PathBuf> {
     match text.strip_prefix("~/") {
-        Some(rest) => match env::var_os("HOME") {
+        Some(rest) => match file::variable(c"HOME") {
             Some(home) if !home.is_empty() => {
                 Ok(Path::new(&home).join(rest.trim_start_matches('/')))
             }

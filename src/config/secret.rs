@@ -3,9 +3,8 @@
 use super::Owner;
 use super::value::{Parsed, wrong};
 use crate::limits::{CONFIG_BYTES, STRONG_SECRET_BYTES, STRONG_SECRET_VARIETY};
+use crate::sys::file;
 use core::fmt;
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 /// What both sides know and nobody else: at least one byte, none of them NUL. Never printed.
@@ -93,12 +92,11 @@ impl Secret {
 pub(super) fn read_file(path: &Path) -> Parsed<Vec<u8>> {
     let mut bytes = Vec::new();
     let name = path.display();
-    match File::open(path).and_then(|file| file.take(CONFIG_BYTES + 1).read_to_end(&mut bytes)) {
+    let most = CONFIG_BYTES as usize;
+    match file::open_to_read(path).and_then(|mut file| file::read(&mut file, &mut bytes, most)) {
         Err(ref error) => wrong!("{name}: {error}{}", Owner { path, error }),
-        Ok(length) if length as u64 > CONFIG_BYTES => {
-            wrong!("{name}: longer than {CONFIG_BYTES} bytes")
-        }
-        Ok(_) => Ok(bytes),
+        Ok(()) if bytes.len() > most => wrong!("{name}: longer than {CONFIG_BYTES} bytes"),
+        Ok(()) => Ok(bytes),
     }
 }
 
@@ -106,10 +104,7 @@ pub(super) fn read_file(path: &Path) -> Parsed<Vec<u8>> {
 #[cfg(unix)]
 #[must_use]
 pub fn is_open_to_others(path: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-    let is_open =
-        |file: std::fs::Metadata| file.is_file() && file.permissions().mode() & 0o077 != 0;
-    std::fs::metadata(path).is_ok_and(is_open)
+    file::rights(path).is_some_and(|rights| rights & 0o077 != 0)
 }
 
 /// Whether a file's group or everybody has a right to it: not known here, so false.

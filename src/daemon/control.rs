@@ -25,15 +25,13 @@ use crate::scheme::Instant;
 use crate::scheme::blacklist::{Ban, Why};
 use crate::scheme::gate::{self, Verdict, Visitor};
 use crate::scheme::source::{self, Source};
-use crate::sys::{folder, local, process};
+use crate::sys::{file, local, process};
 use core::fmt::{self, Write as _};
 use core::net::IpAddr;
 use mio::Interest;
 use mio::unix::SourceFd;
-use std::fs;
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -115,7 +113,7 @@ impl Control {
     /// Takes the socket out of the file system.
     pub fn close(&mut self) {
         if let Some((_, path)) = self.listener.take() {
-            let _ = fs::remove_file(path);
+            let _ = file::remove(&path);
         }
     }
 
@@ -147,10 +145,10 @@ impl Control {
 fn bind(path: &Path) -> Result<UnixListener, String> {
     if let Some(folder) = path.parent() {
         // Where it fails, the binding says why.
-        let _ = folder::make(folder, 0o755);
+        let _ = file::make_folder(folder, 0o755);
     }
-    if let Ok(there) = fs::symlink_metadata(path) {
-        if !there.file_type().is_socket() {
+    if let Some(is_socket) = file::is_socket(path) {
+        if !is_socket {
             return Err("is there already, and no socket".into());
         }
         // A queue that is full is one that somebody has; and the loop must not wait for him.
@@ -161,7 +159,7 @@ fn bind(path: &Path) -> Result<UnixListener, String> {
             }
             Err(_) => {}
         }
-        let _ = fs::remove_file(path);
+        let _ = file::remove(path);
     }
     let listener = process::with_private_files(|| UnixListener::bind(path));
     let listener = listener.map_err(|ref error| format!("{error}{}", Owner { path, error }))?;
@@ -199,7 +197,7 @@ impl<H: Host> Daemon<H> {
     pub(super) fn take_control(&mut self, wanted: &Location) -> Result<(), Failure> {
         let path = wanted.path(DEFAULT_CONTROL);
         // Who has taken our socket away, wants another.
-        let is_there = |path: &Path| fs::symlink_metadata(path).is_ok();
+        let is_there = |path: &Path| file::is_socket(path).is_some();
         // By its name; to compare its parts is a kilobyte of code.
         let is_ours = path.map(Path::as_os_str) == self.control.path().map(Path::as_os_str);
         if is_ours && path.is_none_or(is_there) {

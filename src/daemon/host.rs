@@ -6,7 +6,7 @@
 use crate::scheme::Now;
 use crate::sys::signal::{Signal, Signals};
 use crate::sys::timer::ClockSet;
-use crate::sys::{clock, signal};
+use crate::sys::{clock, file, signal};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -57,7 +57,7 @@ impl Host for Machine {
     }
 
     fn clock_is_kept(&self) -> bool {
-        clock::is_synchronised() || std::path::Path::new(CLOCK_FILE).exists()
+        clock::is_synchronised() || file::exists(CLOCK_FILE.as_ref())
     }
 
     fn signal_waker(&self) -> BorrowedFd<'_> {

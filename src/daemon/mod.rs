@@ -50,8 +50,8 @@ use crate::log::{Cause, Log};
 use crate::scheme::blacklist::{Ban, Blacklist};
 use crate::scheme::schedule::{Change, Plan, Role};
 use crate::scheme::{Instant, Now};
-use crate::sys::process;
 use crate::sys::signal::{self, Signal};
+use crate::sys::{file, process};
 use mio::event::Event;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll};
@@ -175,6 +175,11 @@ struct Counters {
     turned_away: u64,
 }
 
+/// A descriptor for [`Daemon::spare`].
+fn spare() -> Option<std::fs::File> {
+    file::open_to_read("/dev/null".as_ref()).ok()
+}
+
 fn sooner(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
     [one, other].into_iter().flatten().min()
 }
@@ -254,7 +259,7 @@ impl<H: Host> Daemon<H> {
             is_turning: false,
             session_deadline: None,
             descriptor_limit,
-            spare: std::fs::File::open("/dev/null").ok(),
+            spare: spare(),
             accept_again: None,
             open_again: None,
             told_full: Told::default(),

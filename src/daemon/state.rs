@@ -14,12 +14,11 @@ use crate::limits::{BANS, STATE_BYTES, STATE_LINE_BYTES, STATE_WRITE_BYTES};
 use crate::scheme::blacklist::{Ban, Blacklist, Why};
 use crate::scheme::source::Source;
 use crate::scheme::{Instant, Now};
-use crate::sys::folder;
+use crate::sys::file;
 use core::fmt::Write as _;
 use core::hash::BuildHasher;
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Write as _};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::{File, TryLockError};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 const HEAD: &str = "shimmer-state 1";
@@ -56,16 +55,11 @@ impl StateFile {
     pub fn take(path: &Path) -> Result<Self, StateError> {
         if let Some(folder) = path.parent() {
             // Where it fails, opening the lock says why.
-            let _ = folder::make(folder, 0o700);
+            let _ = file::make_folder(folder, 0o700);
         }
         let lock_path = beside(path, ".lock");
-        let lock = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .custom_flags(libc::O_NOFOLLOW)
-            .open(&lock_path);
+        let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_NOFOLLOW;
+        let lock = file::open(&lock_path, flags, 0o600);
         let lock = match lock {
             Ok(lock) => lock,
             Err(error) => return Err(StateError::Unusable(lock_path, error)),
@@ -89,8 +83,8 @@ impl StateFile {
     /// now, so no ban lasts longer than a full one.
     pub fn load<H: BuildHasher>(&self, bans: &mut Blacklist<H>, now: Now) -> Loaded {
         let mut text = Vec::new();
-        let read = File::open(&self.path)
-            .and_then(|file| file.take(STATE_BYTES + 1).read_to_end(&mut text));
+        let read = file::open_to_read(&self.path)
+            .and_then(|mut file| file::read(&mut file, &mut text, STATE_BYTES as usize));
         match read {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Loaded::Bans(0),
             Err(error) => return Loaded::Unreadable(error),
@@ -98,7 +92,7 @@ impl StateFile {
         }
         let Some(read) = parse(&text) else {
             let aside = beside(&self.path, ".damaged");
-            let moved = fs::rename(&self.path, &aside);
+            let moved = file::rename(&self.path, &aside);
             return Loaded::Damaged(aside, moved);
         };
         for (source, unix, attempts) in read {
@@ -123,13 +117,8 @@ impl StateFile {
     /// What the file system says; the old file is still there then.
     pub fn save<H: BuildHasher>(&self, bans: &Blacklist<H>, now: Now) -> io::Result<()> {
         let fresh = beside(&self.path, ".new");
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .custom_flags(libc::O_NOFOLLOW)
-            .open(&fresh)?;
+        let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC | libc::O_NOFOLLOW;
+        let mut file = file::open(&fresh, flags, 0o600)?;
         let mut text = String::with_capacity(STATE_WRITE_BYTES + STATE_LINE_BYTES);
         let _ = writeln!(text, "{HEAD}");
         for ban in bans.iter() {
@@ -142,7 +131,7 @@ impl StateFile {
         }
         let _ = writeln!(text, "end {}", bans.len());
         file.write_all(text.as_bytes())?;
-        fs::rename(&fresh, &self.path)
+        file::rename(&fresh, &self.path)
     }
 }
 
@@ -187,6 +176,7 @@ fn parse(text: &[u8]) -> Option<Vec<(Source, u64, u32)>> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::fs;
     use std::hash::RandomState;
 
     const BAN_MS: u64 = 900_000;

@@ -8,9 +8,7 @@ use super::Failure;
 use crate::config::{
     Capability, DEFAULT_CONTROL, DEFAULT_STATE_FILE, LogTarget, Server, capabilities,
 };
-use crate::sys::{privileges, process};
-use std::fs::DirBuilder;
-use std::os::unix::fs::{DirBuilderExt, chown};
+use crate::sys::{file, privileges, process};
 use std::path::Path;
 
 const ROOT: u32 = 0;
@@ -40,10 +38,10 @@ pub fn become_user(server: Server, config: &Path) -> Result<Server, Failure> {
     let control = server.common.control.path(DEFAULT_CONTROL);
     for (path, mode) in [(state, 0o700), (control, 0o755)] {
         if let Some(folder) = path.and_then(Path::parent)
-            && DirBuilder::new().mode(mode).create(folder).is_ok()
+            && file::make_folder(folder, mode).is_ok()
         {
             // Where it fails, what is made in it says why.
-            let _ = chown(folder, Some(account.uid), Some(account.gid));
+            let _ = file::give_to(folder, account.uid, account.gid);
         }
     }
     let kept = capabilities(&server.mirages).map(Capability::number);

@@ -6,8 +6,7 @@
 #[cfg(all(feature = "demo", target_os = "linux"))]
 pub mod child;
 pub mod clock;
-#[cfg(target_os = "linux")]
-pub mod folder;
+pub mod file;
 #[cfg(all(target_os = "linux", any(test, feature = "router")))]
 pub mod heap;
 #[cfg(target_os = "linux")]

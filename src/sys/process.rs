@@ -1,12 +1,10 @@
 //! What belongs to the process as a whole.
 
-use super::check;
+use super::{check, file};
 use core::mem::MaybeUninit;
 use core::ptr;
-use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::fd::{AsFd, AsRawFd};
 
 /// Raises the limit of open descriptors to what the administrator allows, and says what it is.
 ///
@@ -31,14 +29,14 @@ pub fn raise_descriptor_limit() -> io::Result<usize> {
 /// up his rights can't open it later, and what we set on it must not hold for all who share it. What
 /// can't be opened, or fails, stays as it is.
 pub fn own_stderr() {
-    let anew = OpenOptions::new()
-        .write(true)
-        .custom_flags(libc::O_NOCTTY)
-        .open("/proc/self/fd/2");
-    let is_file = |file: &File| file.metadata().is_ok_and(|about| about.is_file());
+    let anew = file::open(
+        "/proc/self/fd/2".as_ref(),
+        libc::O_WRONLY | libc::O_NOCTTY,
+        0,
+    );
     // A regular file has one end that all who share it write at.
     if let Ok(file) = anew
-        && !is_file(&file)
+        && !file::is_regular(file.as_fd()).unwrap_or(true)
     {
         // SAFETY: no pointers. Whoever has fd 2 goes on with the same file.
         unsafe { libc::dup2(file.as_raw_fd(), libc::STDERR_FILENO) };

@@ -33,14 +33,13 @@ impl Terminal {
 
 #[cfg(unix)]
 mod platform {
-    use super::super::{check, output};
+    use super::super::{check, file, output};
     use super::Terminal;
     use core::mem::MaybeUninit;
     use libc::{c_int, sigset_t, termios};
     use std::fs::File;
     use std::io::{self, Read, Write};
     use std::os::fd::AsRawFd;
-    use std::os::unix::fs::OpenOptionsExt;
 
     const PATH: &str = "/dev/tty";
 
@@ -58,11 +57,9 @@ mod platform {
     const LOOK_MS: u32 = 50;
 
     pub fn open() -> io::Result<Terminal> {
-        let keyboard = File::options()
-            .read(true)
-            .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
-            .open(PATH)?;
-        let screen = File::options().write(true).open(PATH)?;
+        let flags = libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY;
+        let keyboard = file::open(PATH.as_ref(), flags, 0)?;
+        let screen = file::open(PATH.as_ref(), libc::O_WRONLY, 0)?;
         Ok(Terminal { keyboard, screen })
     }
 
