@@ -18,7 +18,10 @@ mod platform {
     use core::ffi::c_int;
     use std::fs::File;
     use std::io;
+    #[cfg(not(target_os = "linux"))]
     use std::os::fd::BorrowedFd;
+    #[cfg(target_os = "linux")]
+    use std::os::fd::{FromRawFd, OwnedFd};
 
     /// stdin.
     ///
@@ -45,6 +48,21 @@ mod platform {
     }
 
     /// Another descriptor of the same stream, to be closed without closing that.
+    #[cfg(target_os = "linux")]
+    fn another(stream: c_int) -> io::Result<File> {
+        // The system call itself: the C library's does a dozen other things by that name.
+        // SAFETY: no pointers.
+        let another = super::super::check(unsafe {
+            libc::syscall(libc::SYS_fcntl, stream, libc::F_DUPFD_CLOEXEC, 0)
+        })?;
+        // SAFETY: the descriptor is new and nobody else's.
+        Ok(File::from(unsafe {
+            OwnedFd::from_raw_fd(another as c_int)
+        }))
+    }
+
+    /// Another descriptor of the same stream, to be closed without closing that.
+    #[cfg(not(target_os = "linux"))]
     fn another(stream: c_int) -> io::Result<File> {
         // SAFETY: the number is no -1, and who takes another of a closed one is told so.
         let stream = unsafe { BorrowedFd::borrow_raw(stream) };

@@ -22,7 +22,8 @@ pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
 /// What fcntl(2) says.
 pub fn capacity(pipe: BorrowedFd<'_>) -> io::Result<usize> {
     // SAFETY: no pointers.
-    let bytes = check(unsafe { libc::fcntl(pipe.as_raw_fd(), libc::F_GETPIPE_SZ) })?;
+    let bytes =
+        check(unsafe { libc::syscall(libc::SYS_fcntl, pipe.as_raw_fd(), libc::F_GETPIPE_SZ) })?;
     Ok(bytes as usize)
 }
 
