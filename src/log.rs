@@ -9,12 +9,13 @@ use crate::config::{Level, LogTarget};
 use crate::limits::{LOG_LINE, LOG_LINES, LOG_LINES_KEPT, LOG_WINDOW_MS};
 use crate::rfc3339::Rfc3339;
 use crate::scheme::{Instant, Now};
+use crate::sys::control::never_block;
 use crate::sys::file;
 use core::fmt::{self, Write as _};
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixDatagram;
 
 /// Where syslogd listens.
 const SYSLOG: &str = "/dev/log";
@@ -60,7 +61,7 @@ struct SyslogSocket(UnixDatagram);
 impl SyslogSocket {
     fn open() -> io::Result<Self> {
         let socket = UnixDatagram::unbound()?;
-        socket.set_nonblocking(true)?;
+        never_block(socket.as_fd())?;
         if let Err(error) = socket.connect(SYSLOG) {
             // Each line tries again.
             let text = "lines are lost until it is there";
@@ -166,9 +167,8 @@ fn stderr() -> io::Result<File> {
         return Ok(file);
     }
     // A service manager's socket. (A stream or not, this sets one flag and nothing else.)
-    let shared = UnixStream::from(OwnedFd::from(shared));
-    shared.set_nonblocking(true)?;
-    Ok(File::from(OwnedFd::from(shared)))
+    never_block(shared.as_fd())?;
+    Ok(shared)
 }
 
 /// The lines that peers have caused last, and those that were left out since when.

@@ -97,7 +97,11 @@ fn dial(address: SocketAddr) -> io::Result<TcpStream> {
 /// Connects, for so long and no longer.
 #[cfg(not(target_os = "linux"))]
 fn dial(address: SocketAddr) -> io::Result<TcpStream> {
-    TcpStream::connect_timeout(&address, core::time::Duration::from_millis(CONNECT_MS))
+    let timeout = core::time::Duration::from_millis(CONNECT_MS);
+    let stream = TcpStream::connect_timeout(&address, timeout)?;
+    // Typing suffers where it can't be set, no more.
+    let _ = stream.set_nodelay(true);
+    Ok(stream)
 }
 
 impl Visit<'_> {
@@ -124,8 +128,6 @@ impl Visit<'_> {
 
     /// Shows what the gate wants to see.
     fn introduce(&self, stream: TcpStream, minute: u64, port: u16) -> Result<TcpStream, Failure> {
-        // Typing suffers where it can't be set, no more.
-        let _ = stream.set_nodelay(true);
         if self.gate == Gate::Token {
             let mut nonce = [0; NONCE];
             random::fill(&mut nonce)

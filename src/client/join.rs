@@ -104,9 +104,9 @@ mod platform {
         }
     }
 
+    /// The stream is one of ours, and never blocks.
     pub fn join(stream: TcpStream) -> Result<Outcome, End> {
         let mut stream = &stream;
-        stream.set_nonblocking(true).map_err(End::Broken)?;
         let mut stdin = output::stdin().ok();
         let mut stdout = output::stdout().map_err(End::Unwritten)?;
         let (mut inward, mut outward) = (Bytes::new(), Bytes::new());

@@ -25,13 +25,14 @@ use crate::scheme::Instant;
 use crate::scheme::blacklist::{Ban, Why};
 use crate::scheme::gate::{self, Verdict, Visitor};
 use crate::scheme::source::{self, Source};
+use crate::sys::control::never_block;
 use crate::sys::{file, local, process};
 use core::fmt::{self, Write as _};
 use core::net::IpAddr;
 use mio::Interest;
 use mio::unix::SourceFd;
 use std::io::{self, Read, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -124,7 +125,7 @@ impl Control {
     fn accept(&self) -> io::Result<UnixStream> {
         let (listener, _) = self.listener.as_ref().ok_or(io::ErrorKind::WouldBlock)?;
         let (stream, _) = listener.accept()?;
-        stream.set_nonblocking(true)?;
+        never_block(stream.as_fd())?;
         Ok(stream)
     }
 
@@ -163,7 +164,7 @@ fn bind(path: &Path) -> Result<UnixListener, String> {
     }
     let listener = process::with_private_files(|| UnixListener::bind(path));
     let listener = listener.map_err(|ref error| format!("{error}{}", Owner { path, error }))?;
-    let prepared = listener.set_nonblocking(true);
+    let prepared = never_block(listener.as_fd());
     prepared.map_err(|error| error.to_string())?;
     Ok(listener)
 }

@@ -6,6 +6,8 @@
 #[cfg(all(feature = "demo", target_os = "linux"))]
 pub mod child;
 pub mod clock;
+#[cfg(target_os = "linux")]
+pub mod control;
 pub mod file;
 #[cfg(all(target_os = "linux", any(test, feature = "router")))]
 pub mod heap;

@@ -50,15 +50,9 @@ mod platform {
     /// Another descriptor of the same stream, to be closed without closing that.
     #[cfg(target_os = "linux")]
     fn another(stream: c_int) -> io::Result<File> {
-        // The system call itself: the C library's does a dozen other things by that name.
-        // SAFETY: no pointers.
-        let another = super::super::check(unsafe {
-            libc::syscall(libc::SYS_fcntl, stream, libc::F_DUPFD_CLOEXEC, 0)
-        })?;
+        let another = super::super::control::of_file(stream, libc::F_DUPFD_CLOEXEC, 0)?;
         // SAFETY: the descriptor is new and nobody else's.
-        Ok(File::from(unsafe {
-            OwnedFd::from_raw_fd(another as c_int)
-        }))
+        Ok(File::from(unsafe { OwnedFd::from_raw_fd(another) }))
     }
 
     /// Another descriptor of the same stream, to be closed without closing that.

@@ -1,6 +1,6 @@
 //! Pipes, and splice(2): bytes that go from socket to socket without ever coming to us.
 
-use super::check;
+use super::{check, control};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
@@ -21,9 +21,7 @@ pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
 /// # Errors
 /// What fcntl(2) says.
 pub fn capacity(pipe: BorrowedFd<'_>) -> io::Result<usize> {
-    // SAFETY: no pointers.
-    let bytes =
-        check(unsafe { libc::syscall(libc::SYS_fcntl, pipe.as_raw_fd(), libc::F_GETPIPE_SZ) })?;
+    let bytes = control::of_file(pipe.as_raw_fd(), libc::F_GETPIPE_SZ, 0)?;
     Ok(bytes as usize)
 }
 

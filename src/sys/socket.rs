@@ -1,7 +1,7 @@
 //! TCP sockets that never block: ports that listen, visitors, and dials to the hidden service.
 
-use super::check;
 use super::wait::{self, Want};
+use super::{check, control};
 use core::mem::{self, MaybeUninit};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::io;
@@ -283,7 +283,7 @@ pub fn unsent(socket: BorrowedFd<'_>) -> usize {
     }
     let mut bytes: i32 = 0;
     // SAFETY: the kernel writes one int, for which there is room.
-    unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    let _ = unsafe { control::ask(socket.as_raw_fd(), libc::TIOCOUTQ as i32, &raw mut bytes) };
     usize::try_from(bytes).unwrap_or(0)
 }
 

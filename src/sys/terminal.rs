@@ -33,7 +33,11 @@ impl Terminal {
 
 #[cfg(unix)]
 mod platform {
-    use super::super::{check, file, output};
+    #[cfg(not(target_os = "linux"))]
+    use super::super::check;
+    #[cfg(target_os = "linux")]
+    use super::super::control;
+    use super::super::{file, output};
     use super::Terminal;
     use core::mem::MaybeUninit;
     use libc::{c_int, sigset_t, termios};
@@ -134,16 +138,45 @@ mod platform {
 
     fn mode(terminal: &File) -> io::Result<termios> {
         let mut mode = MaybeUninit::<termios>::zeroed();
-        // SAFETY: tcgetattr only writes the struct that it is given, which lives on this stack.
-        check(unsafe { libc::tcgetattr(terminal.as_raw_fd(), mode.as_mut_ptr()) })?;
+        // SAFETY: the call only writes the struct that it is given, which lives on this stack.
+        unsafe { get_mode(terminal.as_raw_fd(), mode.as_mut_ptr()) }?;
         // SAFETY: the call has succeeded, so it has filled the struct in.
         Ok(unsafe { mode.assume_init() })
     }
 
     fn set_mode(terminal: &File, when: c_int, mode: &termios) -> io::Result<()> {
-        // SAFETY: tcsetattr only reads the struct that it is given.
-        check(unsafe { libc::tcsetattr(terminal.as_raw_fd(), when, mode) })?;
-        Ok(())
+        let mut mode = *mode;
+        // SAFETY: the call only reads the struct that it is given.
+        unsafe { change_mode(terminal.as_raw_fd(), when, &raw mut mode) }
+    }
+
+    // The kernel's struct is how the C library's begins. Its flags are all that is of interest here.
+    #[cfg(target_os = "linux")]
+    unsafe fn get_mode(terminal: c_int, mode: *mut termios) -> io::Result<()> {
+        // SAFETY: as the caller says; and there is room for what the kernel writes.
+        unsafe { control::ask(terminal, libc::TCGETS as c_int, mode) }.map(drop)
+    }
+
+    #[cfg(target_os = "linux")]
+    unsafe fn change_mode(terminal: c_int, when: c_int, mode: *mut termios) -> io::Result<()> {
+        let request = match when {
+            libc::TCSAFLUSH => libc::TCSETSF,
+            _ => libc::TCSETSW,
+        };
+        // SAFETY: as the caller says; and it begins with what the kernel reads.
+        unsafe { control::ask(terminal, request as c_int, mode) }.map(drop)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    unsafe fn get_mode(terminal: c_int, mode: *mut termios) -> io::Result<()> {
+        // SAFETY: as the caller says.
+        check(unsafe { libc::tcgetattr(terminal, mode) }).map(drop)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    unsafe fn change_mode(terminal: c_int, when: c_int, mode: *mut termios) -> io::Result<()> {
+        // SAFETY: as the caller says.
+        check(unsafe { libc::tcsetattr(terminal, when, mode) }).map(drop)
     }
 
     /// While it lives, [`SIGNALS`] wait.
