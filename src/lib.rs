@@ -13,7 +13,8 @@
 //! - `log`: one line an event; never fails, never floods.
 //! - [`sys`]: the operating system, and the only `unsafe`.
 //! - `daemon`: the poll loop that performs what the scheme decides. Linux only.
-//! - [`message`]: a sentence for a person, small to hand on; [`rfc3339`]: a moment in it.
+//! - [`message`]: a sentence for a person, small to hand on; [`rfc3339`], `endpoint`: a moment, and an
+//!   address, in it.
 //! - [`cli`]: the command line; [`client`], [`tools`]: what people type.
 
 pub mod cli;
@@ -21,6 +22,7 @@ pub mod client;
 pub mod config;
 #[cfg(target_os = "linux")]
 pub mod daemon;
+mod endpoint;
 mod ini;
 pub mod limits;
 #[cfg(target_os = "linux")]

@@ -8,6 +8,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("limits", &[]),
     ("message", &[]),
     ("nearest", &[]),
+    ("endpoint", &[]),
     ("rfc3339", &[]),
     ("ini", &[]),
     ("scheme", &["limits"]),
@@ -20,7 +21,9 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("cli", &["message", "nearest", "sys"]),
     (
         "daemon",
-        &["config", "limits", "log", "rfc3339", "scheme", "sys"],
+        &[
+            "config", "endpoint", "limits", "log", "rfc3339", "scheme", "sys",
+        ],
     ),
     (
         "client",
@@ -31,7 +34,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "tools",
         &[
-            "cli", "client", "config", "limits", "message", "nearest", "scheme", "sys",
+            "cli", "client", "config", "endpoint", "limits", "message", "nearest", "scheme", "sys",
         ],
     ),
 ];

@@ -8,6 +8,7 @@ use super::trap::Suspect;
 use super::wake::{Side, Wake};
 use super::{Daemon, Told};
 use crate::config::Level;
+use crate::endpoint::Endpoint;
 use crate::limits::{BACKLOG, CLOSING_ACCEPTS, NONCES, RETRY_MS, TELL_FULL_MS, TURN_ACCEPTS};
 use crate::log::Cause;
 use crate::scheme::Instant;
@@ -422,6 +423,7 @@ impl<H: Host> Daemon<H> {
                 self.drive_session(place, None);
             }
             Err(error) => {
+                let service = Endpoint(service);
                 let event = format_args!("error mirage={section} source={peer} {service}: {error}");
                 self.log.write(Level::Error, Cause::Member, event);
             }

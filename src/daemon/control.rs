@@ -19,6 +19,7 @@ use super::slab::Slab;
 use super::wake::Wake;
 use super::{Daemon, Failure};
 use crate::config::{DEFAULT_CONTROL, Level, Location, Owner};
+use crate::endpoint::Endpoint;
 use crate::limits::{ANSWER_BYTES, ASK_MS, ASKED_BYTES, ASKERS, BANS, NONCES, RETRY_MS};
 use crate::log::Cause;
 use crate::scheme::Instant;
@@ -124,9 +125,7 @@ impl Control {
 
     fn accept(&self) -> io::Result<UnixStream> {
         let (listener, _) = self.listener.as_ref().ok_or(io::ErrorKind::WouldBlock)?;
-        let (stream, _) = listener.accept()?;
-        never_block(stream.as_fd())?;
-        Ok(stream)
+        local::accept(listener.as_fd())
     }
 
     /// The place for the next; when all are taken, the one who has been there longest goes for it.
@@ -385,7 +384,7 @@ impl<H: Host> Daemon<H> {
             }
             let config = &mirage.config;
             let (section, name, gate) = (&config.section, &config.name, config.gate.word());
-            let (pattern, service) = (config.pattern, config.service);
+            let (pattern, service) = (config.pattern, Endpoint(config.service));
             let (low, high) = (pattern.range().low(), pattern.range().high());
             let (period, minute) = (pattern.period(), pattern.minute(unix));
             let open = self.count_open(mirage);

@@ -12,6 +12,7 @@ use super::{Failure, state};
 use crate::config::{
     self, Common, DEFAULT_STATE_FILE, Level, Location, LogTarget, Owner, Secret, Server,
 };
+use crate::endpoint::Endpoint;
 use crate::limits::{
     BACKLOG, LIVE_WINDOWS, PLAN_PORTS, POOL_BACKLOG, RETRY_MS, STRETCH_ROUNDS_PER_TURN,
 };
@@ -374,7 +375,8 @@ impl<H: Host> Daemon<H> {
         }
         let open = self.count_open(&mirage);
         let config = &mirage.config;
-        let (section, range, service) = (&config.section, config.pattern.range(), config.service);
+        let (section, range) = (&config.section, config.pattern.range());
+        let service = Endpoint(config.service);
         let (low, high) = (range.low(), range.high());
         let gate = match config.gate {
             Gate::Port => "",

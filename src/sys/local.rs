@@ -1,12 +1,13 @@
-//! The client of a unix socket. It blocks, but not for ever.
+//! Unix sockets: the client, which blocks, but not for ever, and the next one who comes to a server.
 
 use super::check;
 use super::socket::set;
 use core::mem;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 /// Connects to a socket in the file system. Connecting, and each reading and writing behind it, ends
@@ -44,4 +45,21 @@ pub fn connect(path: &Path, milliseconds: u64) -> io::Result<File> {
     // SAFETY: raw is a socket address of this length.
     check(unsafe { libc::connect(socket.as_raw_fd(), (&raw const raw).cast(), length) })?;
     Ok(File::from(socket))
+}
+
+/// Takes the next client from a socket's queue. The stream never blocks.
+///
+/// # Errors
+/// What accept4(2) says; `WouldBlock` when nobody waits.
+pub fn accept(listener: BorrowedFd<'_>) -> io::Result<UnixStream> {
+    let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+    let nobody = core::ptr::null_mut::<u8>();
+    let listener = listener.as_raw_fd();
+    // SAFETY: nothing is written where the address would go.
+    let socket =
+        check(unsafe { libc::syscall(libc::SYS_accept4, listener, nobody, nobody, flags) })?;
+    // SAFETY: the descriptor is new and nobody else's.
+    Ok(UnixStream::from(unsafe {
+        OwnedFd::from_raw_fd(socket as i32)
+    }))
 }

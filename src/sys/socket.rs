@@ -1,4 +1,7 @@
 //! TCP sockets that never block: ports that listen, visitors, and dials to the hidden service.
+//!
+//! Options are set and asked for, and visitors accepted, by the system calls themselves: the C library
+//! has a kilobyte for kernels that know no option with a time of 64 bits, or no accept4.
 
 use super::wait::{self, Want};
 use super::{check, control};
@@ -196,15 +199,16 @@ pub fn accept(listener: BorrowedFd<'_>) -> io::Result<(OwnedFd, SocketAddr)> {
     let mut length = mem::size_of::<libc::sockaddr_storage>() as libc::socklen_t;
     // SAFETY: the kernel writes an address into the storage, no longer than it is told.
     let socket = check(unsafe {
-        libc::accept4(
+        libc::syscall(
+            libc::SYS_accept4,
             listener.as_raw_fd(),
-            raw.as_mut_ptr().cast(),
+            raw.as_mut_ptr(),
             &raw mut length,
             libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC,
         )
     })?;
     // SAFETY: the descriptor is new and nobody else's.
-    let socket = unsafe { OwnedFd::from_raw_fd(socket) };
+    let socket = unsafe { OwnedFd::from_raw_fd(socket as i32) };
     // SAFETY: all zeros is a valid storage, and the kernel has written an address over it.
     let peer = from_raw(&unsafe { raw.assume_init() })?;
     Ok((socket, peer))

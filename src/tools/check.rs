@@ -3,6 +3,7 @@
 
 use crate::cli::{self, Failure, Words, warn};
 use crate::config::{Mirage, Server, capabilities};
+use crate::endpoint::Endpoint;
 use core::fmt::Write;
 use std::path::Path;
 
@@ -73,7 +74,7 @@ fn summarise(text: &mut String, mirage: &Mirage) {
         ports = decoys + 1,
         period = pattern.period(),
         gate = mirage.gate.word(),
-        service = mirage.service,
+        service = Endpoint(mirage.service),
     );
     if mirage.listen.is_empty() {
         text.push_str(" all addresses");
