@@ -10,7 +10,7 @@ use crate::limits::{LOG_LINE, LOG_LINES, LOG_LINES_KEPT, LOG_WINDOW_MS};
 use crate::rfc3339::Rfc3339;
 use crate::scheme::{Instant, Now};
 use crate::sys::control::never_block;
-use crate::sys::file;
+use crate::sys::{file, output};
 use core::fmt::{self, Write as _};
 use std::fs::File;
 use std::io::{self, Write};
@@ -66,8 +66,8 @@ impl SyslogSocket {
             // Each line tries again.
             let text = "lines are lost until it is there";
             let line = format!("shimmer: warning: syslog: {SYSLOG}: {error}; {text}\n");
-            if let Ok(stderr) = io::stderr().as_fd().try_clone_to_owned() {
-                let _ = File::from(stderr).write_all(line.as_bytes());
+            if let Ok(mut stderr) = output::stderr() {
+                let _ = stderr.write_all(line.as_bytes());
             }
         }
         Ok(Self(socket))
@@ -157,7 +157,7 @@ impl Sink {
 /// opened anew for that, because O_NONBLOCK belongs to all who share an open file. A regular file
 /// never blocks, and has one end that all who share it write at.
 fn stderr() -> io::Result<File> {
-    let shared = File::from(io::stderr().as_fd().try_clone_to_owned()?);
+    let shared = output::stderr()?;
     if file::is_regular(shared.as_fd())? {
         return Ok(shared);
     }

@@ -181,7 +181,10 @@ fn spare() -> Option<std::fs::File> {
 }
 
 fn sooner(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
-    [one, other].into_iter().flatten().min()
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        _ => one.or(other),
+    }
 }
 
 /// Whether the loop goes on.
@@ -423,8 +426,7 @@ impl<H: Host> Daemon<H> {
         if self.reload.is_some() || self.is_turning || is_due {
             return Duration::ZERO;
         }
-        let turn = self.mirages.iter().map(|mirage| mirage.next_turn(now));
-        let soonest = [
+        let mut soonest = [
             self.session_deadline,
             self.traps.next_deadline(),
             self.control.next_deadline(),
@@ -434,8 +436,12 @@ impl<H: Host> Daemon<H> {
             self.state_is_due(),
             self.log.next_deadline(),
             self.clock.next_look(),
-        ];
-        let soonest = soonest.into_iter().flatten().chain(turn).min();
+        ]
+        .into_iter()
+        .fold(None, sooner);
+        for mirage in &self.mirages {
+            soonest = sooner(soonest, Some(mirage.next_turn(now)));
+        }
         let ms = soonest.map_or(u64::from(u32::MAX), |soonest| soonest.since(now.boot));
         Duration::from_millis(ms)
     }

@@ -191,22 +191,19 @@ impl<H: Host> Daemon<H> {
         // The keys that are served, and those that a reload has which this one overtakes: SIGHUPs in
         // quick succession would otherwise never come to an end.
         let overtaken = self.reload.take();
-        let overtaken = overtaken.iter().flat_map(|reload| {
-            let configs = reload.server.mirages.iter();
-            configs
-                .zip(&reload.keys)
-                .filter_map(|(config, key)| Some((config, key.as_ref()?)))
-        });
-        let served = self
-            .mirages
-            .iter()
-            .map(|mirage| (&mirage.config, mirage.schedule.key()));
-        let known: Vec<(&config::Mirage, &Key)> = served.chain(overtaken).collect();
         let known = |config: &config::Mirage| {
-            let same = known
-                .iter()
-                .find(|(known, _)| has_same_key(known, config))?;
-            Some(same.1.clone())
+            for mirage in &self.mirages {
+                if has_same_key(&mirage.config, config) {
+                    return Some(mirage.schedule.key().clone());
+                }
+            }
+            let overtaken = overtaken.as_ref()?;
+            for (known, key) in overtaken.server.mirages.iter().zip(&overtaken.keys) {
+                if key.is_some() && has_same_key(known, config) {
+                    return key.clone();
+                }
+            }
+            None
         };
         self.reload = Some(Reload {
             keys: server.mirages.iter().map(known).collect(),

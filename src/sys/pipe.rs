@@ -9,9 +9,11 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 /// # Errors
 /// What pipe2(2) says.
 pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
-    let mut ends = [0; 2];
+    let mut ends = [0 as libc::c_int; 2];
+    let flags = libc::O_CLOEXEC | libc::O_NONBLOCK;
+    // The system call itself: the C library's has another way for kernels before 2.6.27.
     // SAFETY: the kernel writes two descriptors, for which there is room.
-    check(unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC | libc::O_NONBLOCK) })?;
+    check(unsafe { libc::syscall(libc::SYS_pipe2, ends.as_mut_ptr(), flags) })?;
     // SAFETY: the descriptors are new and nobody else's.
     Ok(unsafe { (OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1])) })
 }

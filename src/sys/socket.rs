@@ -147,11 +147,12 @@ pub fn take_error(socket: BorrowedFd<'_>) -> io::Result<()> {
     let mut length = mem::size_of::<i32>() as libc::socklen_t;
     // SAFETY: the kernel writes one int, for which there is room.
     check(unsafe {
-        libc::getsockopt(
+        libc::syscall(
+            libc::SYS_getsockopt,
             socket.as_raw_fd(),
             libc::SOL_SOCKET,
             libc::SO_ERROR,
-            (&raw mut error).cast(),
+            &raw mut error,
             &raw mut length,
         )
     })?;
@@ -178,11 +179,12 @@ pub fn original_destination(socket: BorrowedFd<'_>) -> io::Result<SocketAddr> {
     let mut length = mem::size_of::<libc::sockaddr_storage>() as libc::socklen_t;
     // SAFETY: the kernel writes an address into the storage, no longer than it is told.
     check(unsafe {
-        libc::getsockopt(
+        libc::syscall(
+            libc::SYS_getsockopt,
             socket.as_raw_fd(),
             level,
             ORIGINAL_DESTINATION,
-            raw.as_mut_ptr().cast(),
+            raw.as_mut_ptr(),
             &raw mut length,
         )
     })?;
@@ -336,11 +338,12 @@ pub(super) fn set<T: Copy>(
 ) -> io::Result<()> {
     // SAFETY: the kernel reads one value of this size.
     check(unsafe {
-        libc::setsockopt(
+        libc::syscall(
+            libc::SYS_setsockopt,
             socket.as_raw_fd(),
             level,
             option,
-            (&raw const value).cast(),
+            &raw const value,
             mem::size_of::<T>() as libc::socklen_t,
         )
     })
