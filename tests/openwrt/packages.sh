@@ -97,7 +97,7 @@ test_recipe() {
   expect "recipe: all of it that cargo wants" cargo metadata --offline --locked --no-deps --format-version 1 \
     --manifest-path "$work/feed/build/Cargo.toml"
   expect "recipe: builds without what costs flash" \
-    test "$(make_recipe compile)" = "cargo install --path $work/feed/build/ --no-default-features"
+    test "$(make_recipe compile)" = "cargo install --path $work/feed/build/ --no-default-features --features router"
   expect "recipe: installs" make_recipe install
   mkdir "$work/data"
   tar -xzOf "$(package mips_24kc)" ./data.tar.gz | tar -xz -C "$work/data"
