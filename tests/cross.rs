@@ -1,0 +1,281 @@
+//! Goal: `Cross.toml` says what cross understands. cross itself needs a container engine, and only warns of
+//! a key that it does not know: so a typo there is a std that is not built, found by the next owner of a
+//! router. The file is compared with what cross documents of it (docs/config_file.md in its repository).
+
+use serde_json::{Map, Value};
+use std::fs;
+use std::path::Path;
+
+/// What a value may be.
+enum Kind {
+    Flag,
+    Text,
+    Texts,
+    /// One of these texts.
+    Word(&'static [&'static str]),
+    /// Texts by names of the owner's choice.
+    TextsByName,
+    /// Keys, and what the value of each may be.
+    Table(Keys),
+}
+use Kind::{Flag, Table, Text, Texts, TextsByName, Word};
+
+type Keys = &'static [(&'static str, &'static [Kind])];
+
+const BUILD: Keys = &[
+    ("build-std", BUILD_STD),
+    ("default-target", &[Text]),
+    ("dockerfile", DOCKERFILE),
+    ("env", ENV),
+    ("pre-build", PRE_BUILD),
+    ("zig", ZIG),
+];
+
+const TARGET: Keys = &[
+    ("build-std", BUILD_STD),
+    ("dockerfile", DOCKERFILE),
+    ("env", ENV),
+    ("image", IMAGE),
+    ("pre-build", PRE_BUILD),
+    ("runner", &[Word(&["qemu-system", "qemu-user", "native"])]),
+    ("zig", ZIG),
+];
+
+const BUILD_STD: &[Kind] = &[Flag, Texts];
+
+const DOCKERFILE: &[Kind] = &[
+    Text,
+    Table(&[
+        ("file", &[Text]),
+        ("context", &[Text]),
+        ("build-args", &[TextsByName]),
+    ]),
+];
+
+const ENV: &[Kind] = &[Table(&[("volumes", &[Texts]), ("passthrough", &[Texts])])];
+
+const IMAGE: &[Kind] = &[Text, Table(&[("name", &[Text]), ("toolchain", &[Texts])])];
+
+/// A text is a script's path, a list are commands.
+const PRE_BUILD: &[Kind] = &[Text, Texts];
+
+const ZIG: &[Kind] = &[
+    Flag,
+    Text,
+    Table(&[("enable", &[Flag]), ("version", &[Text]), ("image", IMAGE)]),
+];
+
+impl Kind {
+    /// What is wrong with a value, or None if it is of another kind altogether.
+    fn problems(&self, path: &str, value: &Value) -> Option<Vec<String>> {
+        let is_fine = match self {
+            Flag => value.is_boolean(),
+            Text => value.is_string(),
+            Texts => value.as_array()?.iter().all(Value::is_string),
+            Word(words) => words.contains(&value.as_str()?),
+            TextsByName => value.as_object()?.values().all(Value::is_string),
+            Table(keys) => return Some(problems_of_table(path, value.as_object()?, keys)),
+        };
+        is_fine.then(Vec::new)
+    }
+}
+
+fn problems_of_table(path: &str, table: &Map<String, Value>, keys: Keys) -> Vec<String> {
+    let mut problems = Vec::new();
+    for (key, value) in table {
+        let path = format!("{path}.{key}");
+        match keys.iter().find(|(known, _)| known == key) {
+            None => problems.push(format!("{path}: no such key")),
+            Some((_, kinds)) => {
+                let found = kinds.iter().find_map(|kind| kind.problems(&path, value));
+                let other = || vec![format!("{path}: another kind of value")];
+                problems.extend(found.unwrap_or_else(other));
+            }
+        }
+    }
+    problems
+}
+
+/// What cross would not understand of a file, and the targets that we do not have.
+fn problems(text: &str) -> Vec<String> {
+    let file: Map<String, Value> = match basic_toml::from_str(text) {
+        Ok(file) => file,
+        Err(error) => return vec![error.to_string()],
+    };
+    let ours = targets();
+    let mut problems = Vec::new();
+    for (key, value) in &file {
+        let Some(table) = value.as_object() else {
+            problems.push(format!("{key}: no table"));
+            continue;
+        };
+        match key.as_str() {
+            "build" => problems.extend(problems_of_table(key, table, BUILD)),
+            "target" => {
+                for (target, value) in table {
+                    if !ours.contains(target) {
+                        problems.push(format!("target.{target}: not in openwrt/build"));
+                    }
+                    match value.as_object() {
+                        Some(table) => problems.extend(problems_of_table(target, table, TARGET)),
+                        None => problems.push(format!("target.{target}: no table")),
+                    }
+                }
+            }
+            _ => problems.push(format!("{key}: no such table")),
+        }
+    }
+    problems
+}
+
+fn read(name: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
+}
+
+/// The routers' targets, as `openwrt/build` lists them.
+fn targets() -> Vec<String> {
+    let build = read("openwrt/build");
+    let (_, list) = build.split_once("\ntargets=(\n").unwrap();
+    let (list, _) = list.split_once("\n)\n").unwrap();
+    list.split_whitespace().map(str::to_owned).collect()
+}
+
+/// What `Cross.toml` says of a target.
+fn target(name: &str) -> Value {
+    let file: Value = basic_toml::from_str(&read("Cross.toml")).unwrap();
+    file["target"][name].clone()
+}
+
+#[test]
+fn cross_understands_every_word() {
+    assert_eq!(problems(&read("Cross.toml")), [""; 0]);
+}
+
+#[test]
+fn a_typo_is_seen() {
+    let good = read("Cross.toml");
+    for (right, wrong, problem) in [
+        ("build-std", "build_std", "build_std: no such key"),
+        ("pre-build", "prebuild", "prebuild: no such key"),
+        ("image", "images", "images: no such key"),
+        (
+            "passthrough",
+            "pass-through",
+            "env.pass-through: no such key",
+        ),
+        (".env]", ".environment]", "environment: no such key"),
+        ("[target.", "[targets.", "targets: no such table"),
+        (
+            "mipsel-unknown-linux-musl]",
+            "mipsel-unknown-linux-muls]",
+            "not in openwrt/build",
+        ),
+        (
+            "[\"std\", \"panic_abort\"]",
+            "\"std\"",
+            "build-std: another kind of value",
+        ),
+        (
+            "[\"std\", \"panic_abort\"]",
+            "[1]",
+            "build-std: another kind of value",
+        ),
+        ("\":main\"", "[\":main\"]", "image: another kind of value"),
+        ("\":main\"", "{ tag = \"main\" }", "image.tag: no such key"),
+        (
+            "image = \":main\"",
+            "runner = \"qemu\"",
+            "runner: another kind of value",
+        ),
+        ("image = \":main\"", "image = :main", "expected a value"),
+    ] {
+        assert!(good.contains(right), "{right}");
+        let problems = problems(&good.replace(right, wrong));
+        let is_seen = problems.iter().any(|seen| seen.contains(problem));
+        assert!(is_seen, "{wrong}: {problems:?}");
+    }
+}
+
+#[test]
+fn all_that_cross_documents_is_known() {
+    let text = r#"
+        [build]
+        build-std = false
+        zig = true
+        default-target = "aarch64-unknown-linux-musl"
+        pre-build = "script"
+        dockerfile = { file = "Dockerfile", context = ".", build-args = { ONE = "1" } }
+        env = { volumes = ["ONE", "TWO=/path"], passthrough = ["ONE", "TWO=2"] }
+
+        [target.aarch64-unknown-linux-musl]
+        build-std = ["core", "alloc"]
+        zig = { enable = true, version = "2.17", image = "image" }
+        image = { name = "image:tag", toolchain = ["x86_64-unknown-linux-musl"] }
+        runner = "qemu-user"
+        pre-build = ["command"]
+        dockerfile = "Dockerfile"
+        env.passthrough = ["ONE"]
+    "#;
+    assert_eq!(problems(text), [""; 0]);
+}
+
+/// Those are the ones of tier 3 among ours.
+fn without_a_std() -> impl Iterator<Item = String> {
+    targets()
+        .into_iter()
+        .filter(|target| target.starts_with("mips"))
+}
+
+#[test]
+fn what_has_no_std_builds_it_in_an_image_that_is_named() {
+    assert_eq!(without_a_std().count(), 2);
+    for name in without_a_std() {
+        let target = target(&name);
+        assert_eq!(
+            target["build-std"],
+            serde_json::json!(["std", "panic_abort"]),
+            "{name}"
+        );
+        assert_eq!(target["image"], ":main", "{name}");
+    }
+}
+
+#[test]
+fn rustc_gets_the_flags_that_openwrt_build_gives() {
+    let build = read("openwrt/build");
+    for name in without_a_std() {
+        let target = target(&name);
+        let variable = name.to_uppercase().replace('-', "_");
+        let given = target["env"]["passthrough"][0].as_str().unwrap();
+        let flags = given
+            .strip_prefix(&format!("CARGO_TARGET_{variable}_RUSTFLAGS="))
+            .expect("the target's own variable");
+        for flag in [
+            "-Ctarget-feature=+crt-static",
+            "-Crelocation-model=static",
+            "-Clink-self-contained=no",
+        ] {
+            assert!(
+                flags.split(' ').any(|given| given == flag),
+                "{name}: {flag}"
+            );
+            assert!(build.contains(&format!("\n    {flag}\n")), "{flag}");
+        }
+        // The gcc of the image is called by the processor's name.
+        let (processor, _) = name.split_once('-').unwrap();
+        let command = target["pre-build"][0].as_str().unwrap();
+        let gcc = format!("$({processor}-linux-muslsf-gcc ");
+        assert!(command.contains(&gcc), "{command}");
+    }
+}
+
+#[test]
+fn there_is_one_file_and_it_has_the_name_that_cross_reads() {
+    let names = fs::read_dir(env!("CARGO_MANIFEST_DIR")).unwrap();
+    let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let ours: Vec<String> = names
+        .filter(|name| name.eq_ignore_ascii_case("cross.toml"))
+        .collect();
+    assert_eq!(ours, ["Cross.toml"]);
+    assert!(!read("Cargo.toml").contains("metadata.cross"));
+}
