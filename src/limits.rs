@@ -75,8 +75,58 @@ pub const MIN_TOKEN_TRAP_S: u32 = 4;
 /// that is 315 logins a minute, for a token is remembered for 13.
 pub const NONCES: usize = 4_096;
 
+/// Knocks of a rotating sequence unless configured.
+pub const DEFAULT_KNOCKS: u8 = 3;
+
+/// Most knocks of a rotating sequence: with six a guess of all is hopeless in the narrowest range.
+pub const MAX_KNOCKS: usize = 6;
+
+/// Most knocks of a fixed sequence.
+pub const MAX_SEQUENCE: usize = 32;
+
+/// Seconds from its first knock within which a sequence has to be complete, unless configured.
+pub const DEFAULT_SEQUENCE_S: u32 = 15;
+
+/// Sources that may be in the middle of a sequence at one mirage: 140 KiB, fixed. As many may be locked
+/// out: 36 KiB. Only who hits a first knock is among them.
+pub const KNOCKERS: usize = 1_024;
+
+/// For so many milliseconds after the last knock of a sequence, each of its knocks may be the network's
+/// echo: a SYN that nobody answers is sent again after one second, and once more after three.
+pub const KNOCK_ECHO_MS: u64 = 4_000;
+
 /// Seconds a ban lasts unless configured.
 pub const DEFAULT_BAN_S: u32 = 900;
+
+/// Seconds for which whoever has passed a silent gate stays let in, unless configured.
+pub const DEFAULT_ADMITTED_S: u32 = 30;
+
+/// Seconds after its last use for which a service on demand runs on, unless configured.
+pub const DEFAULT_SERVICE_S: u32 = 3_600;
+
+/// Seconds in which a service on demand has to accept connections, unless configured.
+pub const DEFAULT_READY_S: u32 = 10;
+
+/// What commands can have open at once; each is a service, or an address at a mirage.
+pub const OPENINGS: usize = 256;
+
+/// Connections that wait until a command has opened for their address; the next is let go at once.
+pub const GUESTS: usize = 4;
+
+/// A command that failed to close is tried again after so many milliseconds, then after twice as many.
+pub const CLOSE_AGAIN_MS: u64 = 1_000;
+
+/// The longest of those pauses, in milliseconds.
+pub const CLOSE_AGAIN_MOST_MS: u64 = 300_000;
+
+/// How often, in milliseconds, a service that is being started is dialled for those who wait.
+pub const SERVICE_LOOK_MS: u64 = 100;
+
+/// Each knock of `shimmer knock` is sent so often, and as many datagrams.
+pub const KNOCK_TIMES: usize = 2;
+
+/// Milliseconds between one knock and the next.
+pub const KNOCK_PAUSE_MS: u64 = 100;
 
 /// Sources that can be banned at once: 176 KiB, fixed.
 pub const BANS: usize = 4_096;
@@ -144,6 +194,25 @@ pub const TURN_BYTES: usize = 524_288;
 /// Connections that one listener may accept in one turn.
 pub const TURN_ACCEPTS: usize = 32;
 
+/// Packets that the sensor takes in one turn.
+pub const TURN_PACKETS: u32 = 256;
+
+/// Packets that the sensor takes in a second, and at once after a silence. What is more waits in the
+/// kernel, which drops what has no room: a flood costs no more than this.
+pub const SENSED_PER_SECOND: u32 = 2_000;
+
+/// After it has taken all that [`SENSED_PER_SECOND`] allows, the sensor looks again after so many
+/// milliseconds.
+pub const SENSE_AGAIN_MS: u64 = 10;
+
+/// Ranges of ports that the sensor's filter tells apart; of more it watches all between the lowest port
+/// and the highest. A 32-bit kernel has 10 KiB for a socket's filter, a range takes 32 bytes.
+pub const SENSED_RANGES: usize = 128;
+
+/// Addresses that a door's listener lets through at once. As IPv6 they are 600 instructions of a socket
+/// filter, of which the kernel takes 4,096.
+pub const ADMITTED: usize = 64;
+
 /// Connections that ports which close, or change what they are, may accept in one turn, all together: in a
 /// flood there are thousands, each of which costs a router half a millisecond.
 pub const CLOSING_ACCEPTS: usize = 512;
@@ -184,6 +253,48 @@ pub const STATE_WRITE_BYTES: usize = 4_096;
 
 /// No line of a state file has more bytes.
 pub const STATE_LINE_BYTES: usize = 128;
+
+/// Commands that run at once.
+pub const HOOKS: usize = 8;
+
+/// Commands that wait until others have ended.
+pub const HOOKS_QUEUED: usize = 64;
+
+/// A command that runs for so many milliseconds is killed, and all that it has started.
+pub const HOOK_MS: u64 = 30_000;
+
+/// Bytes of a command's last line that are kept.
+pub const HOOK_LINE: usize = 200;
+
+/// Bytes of its output that are read at once. Whoever writes more waits for [`HOOK_PAUSE_MS`], or a
+/// command that prints for ever would keep the loop busy.
+pub const HOOK_READ: usize = 65_536;
+
+/// Milliseconds of that pause.
+pub const HOOK_PAUSE_MS: u64 = 100;
+
+/// Commands that have ended and left something running that still has their output: we go on reading
+/// it, or it would die of its next line. The oldest is let go for one more.
+pub const HOOKS_LEFT: usize = 16;
+
+/// Elements of the kernel's sets that wait to be added.
+pub const NFT_QUEUED: usize = 256;
+
+/// Bytes of a batch for nft: what the smallest pipe takes at once, so that no batch waits for its reader.
+pub const NFT_BATCH: usize = 4_096;
+
+/// A run of nft that takes so many milliseconds is killed.
+pub const NFT_MS: u64 = 10_000;
+
+/// Milliseconds from one run of nft to the next, and from a set's first failure to the next try.
+pub const NFT_PAUSE_MS: u64 = 1_000;
+
+/// The longest pause after a set's failures in milliseconds; each is twice as long as the one before.
+pub const NFT_LONGEST_PAUSE_MS: u64 = 60_000;
+
+/// Letters of a table's name and of a set's: half of what the kernel takes, so that an element's lines
+/// fit into [`NFT_BATCH`].
+pub const NFT_NAME: usize = 127;
 
 /// Lines that peers may cause in the log in one [`LOG_WINDOW_MS`]; the rest are counted.
 pub const LOG_LINES: u32 = 100;

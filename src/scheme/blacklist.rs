@@ -1,31 +1,19 @@
 //! The banned sources: a fixed number of them, none of which costs more than another.
 //!
 //! A ban is a source's last touch; it ends a ban's time after that. Every touch starts it anew, so
-//! the order of ending is the order of touching, and a list in that order is the timer: a touch
-//! moves its entry to the tail, the head ends first.
-//!
-//! ```text
-//!   index  │ 7 │   │ 0 │ 3 │  …   keyed hash, linear probing: source → entry
-//!            │
-//!   entries  0 ⇄ 3 ⇄ 7            by last touch: the head ends first, a touch moves to the tail
-//! ```
-//!
-//! Look-up, touch, and end are constant in time. The hash is keyed at random, because addresses are
-//! chosen by attackers. Entries are allocated once; when all are taken, the one that would end first
-//! makes room.
+//! the order of ending is the order of touching, which is what a ring keeps: the head ends first.
+//! When all entries are taken, the one that would end first makes room.
 
 use super::Instant;
+use super::ring::Ring;
 use super::source::Source;
 use core::hash::BuildHasher;
 
-/// Nobody: the end of the list, or an empty place in the index.
-const NONE: u16 = u16::MAX;
-
+/// What a ban has beside its source and its last touch.
 #[derive(Clone, Copy)]
-struct Entry {
-    ban: Ban,
-    before: u16,
-    behind: u16,
+struct Mark {
+    attempts: u32,
+    why: Why,
 }
 
 /// What a ban is for.
@@ -83,14 +71,9 @@ pub enum Touch {
 
 /// The ring of banned sources.
 pub struct Blacklist<H> {
-    hasher: H,
-    entries: Vec<Entry>,
-    capacity: usize,
-    free: u16,
-    head: u16,
-    tail: u16,
-    index: Vec<u16>,
-    count: usize,
+    ring: Ring<H>,
+    /// By the entries' numbers.
+    marks: Vec<Mark>,
     changes: u64,
     ban_ms: u64,
 }
@@ -98,20 +81,13 @@ pub struct Blacklist<H> {
 impl<H: BuildHasher> Blacklist<H> {
     /// An empty list for `capacity` sources (1 to 32,767) whose bans last `ban_ms` milliseconds.
     ///
-    /// All memory is allocated here. Entries are touched when they are first used, so a list that
-    /// nobody is on is not resident.
+    /// All memory is allocated here, and not resident before it is used.
     #[must_use]
     pub fn new(capacity: usize, ban_ms: u64, hasher: H) -> Self {
-        let capacity = capacity.clamp(1, usize::from(NONE / 2));
+        let ring = Ring::new(capacity, hasher);
         Self {
-            hasher,
-            entries: Vec::with_capacity(capacity),
-            capacity,
-            free: NONE,
-            head: NONE,
-            tail: NONE,
-            index: vec![0; (capacity * 2).next_power_of_two()],
-            count: 0,
+            marks: Vec::with_capacity(ring.capacity()),
+            ring,
             changes: 0,
             ban_ms,
         }
@@ -120,13 +96,13 @@ impl<H: BuildHasher> Blacklist<H> {
     /// How many are banned.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.count
+        self.ring.len()
     }
 
     /// Whether nobody is banned.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.count == 0
+        self.len() == 0
     }
 
     /// A number that is another once a ban has begun, was renewed, or has ended.
@@ -149,32 +125,35 @@ impl<H: BuildHasher> Blacklist<H> {
     /// Whether the source is banned now.
     #[must_use]
     pub fn is_banned(&self, source: Source, now: Instant) -> bool {
-        self.find(source)
-            .is_ok_and(|(_, entry)| !self.is_over(entry, now))
+        self.get(source, now).is_some()
     }
 
     /// Counts a connection of a banned source, without renewing its ban.
     pub fn count_attempt(&mut self, source: Source) {
-        if let Ok((_, entry)) = self.find(source) {
-            let attempts = &mut self.entries[usize::from(entry)].ban.attempts;
+        if let Some(entry) = self.ring.find(source) {
+            let attempts = &mut self.marks[usize::from(entry)].attempts;
             *attempts = attempts.saturating_add(1);
         }
     }
 
     /// Bans a source, or starts its ban anew.
     pub fn touch(&mut self, source: Source, why: Why, now: Instant) -> Touch {
-        if let Ok((place, entry)) = self.find(source) {
-            if self.is_over(entry, now) {
-                self.remove(place, entry);
-            } else {
-                self.unlink(entry);
-                self.entries[usize::from(entry)].ban.why = why;
-                self.append(entry, now);
-                self.count_attempt(source);
-                return Touch::Renewed;
+        if self.is_banned(source, now) {
+            if let Some(entry) = self.ring.find(source) {
+                self.ring.touch(entry, now);
+                self.marks[usize::from(entry)].why = why;
             }
+            self.changes += 1;
+            self.count_attempt(source);
+            return Touch::Renewed;
         }
-        let evicted = (self.count == self.capacity).then(|| self.remove_head());
+        // It may have one that is over and was not taken off yet.
+        self.lift(source);
+        let evicted = if self.ring.is_full() {
+            self.remove_head()
+        } else {
+            None
+        };
         self.insert(Ban {
             source,
             last: now,
@@ -189,11 +168,8 @@ impl<H: BuildHasher> Blacklist<H> {
 
     /// Puts back a ban that was remembered elsewhere. It counts as no earlier than the one before it.
     pub fn restore(&mut self, ban: Ban) {
-        if self.count == self.capacity || self.find(ban.source).is_ok() {
-            return;
-        }
-        let last = match self.entry(self.tail) {
-            Some(tail) => ban.last.max(tail.ban.last),
+        let last = match self.ring.tail() {
+            Some((_, tail)) => ban.last.max(tail),
             None => ban.last,
         };
         self.insert(Ban { last, ..ban });
@@ -201,24 +177,23 @@ impl<H: BuildHasher> Blacklist<H> {
 
     /// Takes the ban off a source, if it has one.
     pub fn lift(&mut self, source: Source) -> Option<Ban> {
-        let (place, entry) = self.find(source).ok()?;
-        Some(self.remove(place, entry))
+        let last = self.ring.find(source).and_then(|at| self.ring.last(at))?;
+        let entry = self.ring.remove(source)?;
+        self.changes += 1;
+        Some(self.ban(entry, source, last))
     }
 
     /// Takes all bans off.
     pub fn clear(&mut self) {
-        while self.head != NONE {
-            self.remove_head();
-        }
+        while self.remove_head().is_some() {}
     }
 
     /// The ban of a source, if it has one.
     #[must_use]
     pub fn get(&self, source: Source, now: Instant) -> Option<Ban> {
-        let (_, entry) = self.find(source).ok()?;
-        self.entry(entry)
-            .map(|entry| entry.ban)
-            .filter(|_| !self.is_over(entry, now))
+        let entry = self.ring.find(source)?;
+        let last = self.ring.last(entry)?;
+        (!self.is_over(last, now)).then(|| self.ban(entry, source, last))
     }
 
     /// Seconds that a ban goes on from now, a begun one counted whole.
@@ -230,142 +205,68 @@ impl<H: BuildHasher> Blacklist<H> {
     /// The bans from a place of the table on, each with the place behind it: for who can't take them
     /// all at once. The order means nothing, and a ban keeps its place.
     pub fn from(&self, place: usize) -> impl Iterator<Item = (usize, Ban)> {
-        let entries = self.entries.iter().enumerate().skip(place);
-        entries.filter_map(|(place, entry)| {
-            let is_taken = |(_, found): (usize, u16)| usize::from(found) == place;
-            let is_taken = self.find(entry.ban.source).is_ok_and(is_taken);
-            is_taken.then_some((place + 1, entry.ban))
+        (place..self.marks.len()).filter_map(|place| {
+            let entry = place as u16;
+            let (source, last) = self.ring.get(entry)?;
+            Some((place + 1, self.ban(entry, source, last)))
         })
     }
 
     /// Takes one ban off that has ended; None when all that remain go on.
     pub fn expire(&mut self, now: Instant) -> Option<Ban> {
-        let is_over = self.head != NONE && self.is_over(self.head, now);
-        is_over.then(|| self.remove_head())
+        let (_, last) = self.ring.head()?;
+        if self.is_over(last, now) {
+            self.remove_head()
+        } else {
+            None
+        }
     }
 
     /// When the next ban ends.
     #[must_use]
     pub fn next_end(&self) -> Option<Instant> {
-        self.entry(self.head)
-            .map(|entry| entry.ban.last.after(self.ban_ms))
+        self.ring.head().map(|(_, last)| last.after(self.ban_ms))
     }
 
     /// All bans, the one that ends first at the front.
     pub fn iter(&self) -> impl Iterator<Item = Ban> {
-        core::iter::successors(self.entry(self.head), |entry| self.entry(entry.behind))
-            .map(|entry| entry.ban)
+        let entries = self.ring.iter();
+        entries.map(|(entry, source, last)| self.ban(entry, source, last))
     }
 
-    fn entry(&self, entry: u16) -> Option<&Entry> {
-        self.entries.get(usize::from(entry))
-    }
-
-    fn is_over(&self, entry: u16, now: Instant) -> bool {
-        self.entry(entry)
-            .is_some_and(|entry| entry.ban.last.after(self.ban_ms) <= now)
-    }
-
-    fn home(&self, source: Source) -> usize {
-        self.hasher.hash_one(source) as usize & (self.index.len() - 1)
-    }
-
-    /// The place in the index and the entry of a source, or else the place that it would take.
-    fn find(&self, source: Source) -> Result<(usize, u16), usize> {
-        let mut place = self.home(source);
-        // Half of the index stays empty, so this ends.
-        loop {
-            match self.index[place].checked_sub(1) {
-                None => return Err(place),
-                Some(entry) if self.entries[usize::from(entry)].ban.source == source => {
-                    return Ok((place, entry));
-                }
-                Some(_) => place = (place + 1) & (self.index.len() - 1),
-            }
+    fn ban(&self, entry: u16, source: Source, last: Instant) -> Ban {
+        let Mark { attempts, why } = self.marks[usize::from(entry)];
+        Ban {
+            source,
+            last,
+            attempts,
+            why,
         }
+    }
+
+    fn is_over(&self, last: Instant, now: Instant) -> bool {
+        last.after(self.ban_ms) <= now
     }
 
     fn insert(&mut self, ban: Ban) {
-        let Err(place) = self.find(ban.source) else {
+        let Some(entry) = self.ring.add(ban.source, ban.last) else {
             return;
         };
-        let fresh = Entry {
-            ban,
-            before: NONE,
-            behind: NONE,
-        };
-        let entry = self.free;
-        let entry = if entry == NONE {
-            self.entries.push(fresh);
-            (self.entries.len() - 1) as u16
-        } else {
-            self.free = self.entries[usize::from(entry)].behind;
-            self.entries[usize::from(entry)] = fresh;
-            entry
-        };
-        self.append(entry, ban.last);
-        self.index[place] = entry + 1;
-        self.count += 1;
-    }
-
-    fn remove_head(&mut self) -> Ban {
-        let ban = self.entries[usize::from(self.head)].ban;
-        self.lift(ban.source);
-        ban
-    }
-
-    /// Takes an entry off the list and out of the index, and closes the gap that it leaves there.
-    fn remove(&mut self, mut gap: usize, entry: u16) -> Ban {
-        let ban = self.entries[usize::from(entry)].ban;
-        self.unlink(entry);
         self.changes += 1;
-        self.entries[usize::from(entry)].behind = self.free;
-        self.free = entry;
-        self.count -= 1;
-
-        let mask = self.index.len() - 1;
-        let mut place = gap;
-        loop {
-            place = (place + 1) & mask;
-            let Some(other) = self.index[place].checked_sub(1) else {
-                break;
-            };
-            let home = self.home(self.entries[usize::from(other)].ban.source);
-            let from_home = place.wrapping_sub(home) & mask;
-            let from_gap = place.wrapping_sub(gap) & mask;
-            if from_home >= from_gap {
-                self.index[gap] = other + 1;
-                gap = place;
-            }
-        }
-        self.index[gap] = 0;
-        ban
-    }
-
-    fn unlink(&mut self, entry: u16) {
-        let Entry { before, behind, .. } = self.entries[usize::from(entry)];
-        match self.entries.get_mut(usize::from(before)) {
-            Some(before) => before.behind = behind,
-            None => self.head = behind,
-        }
-        match self.entries.get_mut(usize::from(behind)) {
-            Some(behind) => behind.before = before,
-            None => self.tail = before,
+        let mark = Mark {
+            attempts: ban.attempts,
+            why: ban.why,
+        };
+        match self.marks.get_mut(usize::from(entry)) {
+            Some(old) => *old = mark,
+            None => self.marks.push(mark),
         }
     }
 
-    fn append(&mut self, entry: u16, now: Instant) {
+    fn remove_head(&mut self) -> Option<Ban> {
+        let (entry, source, last) = self.ring.remove_head()?;
         self.changes += 1;
-        let tail = self.tail;
-        let appended = &mut self.entries[usize::from(entry)];
-        appended.ban.last = now;
-        appended.before = tail;
-        appended.behind = NONE;
-        match self.entries.get_mut(usize::from(tail)) {
-            Some(tail) => tail.behind = entry,
-            None => self.head = entry,
-        }
-        self.tail = entry;
+        Some(self.ban(entry, source, last))
     }
 }
 
@@ -534,7 +435,7 @@ mod tests {
             while bans.expire(now.after(BAN_MS)).is_some() {}
             prop_assert!(bans.is_empty());
             prop_assert_eq!(bans.next_end(), None);
-            prop_assert!(bans.index.iter().all(|&place| place == 0));
+            prop_assert!(bans.ring.has_empty_index());
         }
     }
 }

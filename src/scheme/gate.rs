@@ -19,6 +19,10 @@ pub enum Gate {
     Port,
     /// It does, and says a token there.
     Token,
+    /// It touches ports in an order, and nothing answers.
+    Knock,
+    /// It sends one datagram, and nothing answers.
+    Packet,
 }
 
 impl Gate {
@@ -28,7 +32,15 @@ impl Gate {
         match self {
             Self::Port => "port",
             Self::Token => "token",
+            Self::Knock => "knock",
+            Self::Packet => "packet",
         }
+    }
+
+    /// Whether a stranger finds no port open: only an address that has passed does.
+    #[must_use]
+    pub fn is_silent(self) -> bool {
+        matches!(self, Self::Knock | Self::Packet)
     }
 
     /// What it takes to be let in.
@@ -37,6 +49,7 @@ impl Gate {
         match self {
             Self::Port => Evidence::Port(Role::Real),
             Self::Token => Evidence::Token(Proof::Good),
+            Self::Knock | Self::Packet => Evidence::Datagram(Passage::Passed),
         }
     }
 
@@ -46,6 +59,7 @@ impl Gate {
         match self {
             Self::Port => Evidence::Port(Role::Trap),
             Self::Token => Evidence::Token(Proof::Nothing),
+            Self::Knock | Self::Packet => Evidence::Datagram(Passage::Nothing),
         }
     }
 }
@@ -57,6 +71,17 @@ pub enum Evidence {
     Port(Role),
     /// At gate = token: what it has said there.
     Token(Proof),
+    /// At the silent gates: what has come without a handshake, which anybody can forge.
+    Datagram(Passage),
+}
+
+/// What has been shown without a handshake.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Passage {
+    /// A whole sequence, or a good datagram.
+    Passed,
+    /// Neither.
+    Nothing,
 }
 
 /// What is known of a visitor.
@@ -87,6 +112,8 @@ pub enum Verdict {
         /// Its ban begins anew.
         renews: bool,
     },
+    /// Nothing happens, and nobody is told.
+    Ignore,
 }
 
 impl Verdict {
@@ -98,6 +125,7 @@ impl Verdict {
             Self::Hold(_) => "hold",
             Self::Ban => "ban",
             Self::Refuse { .. } => "refuse",
+            Self::Ignore => "ignore",
         }
     }
 }
@@ -138,6 +166,14 @@ impl Reason {
 /// To a stranger the real ports are traps like the others, so that it can't tell them apart.
 #[must_use]
 pub fn judge(evidence: Evidence, visitor: Visitor, is_settled: bool) -> Verdict {
+    // It may be forged, so nobody is banned by it; and a ban does not matter where the address alone
+    // opens nothing.
+    if let Evidence::Datagram(passage) = evidence {
+        return match passage {
+            Passage::Passed if visitor.is_welcome => Verdict::Admit,
+            Passage::Passed | Passage::Nothing => Verdict::Ignore,
+        };
+    }
     let is_grace = matches!(
         evidence,
         Evidence::Port(Role::Grace) | Evidence::Token(Proof::Grace)
@@ -262,6 +298,19 @@ mod tests {
         assert_eq!(verdict, Verdict::Hold(Reason::ClockSet));
         let verdict = judge(Evidence::Port(Role::Trap), BANNED, false);
         assert_eq!(verdict, Verdict::Refuse { renews: true });
+    }
+
+    #[test]
+    fn what_came_without_a_handshake_bans_nobody_and_heeds_no_ban() {
+        let with = |passage, visitor| judge(Evidence::Datagram(passage), visitor, true);
+        assert_eq!(with(Passage::Passed, STRANGER), Verdict::Admit);
+        assert_eq!(with(Passage::Passed, BANNED), Verdict::Admit);
+        assert_eq!(with(Passage::Nothing, STRANGER), Verdict::Ignore);
+        let outsider = Visitor {
+            is_welcome: false,
+            ..STRANGER
+        };
+        assert_eq!(with(Passage::Passed, outsider), Verdict::Ignore);
     }
 
     #[test]

@@ -10,11 +10,17 @@
 //!   unix time, boot time ───────┘              │
 //!                                              ▼
 //!   a visitor's source, what it touched ──▶ gate ──▶ Verdict      (remembers in the blacklist)
+//!
+//!   a source, a packet that nobody answers ──▶ knock ──▶ Answer   (remembers who is how far)
+//!                                              packet ──▶ Shown   (remembers nonces)
 //! ```
 
 pub mod blacklist;
 pub mod gate;
 pub mod key;
+pub mod knock;
+pub mod packet;
+mod ring;
 pub mod schedule;
 pub mod source;
 pub mod token;
@@ -37,6 +43,29 @@ impl Instant {
     #[must_use]
     pub fn since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
+    }
+}
+
+/// A number in digits alone. One for all: a number's own parser takes a sign too, and each type of number
+/// has another, of a quarter of a kilobyte.
+#[must_use]
+pub fn parse_number(text: &str) -> Option<u64> {
+    let mut number = None;
+    for byte in text.bytes() {
+        let digit = char::from(byte).to_digit(10)?;
+        let tens = number.unwrap_or(0u64).checked_mul(10)?;
+        number = Some(tens.checked_add(u64::from(digit))?);
+    }
+    number
+}
+
+/// The sooner of two deadlines, each of which may not be there. Not inlined, for the same reason.
+#[must_use]
+#[inline(never)]
+pub fn sooner(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
     }
 }
 

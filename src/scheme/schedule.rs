@@ -122,16 +122,8 @@ impl Pattern {
     /// The ports of a minute: the real one first, then the decoys, all different.
     #[must_use]
     pub fn ports(&self, key: &Key, minute: u64) -> Ports {
-        let mut ports = Ports::new();
-        for port in Draw::new(key, b"ports", minute, self.range) {
-            if !ports.contains(&port) && ports.push(port).is_err() {
-                break;
-            }
-            if ports.len() > usize::from(self.decoys) {
-                break;
-            }
-        }
-        ports
+        let count = usize::from(self.decoys) + 1;
+        Draw::new(key, b"ports", minute, self.range).distinct(count)
     }
 
     /// The real port of a minute.
@@ -142,7 +134,7 @@ impl Pattern {
 }
 
 /// An endless stream of ports, uniform over a range, repeats included.
-struct Draw<'a> {
+pub(super) struct Draw<'a> {
     key: &'a Key,
     label: &'static [u8],
     minute: u64,
@@ -153,7 +145,8 @@ struct Draw<'a> {
 }
 
 impl<'a> Draw<'a> {
-    fn new(key: &'a Key, label: &'static [u8], minute: u64, range: Range) -> Self {
+    /// What a key draws for a purpose in a minute.
+    pub fn new(key: &'a Key, label: &'static [u8], minute: u64, range: Range) -> Self {
         Self {
             key,
             label,
@@ -189,13 +182,17 @@ impl<'a> Draw<'a> {
             }
         }
     }
-}
 
-impl Iterator for Draw<'_> {
-    type Item = u16;
-
-    fn next(&mut self) -> Option<u16> {
-        Some(self.port())
+    /// The first so many ports that differ: as many as a minute can have, and the range has.
+    pub fn distinct(mut self, count: usize) -> Ports {
+        let mut ports = Ports::new();
+        while ports.len() < count.min(self.range.count() as usize) {
+            let port = self.port();
+            if !ports.contains(&port) && ports.push(port).is_err() {
+                break;
+            }
+        }
+        ports
     }
 }
 
@@ -369,15 +366,19 @@ struct Windows {
 }
 
 impl Windows {
-    fn open(self) -> impl Iterator<Item = u64> {
-        let minutes = (0..).map(move |window| self.first.wrapping_add(window));
+    fn open(self) -> Vec<u64, LIVE_WINDOWS> {
+        let mut minutes = Vec::new();
+        for (window, is_open) in (0..).zip(self.open) {
+            if is_open {
+                // There is room for all.
+                let _ = minutes.push(self.first.wrapping_add(window));
+            }
+        }
         minutes
-            .zip(self.open)
-            .filter_map(|(minute, open)| open.then_some(minute))
     }
 
     fn contains(self, minute: u64) -> bool {
-        self.open().any(|open| open == minute)
+        self.open().contains(&minute)
     }
 }
 
@@ -425,7 +426,7 @@ impl Schedule {
             self.look_around(minute);
         }
         let period_ms = self.period_ms();
-        for left in self.windows.into_iter().flat_map(Windows::open) {
+        for left in self.live() {
             if !windows.is_some_and(|windows| windows.contains(left)) {
                 self.served.leave(left, period_ms, now);
             }
@@ -438,6 +439,12 @@ impl Schedule {
     #[must_use]
     pub fn key(&self) -> &Key {
         &self.key
+    }
+
+    /// The windows that are served now, in their order: one that was served and left before is none.
+    #[must_use]
+    pub fn live(&self) -> Vec<u64, LIVE_WINDOWS> {
+        self.windows.map(Windows::open).unwrap_or_default()
     }
 
     /// Whether a port is the real one of this minute or of the last, so that naming it betrays no

@@ -4,6 +4,7 @@
 //! the /64; an IPv4 host that comes mapped or through NAT64 is the IPv4 host that it is; link-local
 //! addresses all share one /64, so they count whole.
 
+use super::parse_number;
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::str::FromStr;
@@ -92,6 +93,30 @@ impl Network {
     }
 }
 
+impl Network {
+    /// Whether it is one of IPv4: `::/0` and what holds all of it is not.
+    #[must_use]
+    pub fn is_ipv4(&self) -> bool {
+        self.prefix >= 96
+            && self.bits >> 32 == u128::from(Ipv4Addr::UNSPECIFIED.to_ipv6_mapped()) >> 32
+    }
+}
+
+/// As it is configured: `192.0.2.0/24`.
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_ipv4() {
+            return write!(
+                f,
+                "{}/{}",
+                Ipv4Addr::from(self.bits as u32),
+                self.prefix - 96
+            );
+        }
+        write!(f, "{}/{}", Ipv6Addr::from(self.bits), self.prefix)
+    }
+}
+
 fn mask(prefix: u32) -> u128 {
     u128::MAX.checked_shl(128 - prefix).unwrap_or(0)
 }
@@ -123,7 +148,9 @@ impl FromStr for Network {
         };
         let prefix = match prefix {
             None => width,
-            Some(prefix) => prefix.parse().map_err(|_| NetworkError::Prefix)?,
+            Some(prefix) => parse_number(prefix)
+                .and_then(|prefix| u32::try_from(prefix).ok())
+                .ok_or(NetworkError::Prefix)?,
         };
         if prefix > width {
             return Err(NetworkError::Prefix);
@@ -184,6 +211,21 @@ mod tests {
         assert!(network("::/0").contains(address("1.2.3.4")));
         assert!(network("::1").contains(address("::1")));
         assert!(!network("::1").contains(address("::2")));
+    }
+
+    #[test]
+    fn a_network_is_written_as_it_was_read() {
+        for text in [
+            "192.0.2.0/24",
+            "0.0.0.0/0",
+            "192.0.2.7/32",
+            "2001:db8::/32",
+            "::/0",
+        ] {
+            let network: Network = text.parse().unwrap();
+            assert_eq!(network.to_string(), text);
+            assert_eq!(network.is_ipv4(), !text.contains(':'), "{text}");
+        }
     }
 
     #[test]

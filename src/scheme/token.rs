@@ -95,13 +95,13 @@ struct Seen {
 
 #[derive(PartialEq, Eq)]
 #[cfg_attr(test, derive(Debug))]
-enum Spent {
+pub(super) enum Spent {
     First,
     Again,
     Full,
 }
 
-/// The nonces of the good tokens that may still be good: a fixed number of them.
+/// The nonces of the good tokens or datagrams that may still be good: a fixed number of them.
 ///
 /// Only who has the secret can fill it, so it is searched from end to end, and needs no index.
 pub struct Nonces {
@@ -143,7 +143,7 @@ impl Nonces {
         self.seen.retain(|seen| now < seen.until);
     }
 
-    fn spend(&mut self, nonce: &[u8], now: Instant) -> Spent {
+    pub(super) fn spend(&mut self, nonce: &[u8], now: Instant) -> Spent {
         self.expire(now);
         if self.seen.iter().any(|seen| seen.nonce == nonce) {
             return Spent::Again;

@@ -313,3 +313,18 @@ fn a_touched_port_tells_how_far_a_clock_is_off() {
         assert_eq!(schedule.clock_off(port), Some(540));
     }
 }
+
+#[test]
+fn the_live_windows_are_those_that_are_served() {
+    let mut schedule = schedule();
+    assert_eq!(schedule.live(), []);
+    schedule.turn(Some(NOON), Instant(0));
+    assert_eq!(schedule.live(), [MINUTE - 1, MINUTE, MINUTE + 1]);
+    schedule.turn(Some(NOON + 120), Instant(120_000));
+    assert_eq!(schedule.live(), [MINUTE + 1, MINUTE + 2, MINUTE + 3]);
+    // The clock is set back: two of the three were served and left.
+    schedule.turn(Some(NOON), Instant(121_000));
+    assert_eq!(schedule.live(), [MINUTE + 1]);
+    schedule.turn(None, Instant(122_000));
+    assert_eq!(schedule.live(), []);
+}

@@ -1,0 +1,247 @@
+//! gate = knock: a few ports, touched in the right order, from an address that is let in then.
+//!
+//! ```text
+//!   rotating   knock(minute) = the first knocks of draw("knock", minute); three minutes count at once
+//!   fixed      what the configuration says: 7000:tcp,8000:udp,9000
+//! ```
+//!
+//! No port is open for it: a knock is a packet that is seen and never answered. So a knock bans
+//! nobody, for its source can be forged, and all that a source gets by it is remembered in fixed
+//! memory by the [`Tracker`], for the seconds that a sequence may take.
+
+mod tracker;
+
+pub use tracker::{Answer, Lock, Rules, Scope, Tracker};
+
+use super::key::Key;
+use super::parse_number;
+use super::schedule::{Draw, Range};
+use crate::limits::{LIVE_WINDOWS, MAX_KNOCKS, MAX_SEQUENCE};
+use core::fmt;
+use heapless::Vec;
+
+/// How a port is knocked at: a SYN, or any datagram.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(test, derive(Debug))]
+pub enum Protocol {
+    /// A SYN.
+    Tcp,
+    /// A datagram, whatever is in it.
+    Udp,
+}
+
+impl Protocol {
+    /// The word that the configuration has for it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
+}
+
+/// What the knocks of a rotating sequence are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(test, derive(Debug))]
+pub enum Protocols {
+    /// SYNs.
+    Tcp,
+    /// Datagrams.
+    Udp,
+    /// Either, as the minute has it.
+    Mixed,
+}
+
+impl Protocols {
+    /// The word that the configuration has for it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+            Self::Mixed => "mixed",
+        }
+    }
+}
+
+/// One knock: a port, and how it is touched.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(test, derive(Debug))]
+pub struct Hop {
+    /// Where.
+    pub port: u16,
+    /// How.
+    pub protocol: Protocol,
+}
+
+/// `7000:tcp`.
+impl fmt::Display for Hop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.port, self.protocol.word())
+    }
+}
+
+/// Knocks in their order.
+pub type Hops = Vec<Hop, MAX_SEQUENCE>;
+
+/// The sequence of a minute: so many knocks (1 to 6) at ports of the range that all differ. A range
+/// that has fewer ports has fewer knocks.
+#[must_use]
+pub fn sequence(key: &Key, range: Range, minute: u64, knocks: usize, protocols: Protocols) -> Hops {
+    let first_block = 0u32.to_be_bytes();
+    let mix = key.hmac(&[b"proto", &minute.to_be_bytes(), &first_block]);
+    let ports = Draw::new(key, b"knock", minute, range).distinct(knocks.clamp(1, MAX_KNOCKS));
+    let mut hops = Hops::new();
+    for (&port, byte) in ports.iter().zip(mix) {
+        let protocol = match protocols {
+            Protocols::Tcp => Protocol::Tcp,
+            Protocols::Udp => Protocol::Udp,
+            Protocols::Mixed if byte & 1 == 1 => Protocol::Udp,
+            Protocols::Mixed => Protocol::Tcp,
+        };
+        // There is room: a fixed sequence may be longer.
+        let _ = hops.push(Hop { port, protocol });
+    }
+    hops
+}
+
+/// What a sequence is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(test, derive(Debug))]
+pub enum Which {
+    /// The sequence of a minute opens the door.
+    Minute(u64),
+    /// The fixed sequence opens the door.
+    Open,
+    /// The other fixed sequence closes it.
+    Close,
+}
+
+/// A sequence that counts now.
+#[derive(Clone, PartialEq, Eq)]
+#[cfg_attr(test, derive(Debug))]
+pub struct Sequence {
+    /// What it is for.
+    pub which: Which,
+    /// Its knocks, at least one.
+    pub hops: Hops,
+}
+
+/// The sequences of a mirage that count now: for a rotating one those of the live minutes, for a fixed
+/// one the one that opens and the one that closes.
+pub type Sequences = Vec<Sequence, LIVE_WINDOWS>;
+
+/// The sequences of the live minutes, as [`sequence`] has them.
+#[must_use]
+pub fn rotating(
+    key: &Key,
+    range: Range,
+    live: &[u64],
+    knocks: usize,
+    protocols: Protocols,
+) -> Sequences {
+    let mut sequences = Sequences::new();
+    for &minute in live {
+        // There is room for those that are live.
+        let _ = sequences.push(Sequence {
+            which: Which::Minute(minute),
+            hops: sequence(key, range, minute, knocks, protocols),
+        });
+    }
+    sequences
+}
+
+/// A sequence that opens, and one that closes where there is one.
+#[must_use]
+pub fn fixed(open: &Hops, close: Option<&Hops>) -> Sequences {
+    let mut sequences = Sequences::new();
+    for (which, hops) in [(Which::Open, Some(open)), (Which::Close, close)] {
+        if let Some(hops) = hops {
+            // There is room for two.
+            let _ = sequences.push(Sequence {
+                which,
+                hops: hops.clone(),
+            });
+        }
+    }
+    sequences
+}
+
+/// Why a text is no knock, or no sequence of them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(test, derive(Debug))]
+pub enum SequenceError<'a> {
+    /// What stands before the colon is no port.
+    Port(&'a str),
+    /// What stands behind the colon is neither tcp nor udp.
+    Protocol(&'a str),
+    /// The same knock stands twice in a row, and the second would be a doubled packet of the first.
+    Twice(&'a str),
+    /// There are more than [`MAX_SEQUENCE`].
+    Long,
+}
+
+/// What is wrong, and what would be right.
+impl fmt::Display for SequenceError<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Port("") => {
+                f.write_str("has an empty place where a knock belongs, such as 7000:tcp")
+            }
+            Self::Port(text) => write!(
+                f,
+                "{text} is no port from 1 to 65535, with :tcp or :udp behind it, such as 7000:tcp"
+            ),
+            Self::Protocol(text) => write!(f, "{text} ends in neither :tcp nor :udp"),
+            Self::Twice(text) => write!(
+                f,
+                "{text} comes twice in a row, and could not be told from a doubled packet"
+            ),
+            Self::Long => write!(f, "has more than {MAX_SEQUENCE} knocks"),
+        }
+    }
+}
+
+impl<'a> TryFrom<&'a str> for Hop {
+    type Error = SequenceError<'a>;
+
+    /// `7000:tcp`, `7000:udp`, or `7000`, which is tcp.
+    fn try_from(text: &'a str) -> Result<Self, SequenceError<'a>> {
+        let (port, protocol) = text.split_once(':').unwrap_or((text, "tcp"));
+        let port = match parse_number(port) {
+            Some(number @ 1..=0xffff) => number as u16,
+            _ => return Err(SequenceError::Port(text)),
+        };
+        let protocol = match protocol {
+            "tcp" => Protocol::Tcp,
+            "udp" => Protocol::Udp,
+            _ => return Err(SequenceError::Protocol(text)),
+        };
+        Ok(Self { port, protocol })
+    }
+}
+
+/// A fixed sequence: `7000:tcp,8000:udp,9000`, with commas or blanks between its knocks.
+///
+/// # Errors
+/// Which of its knocks is wrong, and why.
+pub fn parse_sequence(text: &str) -> Result<Hops, SequenceError<'_>> {
+    let mut hops = Hops::new();
+    for part in text.split(',') {
+        // Nothing between two commas is a knock that is missing.
+        let words = part.split_ascii_whitespace();
+        let nothing = part.trim_ascii().is_empty().then_some("");
+        for text in words.chain(nothing) {
+            let hop = Hop::try_from(text)?;
+            if hops.last() == Some(&hop) {
+                return Err(SequenceError::Twice(text));
+            }
+            hops.push(hop).map_err(|_| SequenceError::Long)?;
+        }
+    }
+    Ok(hops)
+}
+
+#[cfg(test)]
+mod tests;

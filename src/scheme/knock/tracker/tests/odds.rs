@@ -1,0 +1,100 @@
+//! How often those pass who know no sequence, beside what theory says.
+
+use super::*;
+use crate::scheme::key::Key;
+use crate::scheme::knock::{Protocols, rotating, sequence};
+
+/// Passes of a prober who sends a SYN to each port from 1 to `ports` in order.
+fn scan(sequences: &Sequences, ports: u16) -> usize {
+    let range = Range::new(1, ports);
+    let mut tracker = tracker(Rules { range, ..RULES });
+    (1..=ports)
+        .filter(|&port| {
+            let answer = tracker.knock(source(1), tcp(port), sequences, Instant(0));
+            matches!(answer, Answer::Passed(_))
+        })
+        .count()
+}
+
+fn three(a: u16, b: u16, c: u16) -> Sequences {
+    minutes(&[&format!("{a},{b},{c}")])
+}
+
+/// A scan in order passes only where the three are neighbours in order: n - 2 of n (n - 1) (n - 2)
+/// sequences, so one of n (n - 1). Of nine ports all are tried.
+#[test]
+fn a_scan_in_order_passes_one_sequence_of_72_with_nine_ports() {
+    let (mut all, mut passed) = (0, 0);
+    for a in 1..=9 {
+        for b in (1..=9).filter(|&b| b != a) {
+            for c in (1..=9).filter(|&c| c != a && c != b) {
+                all += 1;
+                passed += scan(&three(a, b, c), 9);
+            }
+        }
+    }
+    assert_eq!((all, passed), (504, 7));
+    assert_eq!(all / passed, 9 * 8);
+}
+
+/// The same with 1,000 ports, where one sequence of 999,000 passes: of all sequences that are in order
+/// and close, the 998 without a gap.
+#[test]
+fn a_scan_of_1000_ports_passes_one_sequence_of_999_000() {
+    let mut passed = 0;
+    for a in (1..=997).step_by(7) {
+        assert_eq!(scan(&three(a, a + 1, a + 2), 1_000), 1, "{a}");
+        passed += scan(&three(a, a + 1, a + 3), 1_000);
+        passed += scan(&three(a, a + 2, a + 3), 1_000);
+        passed += scan(&three(a + 1, a, a + 2), 1_000);
+        passed += scan(&three(a, a + 2, a + 1), 1_000);
+    }
+    assert_eq!(passed, 0);
+}
+
+/// With the real draws: sequences of two knocks are passed by one scan in 1,000 each, those of three by
+/// none of these.
+#[test]
+fn scans_of_three_live_minutes_pass_as_often_as_computed() {
+    const SCANS: u64 = 10_000;
+    let key = Key::stretch(b"password", "ssh");
+    let range = Range::new(1, 1_000).unwrap();
+    let passes = |knocks| -> usize {
+        let of = |scan: u64| {
+            let live = [3 * scan, 3 * scan + 1, 3 * scan + 2];
+            rotating(&key, range, &live, knocks, Protocols::Tcp)
+        };
+        (0..SCANS).map(|number| scan(&of(number), 1_000)).sum()
+    };
+    // 30 expected, within three times their deviation of 5.5.
+    let two = passes(2);
+    assert!((14..=46).contains(&two), "{two} passes");
+    assert_eq!(passes(3), 0);
+}
+
+/// Whoever knocks at random for ever. Among n ports, with s places from 0 to 2, the way on is one port
+/// of n, s ports change nothing, and the others lead back: with n = 6 that is 4 % of the time at place
+/// 2, and one pass in 150 knocks.
+#[test]
+fn random_knocks_pass_as_often_as_computed() {
+    const KNOCKS: u64 = 300_000;
+    let range = Range::new(1, 6);
+    let timeout_ms = u64::MAX;
+    let mut tracker = tracker(Rules {
+        timeout_ms,
+        range,
+        ..RULES
+    });
+    let key = Key::stretch(b"password", "ssh");
+    let all = minutes(&["2,5,3"]);
+    let mut passes = 0u64;
+    for draw in 0..KNOCKS {
+        let hop = sequence(&key, range.unwrap(), draw, 1, Protocols::Tcp)[0];
+        // One after the other, the echo of a pass is over.
+        let now = Instant(draw * KNOCK_ECHO_MS);
+        let answer = tracker.knock(source(1), hop, &all, now);
+        passes += u64::from(matches!(answer, Answer::Passed(_)));
+    }
+    // 2,000 expected, within five times their deviation of 45.
+    assert!(passes.abs_diff(KNOCKS / 150) < 224, "{passes} passes");
+}

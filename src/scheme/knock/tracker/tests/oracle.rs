@@ -1,0 +1,243 @@
+//! The tracker beside a slow and plain one, which says the same.
+
+use super::*;
+use proptest::prelude::*;
+
+/// One source of the oracle: when it began or completed something last, and its places.
+struct Plain {
+    source: u32,
+    last: u64,
+    places: Vec<(Which, usize, u64)>,
+}
+
+/// The tracker again, slow and plain: lists that are searched from end to end.
+struct Oracle {
+    rules: Rules,
+    capacity: usize,
+    knockers: Vec<Plain>,
+    locked: Vec<(u32, u64)>,
+    all_since: Option<u64>,
+    used: Vec<Which>,
+}
+
+impl Oracle {
+    fn expire(&mut self, now: u64) {
+        let keep = self.rules.timeout_ms.max(KNOCK_ECHO_MS);
+        let lock = self.rules.lock.map_or(0, |lock| lock.ms);
+        self.knockers.retain(|plain| now < plain.last + keep);
+        self.locked.retain(|(_, since)| now < since + lock);
+        self.all_since = self.all_since.filter(|since| now < since + lock);
+    }
+
+    fn knock(&mut self, source: u32, hop: Hop, sequences: &Sequences, now: u64) -> Answer {
+        self.expire(now);
+        if self.all_since.is_some() || self.locked.iter().any(|(other, _)| *other == source) {
+            return Answer::Ignored;
+        }
+        let of = |which: Which| sequences.iter().find(|one| one.which == which);
+        let at = self.knockers.iter().position(|one| one.source == source);
+        let mut plain = match at {
+            Some(at) => self.knockers.remove(at),
+            None => Plain {
+                source,
+                last: now,
+                places: Vec::new(),
+            },
+        };
+        plain
+            .places
+            .retain(|&(which, _, end)| now < end && of(which).is_some());
+        let done = |which: Which| {
+            let place = plain.places.iter().find(|place| place.0 == which);
+            place.map_or(0, |place| place.1)
+        };
+        let nexts: Vec<&Sequence> = sequences
+            .iter()
+            .filter(|one| one.hops.get(done(one.which)) == Some(&hop))
+            .collect();
+        let completes: Vec<Which> = nexts
+            .iter()
+            .filter(|one| done(one.which) + 1 == one.hops.len())
+            .map(|one| one.which)
+            .collect();
+        let is_behind = sequences
+            .iter()
+            .any(|one| one.hops[..done(one.which)].contains(&hop));
+        let is_used = |which: &Which| self.rules.is_once && self.used.contains(which);
+        let first = completes.iter().find(|which| !is_used(which));
+
+        let mut renews = false;
+        let answer;
+        if let Some(&which) = first.or(completes.last()) {
+            answer = if is_used(&which) {
+                Answer::Used(which)
+            } else {
+                Answer::Passed(which)
+            };
+            self.used.push(which);
+            let length = of(which).unwrap().hops.len();
+            plain.places = vec![(which, length, now + KNOCK_ECHO_MS)];
+            renews = true;
+        } else if !nexts.is_empty() {
+            let mut farthest = 0;
+            for next in nexts {
+                let found = plain.places.iter_mut().find(|place| place.0 == next.which);
+                let position = match found {
+                    Some(place) => {
+                        place.1 += 1;
+                        place.1
+                    }
+                    None => {
+                        let end = now + self.rules.timeout_ms;
+                        plain.places.push((next.which, 1, end));
+                        renews = true;
+                        1
+                    }
+                };
+                farthest = farthest.max(position);
+            }
+            answer = waiting(farthest);
+        } else if is_behind {
+            answer = Answer::Again;
+        } else {
+            let within = |place: &(Which, usize, u64)| place.1 < of(place.0).unwrap().hops.len();
+            let is_watched = self.rules.range.is_some_and(|all| all.contains(hop.port))
+                || sequences
+                    .iter()
+                    .any(|one| one.hops.iter().any(|other| other.port == hop.port));
+            let farthest = plain
+                .places
+                .iter()
+                .filter(|place| within(place))
+                .map(|place| place.1)
+                .max();
+            match farthest.filter(|_| is_watched) {
+                None => answer = Answer::Nothing,
+                Some(position) => {
+                    answer = wrong(position);
+                    plain.places.retain(|place| !within(place));
+                    match self.rules.lock.map(|lock| lock.scope) {
+                        None => {}
+                        Some(Scope::All) => self.all_since = Some(now),
+                        Some(Scope::Source) => {
+                            if self.locked.len() == self.capacity {
+                                self.locked.remove(0);
+                            }
+                            self.locked.push((source, now));
+                        }
+                    }
+                }
+            }
+        }
+
+        if plain.places.is_empty() {
+            return answer;
+        }
+        match at.filter(|_| !renews) {
+            Some(at) => self.knockers.insert(at, plain),
+            None => {
+                if self.knockers.len() == self.capacity {
+                    self.knockers.remove(0);
+                }
+                plain.last = now;
+                self.knockers.push(plain);
+            }
+        }
+        answer
+    }
+}
+
+/// Sequences of two or three knocks at six ports: they share ports, and minutes end.
+fn any_sequences(minute: u64) -> Sequences {
+    let texts = [
+        "1,2,3",
+        "4,2:udp,1",
+        "2,3",
+        "5,1,5",
+        "3,4,6",
+        "1,6",
+        "6,5:udp,4",
+        "2,6:udp,1",
+        "5,2,3",
+    ];
+    (minute..minute + 3)
+        .map(|minute| Sequence {
+            which: Which::Minute(minute),
+            hops: parse_sequence(texts[minute as usize % texts.len()]).unwrap(),
+        })
+        .collect()
+}
+
+proptest! {
+    /// Whatever is knocked, the tracker says what plain lists say; a long wait leaves nothing behind.
+    #[test]
+    fn agrees_with_plain_lists(
+        steps in prop::collection::vec(
+            (0u32..7, 1u16..8, any::<bool>(), prop_oneof![0u64..500, 0u64..6_000], 0u8..30),
+            1..600,
+        ),
+        capacity in 1usize..6,
+        timeout_ms in 1_000u64..16_000,
+        lock in prop::option::weighted(0.6, (500u64..20_000, any::<bool>())),
+        is_once: bool,
+        is_ranged: bool,
+    ) {
+        let lock = lock.map(|(ms, all)| Lock {
+            ms,
+            scope: if all { Scope::All } else { Scope::Source },
+        });
+        let range = if is_ranged { Range::new(1, 7) } else { None };
+        let rules = Rules { timeout_ms, lock, is_once, range };
+        let mut tracker = Tracker::new(capacity, rules, RandomState::new());
+        let mut oracle = Oracle {
+            rules,
+            capacity,
+            knockers: Vec::new(),
+            locked: Vec::new(),
+            all_since: None,
+            used: Vec::new(),
+        };
+        let (mut now, mut minute) = (0, 0);
+        for (number, port, is_udp, wait, event) in steps {
+            now += wait;
+            if event == 0 {
+                minute += 1;
+            }
+            let all = any_sequences(minute);
+            // Half of the knocks are right for somebody who is on the way.
+            let protocol = if is_udp && event % 2 == 1 { Protocol::Udp } else { Protocol::Tcp };
+            let mut hop = Hop { port, protocol };
+            if event > 14 {
+                let one = &all[usize::from(event) % 3];
+                let plain = oracle.knockers.iter().find(|plain| plain.source == number);
+                let place = plain.and_then(|plain| {
+                    plain.places.iter().find(|place| place.0 == one.which)
+                });
+                let done = place.map_or(0, |place| place.1);
+                hop = *one.hops.get(done).unwrap_or(&hop);
+            }
+            let got = tracker.knock(source(number), hop, &all, Instant(now));
+            prop_assert_eq!(got, oracle.knock(number, hop, &all, now), "at {}", now);
+            prop_assert_eq!(tracker.len(), oracle.knockers.len());
+            prop_assert_eq!(tracker.locked(), oracle.locked.len());
+            let order: Vec<Source> = tracker.knockers.iter().map(|(_, who, _)| who).collect();
+            let plain: Vec<Source> =
+                oracle.knockers.iter().map(|plain| source(plain.source)).collect();
+            prop_assert_eq!(order, plain);
+        }
+        // Each deadline that is told ends something, until nothing is left.
+        let mut ends = 0;
+        while let Some(next) = tracker.next_deadline() {
+            prop_assert!(next > Instant(now));
+            let before = (tracker.len(), tracker.locked(), tracker.all_locked_until());
+            tracker.expire(next);
+            let after = (tracker.len(), tracker.locked(), tracker.all_locked_until());
+            prop_assert_ne!(before, after);
+            now = next.0;
+            ends += 1;
+        }
+        prop_assert!(ends <= 2 * capacity + 1);
+        prop_assert!(tracker.is_empty() && tracker.locked() == 0);
+        prop_assert!(tracker.knockers.has_empty_index() && tracker.locked.has_empty_index());
+    }
+}

@@ -1,0 +1,154 @@
+//! gate = packet: one datagram that looks random, and proves that its sender knows the secret.
+//!
+//! ```text
+//!   datagram = nonce[16] ‖ body[24] ‖ HMAC(K, "packet" ‖ nonce ‖ body)
+//!   body     = (u64 unix seconds ‖ address[16]) xor HMAC(K, "cover" ‖ nonce)
+//! ```
+//!
+//! Nothing ever answers. A datagram counts in the minutes that are live, once, and for one address:
+//! the one inside it, so that whoever intercepts it and sends it on lets in no one else.
+
+use super::Instant;
+use super::key::{DIGEST, Key};
+use super::schedule::Schedule;
+use super::token::{NONCE, Nonce, Nonces, Spent};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// Bytes of the time and the address.
+const BODY: usize = 24;
+
+/// Bytes of a datagram.
+pub const PACKET: usize = NONCE + BODY + DIGEST;
+
+/// The datagram of a moment, in seconds of unix time, for an address; None is whoever sends it.
+#[must_use]
+pub fn make(key: &Key, unix: u64, address: Option<IpAddr>, nonce: &Nonce) -> [u8; PACKET] {
+    let address = match address {
+        None => Ipv6Addr::UNSPECIFIED,
+        Some(IpAddr::V4(v4)) => v4.to_ipv6_mapped(),
+        Some(IpAddr::V6(v6)) => v6,
+    };
+    let mut body = [0; BODY];
+    body[..8].copy_from_slice(&unix.to_be_bytes());
+    body[8..].copy_from_slice(&address.octets());
+    cover(key, nonce, &mut body);
+
+    let mut packet = [0; PACKET];
+    packet[..NONCE].copy_from_slice(nonce);
+    packet[NONCE..NONCE + BODY].copy_from_slice(&body);
+    packet[NONCE + BODY..].copy_from_slice(&key.hmac(&[b"packet", nonce, &body]));
+    packet
+}
+
+/// What is inside a datagram.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(test, derive(Debug))]
+pub struct Content {
+    /// When it was made, in seconds of unix time.
+    pub unix: u64,
+    /// Whom it lets in; None is whoever sends it.
+    pub address: Option<IpAddr>,
+}
+
+/// What is inside, if it was made with this key.
+#[must_use]
+pub fn open(key: &Key, packet: &[u8; PACKET]) -> Option<Content> {
+    let (message, tag) = packet.split_at(NONCE + BODY);
+    let (nonce, body) = message.split_at(NONCE);
+    if !key.verify(&[b"packet", message], tag) {
+        return None;
+    }
+    let mut body = *body.first_chunk::<BODY>()?;
+    cover(key, nonce, &mut body);
+    let unix = u64::from_be_bytes(*body.first_chunk()?);
+    let address = Ipv6Addr::from(*body.last_chunk::<16>()?);
+    let address = (!address.is_unspecified()).then(|| address.to_canonical());
+    Some(Content { unix, address })
+}
+
+/// Covers the body, or uncovers it.
+fn cover(key: &Key, nonce: &[u8], body: &mut [u8; BODY]) {
+    for (byte, cover) in body.iter_mut().zip(key.hmac(&[b"cover", nonce])) {
+        *byte ^= cover;
+    }
+}
+
+/// Whose address a datagram may let in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(test, derive(Debug))]
+pub enum Admits {
+    /// The one inside, or if there is none its sender's.
+    Any,
+    /// Its sender's alone: one inside that is another is refused.
+    Sender,
+    /// The one inside alone: a datagram without one is refused.
+    Inside,
+}
+
+/// What has been shown with a datagram.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(test, derive(Debug))]
+pub enum Shown {
+    /// The secret, a live minute, and a nonce that is new: this address is let in.
+    Good {
+        /// Whom it is for.
+        address: IpAddr,
+    },
+    /// The secret, but its minute is not live.
+    Stale {
+        /// When it was made, by its sender's clock, in seconds of unix time.
+        unix: u64,
+    },
+    /// It was used before.
+    Replayed,
+    /// It would be good, but there is no room to remember its nonce.
+    Unremembered,
+    /// It is for an address that is not its sender's, or that nobody can have.
+    WrongAddress {
+        /// Whom it is for.
+        address: IpAddr,
+    },
+    /// It is for no address, and has to be.
+    NoAddress,
+    /// Nothing: it was not made with this secret.
+    NotOurs,
+}
+
+/// Tries a datagram that came from `sender`. Only a good one uses its nonce up.
+pub fn prove(
+    schedule: &Schedule,
+    packet: &[u8; PACKET],
+    sender: IpAddr,
+    admits: Admits,
+    nonces: &mut Nonces,
+    now: Instant,
+) -> Shown {
+    let Some(Content { unix, address }) = open(schedule.key(), packet) else {
+        return Shown::NotOurs;
+    };
+    if !schedule.live().contains(&schedule.pattern().minute(unix)) {
+        return Shown::Stale { unix };
+    }
+    let sender = sender.to_canonical();
+    let address = match (address, admits) {
+        (None, Admits::Inside) => return Shown::NoAddress,
+        (None, Admits::Any | Admits::Sender) => sender,
+        (Some(address), _) => address,
+    };
+    if !is_hosts(address) || admits == Admits::Sender && address != sender {
+        return Shown::WrongAddress { address };
+    }
+    match nonces.spend(&packet[..NONCE], now) {
+        Spent::First => Shown::Good { address },
+        Spent::Again => Shown::Replayed,
+        Spent::Full => Shown::Unremembered,
+    }
+}
+
+/// Whether it can be one host's: a firewall may take 0.0.0.0 for everybody.
+fn is_hosts(address: IpAddr) -> bool {
+    !address.is_unspecified() && !address.is_multicast() && address != Ipv4Addr::BROADCAST
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,240 @@
+//! Sources in the order of their last touch: a fixed number of them, none of which costs more than
+//! another.
+//!
+//! Whatever lasts a constant time from its last touch ends in the order of touching, and a list in
+//! that order is the timer: a touch moves an entry to the tail, the head ends first.
+//!
+//! ```text
+//!   index  │ 7 │   │ 0 │ 3 │  …   keyed hash, linear probing: source → entry
+//!            │
+//!   entries  0 ⇄ 3 ⇄ 7            by last touch: the head ends first, a touch moves to the tail
+//! ```
+//!
+//! Look-up, touch, and end are constant in time. The hash is keyed at random, because addresses are
+//! chosen by attackers. Entries are allocated once. What an entry is for is kept by whoever owns the
+//! ring, under the entry's number: so there is one ring in the binary, whatever it carries.
+
+use super::Instant;
+use super::source::Source;
+use core::hash::BuildHasher;
+
+/// Nobody: the end of the list, or an empty place in the index.
+const NONE: u16 = u16::MAX;
+
+#[derive(Clone, Copy)]
+struct Entry {
+    source: Source,
+    last: Instant,
+    before: u16,
+    behind: u16,
+}
+
+/// Sources by their last touch.
+pub(super) struct Ring<H> {
+    hasher: H,
+    entries: Vec<Entry>,
+    capacity: usize,
+    free: u16,
+    head: u16,
+    tail: u16,
+    index: Vec<u16>,
+    count: usize,
+}
+
+impl<H: BuildHasher> Ring<H> {
+    /// An empty ring for `capacity` sources, 1 to 32,767.
+    ///
+    /// All memory is allocated here. Entries are touched when they are first used, so a ring that
+    /// nobody is on is not resident.
+    pub fn new(capacity: usize, hasher: H) -> Self {
+        let capacity = capacity.clamp(1, usize::from(NONE / 2));
+        Self {
+            hasher,
+            entries: Vec::with_capacity(capacity),
+            capacity,
+            free: NONE,
+            head: NONE,
+            tail: NONE,
+            index: vec![0; (capacity * 2).next_power_of_two()],
+            count: 0,
+        }
+    }
+
+    /// How many sources it can have.
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// How many it has.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether the next one has no room.
+    pub fn is_full(&self) -> bool {
+        self.count == self.capacity
+    }
+
+    /// The entry of a source.
+    pub fn find(&self, source: Source) -> Option<u16> {
+        self.look(source).ok().map(|(_, entry)| entry)
+    }
+
+    /// Who has an entry, and since when; None where the number is nobody's now.
+    pub fn get(&self, entry: u16) -> Option<(Source, Instant)> {
+        let Entry { source, last, .. } = *self.entry(entry)?;
+        (self.find(source) == Some(entry)).then_some((source, last))
+    }
+
+    /// The entry that ends first, and when it was touched.
+    pub fn head(&self) -> Option<(u16, Instant)> {
+        self.entry(self.head).map(|entry| (self.head, entry.last))
+    }
+
+    /// The entry that ends last, and when it was touched.
+    pub fn tail(&self) -> Option<(u16, Instant)> {
+        self.entry(self.tail).map(|entry| (self.tail, entry.last))
+    }
+
+    /// When an entry was touched.
+    pub fn last(&self, entry: u16) -> Option<Instant> {
+        self.entry(entry).map(|entry| entry.last)
+    }
+
+    /// All entries, the one that ends first at the front.
+    pub fn iter(&self) -> impl Iterator<Item = (u16, Source, Instant)> {
+        let of = |at: u16| self.entry(at).map(|entry| (at, entry));
+        core::iter::successors(of(self.head), move |(_, entry)| of(entry.behind))
+            .map(|(at, entry)| (at, entry.source, entry.last))
+    }
+
+    /// Moves an entry to the tail.
+    pub fn touch(&mut self, entry: u16, now: Instant) {
+        self.unlink(entry);
+        self.append(entry, now);
+    }
+
+    /// Adds a source that is not there; None where there is no room or it is there.
+    pub fn add(&mut self, source: Source, now: Instant) -> Option<u16> {
+        let Err(place) = self.look(source) else {
+            return None;
+        };
+        if self.is_full() {
+            return None;
+        }
+        let fresh = Entry {
+            source,
+            last: now,
+            before: NONE,
+            behind: NONE,
+        };
+        let entry = self.free;
+        let entry = if entry == NONE {
+            self.entries.push(fresh);
+            (self.entries.len() - 1) as u16
+        } else {
+            self.free = self.entries[usize::from(entry)].behind;
+            self.entries[usize::from(entry)] = fresh;
+            entry
+        };
+        self.append(entry, now);
+        self.index[place] = entry + 1;
+        self.count += 1;
+        Some(entry)
+    }
+
+    /// Takes a source off, and says which entry it had.
+    pub fn remove(&mut self, source: Source) -> Option<u16> {
+        let (gap, entry) = self.look(source).ok()?;
+        self.unlink(entry);
+        self.entries[usize::from(entry)].behind = self.free;
+        self.free = entry;
+        self.count -= 1;
+        self.close(gap);
+        Some(entry)
+    }
+
+    /// Takes the head off.
+    pub fn remove_head(&mut self) -> Option<(u16, Source, Instant)> {
+        let Entry { source, last, .. } = *self.entry(self.head)?;
+        Some((self.remove(source)?, source, last))
+    }
+
+    /// What a source takes, beside its two places in the index.
+    #[cfg(test)]
+    pub const ENTRY_BYTES: usize = size_of::<Entry>();
+
+    /// Whether nothing is left in the index.
+    #[cfg(test)]
+    pub fn has_empty_index(&self) -> bool {
+        self.index.iter().all(|&place| place == 0)
+    }
+
+    fn entry(&self, entry: u16) -> Option<&Entry> {
+        self.entries.get(usize::from(entry))
+    }
+
+    fn home(&self, source: Source) -> usize {
+        self.hasher.hash_one(source) as usize & (self.index.len() - 1)
+    }
+
+    /// The place in the index and the entry of a source, or else the place that it would take.
+    fn look(&self, source: Source) -> Result<(usize, u16), usize> {
+        let mut place = self.home(source);
+        // Half of the index stays empty, so this ends.
+        loop {
+            match self.index[place].checked_sub(1) {
+                None => return Err(place),
+                Some(entry) if self.entries[usize::from(entry)].source == source => {
+                    return Ok((place, entry));
+                }
+                Some(_) => place = (place + 1) & (self.index.len() - 1),
+            }
+        }
+    }
+
+    /// Closes the gap that an entry leaves in the index.
+    fn close(&mut self, mut gap: usize) {
+        let mask = self.index.len() - 1;
+        let mut place = gap;
+        loop {
+            place = (place + 1) & mask;
+            let Some(other) = self.index[place].checked_sub(1) else {
+                break;
+            };
+            let home = self.home(self.entries[usize::from(other)].source);
+            let from_home = place.wrapping_sub(home) & mask;
+            let from_gap = place.wrapping_sub(gap) & mask;
+            if from_home >= from_gap {
+                self.index[gap] = other + 1;
+                gap = place;
+            }
+        }
+        self.index[gap] = 0;
+    }
+
+    fn unlink(&mut self, entry: u16) {
+        let Entry { before, behind, .. } = self.entries[usize::from(entry)];
+        match self.entries.get_mut(usize::from(before)) {
+            Some(before) => before.behind = behind,
+            None => self.head = behind,
+        }
+        match self.entries.get_mut(usize::from(behind)) {
+            Some(behind) => behind.before = before,
+            None => self.tail = before,
+        }
+    }
+
+    fn append(&mut self, entry: u16, now: Instant) {
+        let tail = self.tail;
+        let appended = &mut self.entries[usize::from(entry)];
+        appended.last = now;
+        appended.before = tail;
+        appended.behind = NONE;
+        match self.entries.get_mut(usize::from(tail)) {
+            Some(tail) => tail.behind = entry,
+            None => self.head = entry,
+        }
+        self.tail = entry;
+    }
+}
