@@ -3,17 +3,21 @@
 //! One system call a function, its errors as [`std::io::Error`], its descriptors owned from the
 //! moment they exist, close-on-exec and non-blocking from birth.
 
-#[cfg(all(feature = "demo", target_os = "linux"))]
+#[cfg(target_os = "linux")]
 pub mod child;
 pub mod clock;
 #[cfg(target_os = "linux")]
 pub mod control;
 pub mod file;
+#[cfg(target_os = "linux")]
+pub mod filter;
 #[cfg(all(target_os = "linux", any(test, feature = "router")))]
 pub mod heap;
 #[cfg(target_os = "linux")]
 pub mod local;
 pub mod output;
+#[cfg(target_os = "linux")]
+pub mod packet;
 #[cfg(not(target_os = "linux"))]
 pub mod patient;
 #[cfg(target_os = "linux")]
@@ -22,7 +26,10 @@ pub mod pipe;
 pub mod privileges;
 #[cfg(target_os = "linux")]
 pub mod process;
+#[cfg(unix)]
+mod program;
 pub mod random;
+pub mod replace;
 #[cfg(target_os = "linux")]
 pub mod signal;
 #[cfg(target_os = "linux")]

@@ -1,9 +1,7 @@
 //! stdin, stdout and stderr as they are, without std's locks and the lines that its stdout looks for,
 //! which are 3 KB of code; and waiting while somebody reads our stdout.
 
-#[cfg(unix)]
-pub(super) use platform::wait;
-pub use platform::{stderr, stdin, stdout};
+pub use platform::{stderr, stdin, stdout, wait};
 
 /// Waits so many milliseconds, or until a signal has come. False, and at once, when stdout is a pipe
 /// that nobody reads any more: only a write would notice it otherwise, and the next line may be a
@@ -118,7 +116,12 @@ mod platform {
     }
 
     pub fn wait_while_read(milliseconds: u32) -> bool {
-        std::thread::sleep(Duration::from_millis(milliseconds.into()));
+        wait(milliseconds);
         true
+    }
+
+    /// Waits so long.
+    pub fn wait(milliseconds: u32) {
+        std::thread::sleep(Duration::from_millis(milliseconds.into()));
     }
 }

@@ -47,12 +47,12 @@ pub fn effective_user() -> u32 {
 /// the process may be either, and has to end.
 pub fn become_user(uid: u32, gid: u32, keep: impl Iterator<Item = u32>) -> io::Result<()> {
     let keep = keep.fold(0u32, |all, number| all | 1 << number);
-    control(libc::PR_SET_KEEPCAPS, 1)?;
+    control(libc::PR_SET_KEEPCAPS, 1, 0)?;
     // Not even a program with file capabilities gets more. The kernel refuses the first number that it
     // does not have.
     for number in 0..CAPABILITIES {
         let is_kept = keep.checked_shr(number).unwrap_or(0) & 1 == 1;
-        if !is_kept && control(libc::PR_CAPBSET_DROP, number.into()).is_err() {
+        if !is_kept && control(libc::PR_CAPBSET_DROP, number.into(), 0).is_err() {
             break;
         }
     }
@@ -75,7 +75,8 @@ pub fn become_user(uid: u32, gid: u32, keep: impl Iterator<Item = u32>) -> io::R
     let kept = Rights {
         effective: keep,
         permitted: keep,
-        ..none
+        // Nobody inherits them by that alone: see `lend`.
+        inheritable: keep,
     };
     let rights = [kept, none];
     // SAFETY: the kernel reads the header and, for this version, two words of rights.
@@ -83,8 +84,29 @@ pub fn become_user(uid: u32, gid: u32, keep: impl Iterator<Item = u32>) -> io::R
     Ok(())
 }
 
-fn control(what: i32, value: libc::c_ulong) -> io::Result<()> {
+/// Does something, and whoever is started by it has the capability of this number that we have kept. No
+/// other child of ours gets one. Where we can't lend it, because we are root or do not have it ourselves,
+/// the child has what it would have without us.
+pub fn lend<T>(capability: u32, start: impl FnOnce() -> T) -> T {
+    let lent = ambient(libc::PR_CAP_AMBIENT_RAISE, capability);
+    let started = start();
+    if lent.is_ok() {
+        // To give up what one has is allowed to everybody.
+        let _ = ambient(libc::PR_CAP_AMBIENT_LOWER, capability);
+    }
+    started
+}
+
+fn ambient(what: i32, capability: u32) -> io::Result<()> {
+    control(
+        libc::PR_CAP_AMBIENT,
+        what as libc::c_ulong,
+        capability.into(),
+    )
+}
+
+fn control(what: i32, value: libc::c_ulong, other: libc::c_ulong) -> io::Result<()> {
     let none: libc::c_ulong = 0;
-    // SAFETY: these two take numbers and no pointers.
-    check(unsafe { libc::prctl(what, value, none, none, none) }).map(drop)
+    // SAFETY: these three take numbers and no pointers.
+    check(unsafe { libc::prctl(what, value, other, none, none) }).map(drop)
 }

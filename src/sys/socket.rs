@@ -4,7 +4,7 @@
 //! has a kilobyte for kernels that know no option with a time of 64 bits, or no accept4.
 
 use super::wait::{self, Want};
-use super::{check, control};
+use super::{check, control, filter};
 use core::mem::{self, MaybeUninit};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::io;
@@ -19,24 +19,93 @@ pub enum Place {
     At(IpAddr),
 }
 
+/// What a port is opened for.
+#[derive(Clone, Copy)]
+enum Purpose<'a> {
+    /// For connections: the queue's length, and what stands before the socket.
+    Listen(i32, &'a [libc::sock_filter]),
+    /// For datagrams.
+    Datagrams,
+}
+
 /// Opens a port, with a queue for `backlog` visitors. What it accepts inherits its options: no delay,
 /// keep-alive.
 ///
 /// # Errors
 /// What socket(2), bind(2) and listen(2) say: the port is in use, or needs a privilege.
 pub fn listen(place: Place, port: u16, backlog: i32) -> io::Result<OwnedFd> {
-    let listen_at = |address, only_its_family| listen_at(address, only_its_family, backlog);
+    open(place, port, Purpose::Listen(backlog, &[]))
+}
+
+/// The same, for these addresses alone: see [`filter::admit_only`]. What it accepts inherits the filter.
+///
+/// # Errors
+/// As [`listen`] and [`filter::admit_only`]. The port is not open then.
+pub fn listen_only_to(
+    place: Place,
+    port: u16,
+    backlog: i32,
+    admitted: &[IpAddr],
+) -> io::Result<OwnedFd> {
+    let filter = filter::sources(admitted);
+    open(place, port, Purpose::Listen(backlog, &filter))
+}
+
+/// Opens a port for datagrams.
+///
+/// # Errors
+/// What socket(2) and bind(2) say: the port is in use, or needs a privilege.
+pub fn take_datagrams(place: Place, port: u16) -> io::Result<OwnedFd> {
+    open(place, port, Purpose::Datagrams)
+}
+
+/// A socket for datagrams to an address, from one of ours where that matters.
+///
+/// # Errors
+/// What socket(2), bind(2) and connect(2) say: an address is not ours, there is no way to the other.
+pub fn datagrams_to(to: SocketAddr, from: Option<SocketAddr>) -> io::Result<OwnedFd> {
+    let socket = new_socket(to, libc::SOCK_DGRAM)?;
+    if let Some(from) = from {
+        tell(&socket, libc::bind, from)?;
+    }
+    tell(&socket, libc::connect, to)?;
+    Ok(socket)
+}
+
+/// The address of our end.
+///
+/// # Errors
+/// What getsockname(2) says.
+pub fn local_address(socket: BorrowedFd<'_>) -> io::Result<IpAddr> {
+    Ok(address_of(socket, libc::getsockname)?.ip())
+}
+
+/// bind(2) or connect(2).
+type AddressWord = unsafe extern "C" fn(i32, *const libc::sockaddr, libc::socklen_t) -> libc::c_int;
+
+fn tell(socket: &OwnedFd, call: AddressWord, address: SocketAddr) -> io::Result<()> {
+    let (raw, length) = to_raw(address);
+    // SAFETY: raw is a socket address of this length.
+    check(unsafe { call(socket.as_raw_fd(), (&raw const raw).cast(), length) }).map(drop)
+}
+
+/// Whether the kernel lets a socket have this address.
+#[must_use]
+pub fn is_ours(mut address: SocketAddr) -> bool {
+    address.set_port(0);
+    open_at(address, true, Purpose::Datagrams).is_ok()
+}
+
+fn open(place: Place, port: u16, purpose: Purpose) -> io::Result<OwnedFd> {
     match place {
-        Place::At(address) => listen_at(SocketAddr::new(address, port), true),
+        Place::At(address) => open_at(SocketAddr::new(address, port), true, purpose),
         Place::Everywhere => {
             let both = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port);
-            match listen_at(both, false) {
+            match open_at(both, false, purpose) {
                 Err(error) if error.raw_os_error() == Some(libc::EAFNOSUPPORT) => {
                     // A kernel without IPv6.
-                    listen_at(
-                        SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port),
-                        true,
-                    )
+                    let all = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port);
+                    open_at(all, true, purpose)
                 }
                 other => other,
             }
@@ -44,8 +113,12 @@ pub fn listen(place: Place, port: u16, backlog: i32) -> io::Result<OwnedFd> {
     }
 }
 
-fn listen_at(address: SocketAddr, only_its_family: bool, backlog: i32) -> io::Result<OwnedFd> {
-    let socket = stream_socket(address)?;
+fn open_at(address: SocketAddr, only_its_family: bool, purpose: Purpose) -> io::Result<OwnedFd> {
+    let socket = match purpose {
+        Purpose::Listen(..) => stream_socket(address)?,
+        // It does not share its port: another program's datagrams would come here.
+        Purpose::Datagrams => new_socket(address, libc::SOCK_DGRAM)?,
+    };
     if address.is_ipv6() {
         // Said either way, because the system's default (bindv6only) may be any.
         set(
@@ -55,11 +128,14 @@ fn listen_at(address: SocketAddr, only_its_family: bool, backlog: i32) -> io::Re
             i32::from(only_its_family),
         )?;
     }
-    let (raw, length) = to_raw(address);
-    // SAFETY: raw is a socket address of this length.
-    check(unsafe { libc::bind(socket.as_raw_fd(), (&raw const raw).cast(), length) })?;
-    // SAFETY: the descriptor is open.
-    check(unsafe { libc::listen(socket.as_raw_fd(), backlog) })?;
+    tell(&socket, libc::bind, address)?;
+    if let Purpose::Listen(backlog, filter) = purpose {
+        if !filter.is_empty() {
+            filter::attach(&socket, filter)?;
+        }
+        // SAFETY: the descriptor is open.
+        check(unsafe { libc::listen(socket.as_raw_fd(), backlog) })?;
+    }
     Ok(socket)
 }
 
@@ -69,9 +145,7 @@ fn listen_at(address: SocketAddr, only_its_family: bool, backlog: i32) -> io::Re
 /// What socket(2) and connect(2) say, save that it is in progress.
 pub fn dial(address: SocketAddr) -> io::Result<OwnedFd> {
     let socket = stream_socket(address)?;
-    let (raw, length) = to_raw(address);
-    // SAFETY: raw is a socket address of this length.
-    match check(unsafe { libc::connect(socket.as_raw_fd(), (&raw const raw).cast(), length) }) {
+    match tell(&socket, libc::connect, address) {
         Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
         _ => Ok(socket),
     }
@@ -245,6 +319,30 @@ fn receive_into(socket: BorrowedFd<'_>, buffer: &mut [u8], flags: i32) -> io::Re
     Ok(received as usize)
 }
 
+/// Receives the next datagram, at most a buffer full, and who sent it.
+///
+/// # Errors
+/// What recvfrom(2) says; `WouldBlock` when nothing is there.
+pub fn receive_from(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+    let mut raw = MaybeUninit::<libc::sockaddr_storage>::zeroed();
+    let mut length = mem::size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+    // SAFETY: the kernel writes into the buffer, no more than it holds, and an address, no longer than
+    // it is told.
+    let received = check(unsafe {
+        libc::recvfrom(
+            socket.as_raw_fd(),
+            buffer.as_mut_ptr().cast(),
+            buffer.len(),
+            0,
+            raw.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    })?;
+    // SAFETY: all zeros is a valid storage, and the kernel has written an address over it.
+    let sender = from_raw(&unsafe { raw.assume_init() })?;
+    Ok((received as usize, sender))
+}
+
 /// Throws away at most so many bytes of what is there, without copying them (tcp(7), MSG_TRUNC).
 /// 0 is the peer's last word.
 ///
@@ -315,19 +413,23 @@ pub fn reset_on_close(socket: BorrowedFd<'_>) {
 /// A socket on which messages go out at once and dead peers are noticed. It may share its port with
 /// what has been closed or dials out, so that neither keeps a port of the range from us.
 fn stream_socket(address: SocketAddr) -> io::Result<OwnedFd> {
-    let family = match address {
-        SocketAddr::V4(_) => libc::AF_INET,
-        SocketAddr::V6(_) => libc::AF_INET6,
-    };
-    let kind = libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
-    // SAFETY: no pointers.
-    let socket = check(unsafe { libc::socket(family, kind, 0) })?;
-    // SAFETY: the descriptor is new and nobody else's.
-    let socket = unsafe { OwnedFd::from_raw_fd(socket) };
+    let socket = new_socket(address, libc::SOCK_STREAM)?;
     set(&socket, libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
     set(&socket, libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1)?;
     set(&socket, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)?;
     Ok(socket)
+}
+
+fn new_socket(address: SocketAddr, kind: i32) -> io::Result<OwnedFd> {
+    let family = match address {
+        SocketAddr::V4(_) => libc::AF_INET,
+        SocketAddr::V6(_) => libc::AF_INET6,
+    };
+    let kind = kind | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+    // SAFETY: no pointers.
+    let socket = check(unsafe { libc::socket(family, kind, 0) })?;
+    // SAFETY: the descriptor is new and nobody else's.
+    Ok(unsafe { OwnedFd::from_raw_fd(socket) })
 }
 
 pub(super) fn set<T: Copy>(
@@ -336,18 +438,26 @@ pub(super) fn set<T: Copy>(
     option: i32,
     value: T,
 ) -> io::Result<()> {
-    // SAFETY: the kernel reads one value of this size.
-    check(unsafe {
-        libc::syscall(
-            libc::SYS_setsockopt,
-            socket.as_raw_fd(),
-            level,
-            option,
-            &raw const value,
-            mem::size_of::<T>() as libc::socklen_t,
-        )
-    })
-    .map(drop)
+    let (value, length) = ((&raw const value).cast(), mem::size_of::<T>());
+    // SAFETY: the value has this size.
+    unsafe { set_bytes(socket.as_raw_fd(), level, option, value, length) }
+}
+
+/// One for all types of values.
+///
+/// # Safety
+/// The kernel may read so many bytes there.
+unsafe fn set_bytes(
+    socket: i32,
+    level: i32,
+    option: i32,
+    value: *const u8,
+    length: usize,
+) -> io::Result<()> {
+    let length = length as libc::socklen_t;
+    // SAFETY: as the caller says.
+    check(unsafe { libc::syscall(libc::SYS_setsockopt, socket, level, option, value, length) })
+        .map(drop)
 }
 
 type AddressCall =
