@@ -1,7 +1,7 @@
 //! What a configuration needs of the system that no ordinary program is given: for the daemon that gives
 //! up everything else, and for who starts it with no more than that.
 
-use super::Mirage;
+use super::{Door, Mirage};
 use crate::limits::PRIVILEGED_PORTS;
 
 /// A right that only root has, and that can be given by itself (capabilities(7)).
@@ -10,17 +10,24 @@ use crate::limits::PRIVILEGED_PORTS;
 pub enum Capability {
     /// To listen at ports below [`PRIVILEGED_PORTS`].
     BindService,
+    /// To change the firewall's sets, which nft does for us; and for a filter at a TCP port, since
+    /// some Linux 6.
+    NetAdmin,
+    /// To see packets to ports where nobody listens.
+    NetRaw,
 }
 
 impl Capability {
     /// All of them.
-    pub const ALL: [Self; 1] = [Self::BindService];
+    pub const ALL: [Self; 3] = [Self::BindService, Self::NetAdmin, Self::NetRaw];
 
     /// Its name without the CAP_, in small letters, as procd and systemd want it.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
             Self::BindService => "net_bind_service",
+            Self::NetAdmin => "net_admin",
+            Self::NetRaw => "net_raw",
         }
     }
 
@@ -29,6 +36,8 @@ impl Capability {
     pub fn number(self) -> u32 {
         match self {
             Self::BindService => 10,
+            Self::NetAdmin => 12,
+            Self::NetRaw => 13,
         }
     }
 
@@ -36,9 +45,17 @@ impl Capability {
     #[must_use]
     pub fn is_needed(self, mirages: &[Mirage]) -> bool {
         match self {
-            Self::BindService => mirages
-                .iter()
-                .any(|mirage| mirage.bound().low() < PRIVILEGED_PORTS),
+            Self::BindService => mirages.iter().any(|mirage| {
+                let bound = mirage.bound();
+                bound.is_some_and(|bound| bound.low() < PRIVILEGED_PORTS)
+            }),
+            Self::NetAdmin => mirages.iter().any(|mirage| match mirage.door {
+                Door::Nft { .. } => true,
+                // Its port has a filter.
+                Door::Forward(_) => mirage.gate().is_silent(),
+                Door::Command { .. } => false,
+            }),
+            Self::NetRaw => mirages.iter().any(|mirage| mirage.gate().is_silent()),
         }
     }
 }

@@ -3,27 +3,24 @@
 //! A value that can't be read leaves an error behind, and the reading goes on without it. What
 //! depends on such a value is not looked at: one mistake is told once.
 
-use super::outgoing;
+use super::belongs::misplaced;
+use super::draft::{DoorKind, Draft};
+use super::neighbours::without_covered;
 use super::value::{self, Parsed, wrong};
 use super::{
-    Account, COMMON_KEYS, Client, ClockTrust, Common, Diagnostic, Errors, Known, Level, Location,
-    LogTarget, MIRAGE_KEYS, Mirage, Secret, Server, is_open_to_others,
+    Account, COMMON_KEYS, Client, ClockTrust, Common, Diagnostic, Errors, Level, Location,
+    LogTarget, MIRAGE_KEYS, Secret, Server, is_open_to_others,
 };
 use crate::ini::{self, Document, Entry, Section};
-use crate::limits::{
-    DEFAULT_BAN_S, DEFAULT_DECOYS, DEFAULT_PERIOD_S, DEFAULT_TRAP_S, MAX_SESSIONS_PER_SOURCE,
-    MIN_TOKEN_TRAP_S, RANGE_FACTOR,
-};
+use crate::limits::{DEFAULT_BAN_S, MAX_SESSIONS_PER_SOURCE, MIN_TOKEN_TRAP_S, RANGE_FACTOR};
 use crate::message::{List, Message};
 use crate::nearest::nearest;
 use crate::scheme::gate::Gate;
-use crate::scheme::schedule::{Pattern, Range};
-use crate::scheme::source::Network;
+use crate::scheme::knock::Scope;
+use crate::scheme::schedule::Pattern;
 use crate::sys::file;
 use core::fmt;
 use core::mem;
-use core::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 
 const COMMON: &str = "common";
@@ -33,8 +30,15 @@ const MIRAGE: &str = "mirage-";
 /// Keys with a list of values, which is separated by blanks or commas. Each value is read by itself.
 const LIST_KEYS: [&str; 3] = ["allow", "listen-address", "from"];
 
-/// Keys whose value no error quotes.
-const UNQUOTED_KEYS: [&str; 3] = ["log", "state-file", "control"];
+/// Keys whose value no error quotes, and that may have a = in it.
+const UNQUOTED_KEYS: [&str; 6] = [
+    "log",
+    "state-file",
+    "control",
+    "exec",
+    "open-command",
+    "close-command",
+];
 
 /// Keys whose value is read once it is clear which of the two it is.
 const SECRET_KEYS: [&str; 2] = ["secret", "secret-file"];
@@ -46,130 +50,6 @@ pub(super) enum Side {
     Client,
     /// Who asks the daemon, and needs only `[common]`.
     Asker,
-}
-
-/// A mirage as far as it could be read. What is missing or wrong has its default here, or is None;
-/// what is wrong has left an error, too.
-struct Draft<'a> {
-    /// Its section, and what that is called without `mirage-`.
-    section: &'a Section<'a>,
-    label: &'a str,
-    name: String,
-    secret: Option<Secret>,
-    range: Option<Range>,
-    decoys: u8,
-    period: u32,
-    pattern: Option<Pattern>,
-    service: Option<SocketAddr>,
-    listen: Vec<IpAddr>,
-    from: Vec<Network>,
-    trap_s: u32,
-    idle_s: Option<u32>,
-    host: Option<String>,
-    gate: Gate,
-    is_pool: bool,
-    pool_port: Option<u16>,
-}
-
-impl<'a> Draft<'a> {
-    fn new(section: &'a Section<'a>, label: &'a str) -> Self {
-        Self {
-            section,
-            label,
-            name: label.to_owned(),
-            secret: None,
-            range: None,
-            decoys: DEFAULT_DECOYS,
-            period: DEFAULT_PERIOD_S,
-            pattern: None,
-            service: None,
-            listen: Vec::new(),
-            from: Vec::new(),
-            trap_s: DEFAULT_TRAP_S,
-            idle_s: None,
-            host: None,
-            gate: Gate::Port,
-            is_pool: false,
-            pool_port: None,
-        }
-    }
-
-    fn set(&mut self, key: &str, text: &str) -> Parsed<()> {
-        match key {
-            "name" => self.name = value::parse_name(text)?.to_owned(),
-            "port" => {
-                let port = value::parse_port(text)?;
-                self.service = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-            }
-            "forward" => self.service = Some(value::forward(text)?),
-            "range" => self.range = Some(value::parse_range(text, '-')?),
-            "decoys" => self.decoys = value::parse_decoys(text)?,
-            "period" => self.period = value::parse_period(text)?,
-            "listen-address" => self.listen.push(value::listen_address(text)?),
-            "from" => self.from.push(value::network(text)?),
-            "trap-time" => self.trap_s = value::time_limit(text)?,
-            "idle-timeout" => self.idle_s = value::idle_timeout(text)?,
-            "gate" => self.gate = value::parse_gate(text)?,
-            "listen" => self.is_pool = value::is_pool(text)?,
-            "pool-port" => self.pool_port = Some(value::parse_port(text)?),
-            _ => self.host = Some(text.to_owned()),
-        }
-        Ok(())
-    }
-
-    /// Takes out what the daemon needs, if it is all there.
-    fn take_mirage(&mut self) -> Option<Mirage> {
-        let (pattern, service) = (self.pattern?, self.service?);
-        Some(Mirage {
-            secret: self.secret.take()?,
-            section: self.label.to_owned(),
-            name: mem::take(&mut self.name),
-            pattern,
-            service,
-            listen: mem::take(&mut self.listen),
-            from: mem::take(&mut self.from),
-            trap_s: self.trap_s,
-            idle_s: self.idle_s,
-            host: self.host.take(),
-            gate: self.gate,
-            pool_port: self.pool_port,
-        })
-    }
-
-    /// Takes out what the client needs, if it is all there.
-    fn take_known(&mut self) -> Option<Known> {
-        let pattern = self.pattern?;
-        Some(Known {
-            section: self.label.to_owned(),
-            name: mem::take(&mut self.name),
-            secret: self.secret.take(),
-            pattern,
-            host: self.host.take(),
-            gate: self.gate,
-        })
-    }
-
-    /// The line that speaks of its pool's port, or makes it a pool.
-    fn pool_line(&self) -> usize {
-        let key = match self.section.find("pool-port") {
-            Some(_) => "pool-port",
-            None => "listen",
-        };
-        self.section.line_of(key)
-    }
-
-    /// The ports that are bound for it: its range, or the one of its pool.
-    fn bound(&self) -> Option<Range> {
-        match self.pool_port {
-            Some(port) => Range::new(port, port),
-            None => self.range,
-        }
-    }
-
-    /// The line that speaks of its range.
-    fn range_line(&self) -> usize {
-        self.section.line_of("range")
-    }
 }
 
 impl Default for Common {
@@ -238,7 +118,7 @@ pub(super) fn client(path: &Path, text: &[u8]) -> Result<Client, Errors> {
     Ok(Client { mirages, warnings })
 }
 
-struct Reader<'a> {
+pub(super) struct Reader<'a> {
     path: &'a Path,
     side: Side,
     /// Others may read the file, and nobody has been told yet.
@@ -263,17 +143,8 @@ impl<'a> Reader<'a> {
         };
         let (common, drafts) = reader.read_sections(document);
         if side == Side::Server {
-            for (index, draft) in drafts.iter().enumerate() {
-                reader.check_own_port(draft, draft);
-                for earlier in &drafts[..index] {
-                    reader.check_own_port(earlier, draft);
-                    reader.check_own_port(draft, earlier);
-                    reader.check_overlap(earlier, draft);
-                    reader.check_pools(earlier, draft);
-                    reader.check_tokens(earlier, draft);
-                }
-            }
-            reader.warn_of_outgoing_ports(&drafts);
+            reader.check_neighbours(&drafts);
+            reader.check_journal(&common, &drafts);
         }
         match Errors::new(reader.errors) {
             Some(errors) => Err(errors),
@@ -281,16 +152,16 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn error(&mut self, line: usize, key: Option<&str>, what: fmt::Arguments) {
+    pub(super) fn error(&mut self, line: usize, key: Option<&str>, what: fmt::Arguments) {
         Diagnostic::new(self.path, line, key, what).join(&mut self.errors);
     }
 
-    fn warn(&mut self, line: usize, key: &str, what: fmt::Arguments) {
+    pub(super) fn warn(&mut self, line: usize, key: &str, what: fmt::Arguments) {
         Diagnostic::new(self.path, line, Some(key), what).join(&mut self.warnings);
     }
 
     /// Whether a key has no error: its value is the one in the file, or the default.
-    fn is_right(&self, section: &Section, key: &str) -> bool {
+    pub(super) fn is_right(&self, section: &Section, key: &str) -> bool {
         let is_told = |line| self.errors.iter().any(|error| error.line() == line);
         !section.find(key).is_some_and(|entry| is_told(entry.line))
     }
@@ -352,19 +223,107 @@ impl<'a> Reader<'a> {
         if let Err(wrong) = value::parse_name(label) {
             self.error(section.line, None, format_args!("{wrong}"));
         }
-        if section.find("range").is_none() {
-            self.missing(section, "range", "range = LOW-HIGH, as in 10000-10999");
+        if !self.check_places(&draft) {
+            return draft;
         }
-        draft.secret = self.read_secret(section);
-        draft.pattern = self.fit_pattern(&draft);
-        let hint = "port = 22, or forward = ADDRESS:PORT";
-        if self.either(section, ["port", "forward"], hint).is_none() {
-            draft.service = None;
+        if draft.is_keyed() {
+            if section.find("range").is_none() {
+                self.missing(section, "range", "range = LOW-HIGH, as in 10000-10999");
+            }
+            draft.secret = self.read_secret(section);
+            draft.pattern = self.fit_pattern(&draft);
         }
+        self.check_door(&mut draft);
+        self.warn_of_lock(&draft);
         draft.listen = without_covered(&draft.listen);
         self.check_trap_time(&draft);
         draft.pool_port = self.pool_port(&draft);
         draft
+    }
+
+    /// Whether every key is where it belongs. Where a gate or a door could not be read, nothing is known.
+    fn check_places(&mut self, draft: &Draft) -> bool {
+        let section = draft.section;
+        if !["gate", "door", "sequence"]
+            .iter()
+            .all(|key| self.is_right(section, key))
+        {
+            return false;
+        }
+        for entry in &section.entries {
+            if let Some(belongs) = misplaced(draft, entry.key) {
+                let what = format_args!("unknown here; it belongs to {belongs}");
+                self.error(entry.line, Some(entry.key), what);
+            }
+        }
+        true
+    }
+
+    /// What the door needs is there, once.
+    fn check_door(&mut self, draft: &mut Draft) {
+        let section = draft.section;
+        match draft.door {
+            DoorKind::Forward => {
+                let hint = "port = 22, forward = ADDRESS:PORT, or exec = COMMAND";
+                if self
+                    .either(section, &["port", "forward", "exec"], hint)
+                    .is_none()
+                {
+                    (draft.service, draft.exec) = (None, None);
+                }
+                if let (Some(entry), Some(_)) = (section.find("open-command"), &draft.exec) {
+                    let what = "exec needs none: it is started for each visitor";
+                    self.error(entry.line, Some(entry.key), format_args!("{what}"));
+                }
+            }
+            DoorKind::Command if section.find("open-command").is_none() && self.is_servers() => {
+                let hint = "open-command = COMMAND, which may have %IP% in it";
+                self.missing(section, "open-command", hint);
+            }
+            DoorKind::Nft if section.find("open-set").is_none() && self.is_servers() => {
+                self.missing(section, "open-set", "open-set = inet/TABLE/SET");
+            }
+            DoorKind::Command | DoorKind::Nft => {}
+        }
+        if let (Some(entry), None) = (section.find("close-command"), section.find("open-command"))
+            && self.is_servers()
+        {
+            let what = format_args!("there is no open-command, so nothing would be closed");
+            self.error(entry.line, Some(entry.key), what);
+        }
+    }
+
+    /// A wrong knock needs no handshake, so it may come from anybody.
+    fn warn_of_lock(&mut self, draft: &Draft) {
+        if draft.lock_s == 0 || !self.is_servers() {
+            return;
+        }
+        let whom = match draft.lock_scope {
+            Scope::Source => "you",
+            Scope::All => "everybody",
+        };
+        let line = draft.section.line_of("lock");
+        let what = format_args!("whoever forges an address can lock {whom} out with it");
+        self.warn(line, "lock", what);
+    }
+
+    /// What is opened has to be closed after a crash, so it has to be written down.
+    fn check_journal(&mut self, common: &Common, drafts: &[Draft]) {
+        if common.state_file != Location::Off {
+            return;
+        }
+        for draft in drafts {
+            if let Some(entry) = draft.section.find("close-command") {
+                let what = format_args!(
+                    "needs a state-file, which is none: what is open has to be closed after a crash"
+                );
+                self.error(entry.line, Some(entry.key), what);
+            }
+        }
+    }
+
+    fn is_servers(&self) -> bool {
+        self.side == Side::Server
     }
 
     /// The end of a trap must not come before the last token may: it would tell who was judged.
@@ -438,7 +397,7 @@ impl<'a> Reader<'a> {
 
     fn read_secret(&mut self, section: &Section) -> Option<Secret> {
         let hint = "secret = TEXT, or secret-file = PATH";
-        let entry = self.either(section, SECRET_KEYS, hint)?;
+        let entry = self.either(section, &SECRET_KEYS, hint)?;
         let secret = if entry.key == "secret" {
             if mem::take(&mut self.is_open_to_others) {
                 self.warn_of_readers(entry, self.path);
@@ -479,149 +438,44 @@ impl<'a> Reader<'a> {
         if !self.is_right(section, "decoys") || !self.is_right(section, "period") {
             return None;
         }
-        let pattern = value::fit_pattern(range, draft.decoys, draft.period, minutes);
-        self.accept(section.find("range")?, pattern)
+        let pattern = value::fit_pattern(range, draft.decoys(), draft.period, minutes);
+        let pattern = self.accept(section.find("range")?, pattern)?;
+        let knocks = draft.knocks.into();
+        if draft.gate == Gate::Knock && !draft.is_fixed() && range.count() < knocks {
+            let (line, has) = (draft.range_line(), range.count());
+            let what = format_args!("has {has} ports, and {knocks} knocks need one each");
+            self.error(line, Some("range"), what);
+        }
+        Some(pattern)
     }
 
-    /// A listener of ours on a service's port would take the service's place, whichever mirage leads
-    /// to it.
-    fn check_own_port(&mut self, draft: &Draft, leading: &Draft) {
-        let (Some(range), Some(service)) = (draft.range, leading.service) else {
-            return;
-        };
-        let port = service.port();
-        let is_pool = draft.pool_port == Some(port);
-        if self.is_right(draft.section, "listen-address")
-            && (range.contains(port) || is_pool)
-            && is_own(service, &draft.listen)
-        {
-            let own = if draft.section.line == leading.section.line {
-                "the hidden service's own port on this host".to_owned()
-            } else {
-                let label = leading.label;
-                format!("the own port of [mirage-{label}]'s hidden service on this host")
-            };
-            if is_pool {
-                let what = format_args!("{port} is {own}; it has to be another");
-                self.error(draft.pool_line(), Some("pool-port"), what);
-            } else {
-                let what = format_args!("holds {port}, {own}; it has to lie outside");
-                self.error(draft.range_line(), Some("range"), what);
-            }
-        }
-    }
-
-    fn check_overlap(&mut self, earlier: &Draft, later: &Draft) {
-        let (Some(a), Some(b)) = (earlier.range, later.range) else {
-            return;
-        };
-        let is_right = |draft: &Draft| self.is_right(draft.section, "listen-address");
-        if a.overlaps(&b)
-            && is_right(earlier)
-            && is_right(later)
-            && share_an_address(&earlier.listen, &later.listen)
-        {
-            let (low, high, line) = (a.low(), a.high(), earlier.range_line());
-            let what = format_args!(
-                "overlaps {low}-{high} of line {line} on an address that both listen on; \
-                 each needs ports of its own"
-            );
-            self.error(later.range_line(), Some("range"), what);
-        }
-    }
-
-    /// A pool's port is no other mirage's, and in no other's range.
-    fn check_pools(&mut self, one: &Draft, other: &Draft) {
-        let is_right = |draft: &Draft| self.is_right(draft.section, "listen-address");
-        if !is_right(one) || !is_right(other) || !share_an_address(&one.listen, &other.listen) {
-            return;
-        }
-        for (pool, neighbour) in [(one, other), (other, one)] {
-            let (Some(port), Some(range)) = (pool.pool_port, neighbour.range) else {
-                continue;
-            };
-            if range.contains(port) {
-                let line = neighbour.range_line();
-                let what = format_args!(
-                    "{port} lies in the range of line {line}, on an address that both listen on"
-                );
-                self.error(pool.pool_line(), Some("pool-port"), what);
-            }
-        }
-        if let Some(port) = one.pool_port
-            && other.pool_port == Some(port)
-        {
-            let line = one.pool_line();
-            let what = format_args!("{port} is that of line {line}; each pool needs its own");
-            self.error(other.pool_line(), Some("pool-port"), what);
-        }
-    }
-
-    /// With one name and one secret, a token of one mirage would be good at the other.
-    fn check_tokens(&mut self, earlier: &Draft, later: &Draft) {
-        let is_token = |draft: &Draft| draft.gate == Gate::Token && draft.secret.is_some();
-        if is_token(earlier)
-            && is_token(later)
-            && earlier.name == later.name
-            && earlier.secret == later.secret
-        {
-            let line = earlier.section.line;
-            let what = format_args!(
-                "has the name and the secret of line {line}, so a token for one would do for the \
-                 other; give each its own"
-            );
-            self.error(later.section.line, None, what);
-        }
-    }
-
-    /// The kernel gives ports to outgoing connections. One that is a real port then is lost.
-    fn warn_of_outgoing_ports(&mut self, drafts: &[Draft]) {
-        let Some((outgoing, mut reserved)) = outgoing::of_the_kernel() else {
-            return;
-        };
-        for draft in drafts {
-            let Some(range) = draft.bound() else { continue };
-            if outgoing::has_unreserved(range, outgoing, &reserved) {
-                outgoing::reserve(range, &mut reserved);
-                let (low, high) = (outgoing.low(), outgoing.high());
-                let what = format_args!(
-                    "the kernel uses {low}-{high} for outgoing connections; \
-                     sysctl -w net.ipv4.ip_local_reserved_ports={reserved} keeps it out"
-                );
-                let (line, key) = match draft.pool_port {
-                    Some(_) => (draft.pool_line(), "pool-port"),
-                    None => (draft.range_line(), "range"),
-                };
-                self.warn(line, key, what);
-            }
-        }
-    }
-
-    /// The one of two keys that is given; an error if it is both, and for a server if it is none.
+    /// The one of these keys that is given; an error if it is more, and for a server if it is none.
     fn either<'b>(
         &mut self,
         section: &'b Section<'b>,
-        [one, other]: [&str; 2],
+        keys: &[&str],
         hint: &str,
     ) -> Option<&'b Entry<'b>> {
-        match (section.find(one), section.find(other)) {
-            (Some(a), Some(b)) => {
-                let (first, second) = if a.line < b.line { (a, b) } else { (b, a) };
-                let what = format_args!(
-                    "{} is given at line {}; only one of them can be",
-                    first.key, first.line
-                );
-                self.error(second.line, Some(second.key), what);
-                None
+        let mut given = section
+            .entries
+            .iter()
+            .filter(|entry| keys.contains(&entry.key) && section.line_of(entry.key) == entry.line);
+        let Some(first) = given.next() else {
+            if self.is_servers() {
+                self.missing(section, keys[0], hint);
             }
-            (None, None) => {
-                if self.side == Side::Server {
-                    self.missing(section, one, hint);
-                }
-                None
-            }
-            (a, b) => a.or(b),
+            return None;
+        };
+        let mut is_alone = true;
+        for other in given {
+            let what = format_args!(
+                "{} is given at line {}; only one of them can be",
+                first.key, first.line
+            );
+            self.error(other.line, Some(other.key), what);
+            is_alone = false;
         }
+        is_alone.then_some(first)
     }
 
     fn missing(&mut self, section: &Section, key: &str, hint: &str) {
@@ -702,39 +556,4 @@ fn path_beside(config: &Path, text: &str) -> Parsed<PathBuf> {
         },
         None => Ok(config.parent().unwrap_or(Path::new("")).join(text)),
     }
-}
-
-/// Where to listen, with nothing twice: a second listener would find the port taken.
-fn without_covered(given: &[IpAddr]) -> Vec<IpAddr> {
-    let mut addresses = Vec::new();
-    for address in given {
-        let covers = |other: &IpAddr| other.is_unspecified() && meet(address, other);
-        let is_covered = !address.is_unspecified() && given.iter().any(covers);
-        if !is_covered && !addresses.contains(address) {
-            addresses.push(*address);
-        }
-    }
-    addresses
-}
-
-/// Whether a service runs on this host: the kernel lets a socket have that address.
-fn is_own(service: SocketAddr, listen: &[IpAddr]) -> bool {
-    let address = service.ip().to_canonical();
-    let probe = || {
-        let mut probe = service;
-        probe.set_port(0);
-        UdpSocket::bind(probe).is_ok()
-    };
-    address.is_loopback() || address.is_unspecified() || listen.contains(&address) || probe()
-}
-
-/// Whether two mirages listen on one address. None given is all.
-fn share_an_address(a: &[IpAddr], b: &[IpAddr]) -> bool {
-    a.is_empty() || b.is_empty() || a.iter().any(|a| b.iter().any(|b| meet(a, b)))
-}
-
-/// Whether two listeners with the same port get in each other's way: a wildcard is all of its family.
-fn meet(a: &IpAddr, b: &IpAddr) -> bool {
-    let is_all = a.is_unspecified() || b.is_unspecified();
-    a == b || is_all && a.is_ipv4() == b.is_ipv4()
 }

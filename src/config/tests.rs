@@ -1,3 +1,5 @@
+mod doors;
+
 use super::*;
 use crate::limits::CONFIG_BYTES;
 use crate::scheme::gate::Gate;
@@ -63,6 +65,21 @@ fn each_is_wrong(cases: &[(&str, &str)]) {
     }
 }
 
+fn keyed(mirage: &Mirage) -> &Keyed {
+    mirage.keyed.as_ref().unwrap()
+}
+
+fn service(mirage: &Mirage) -> SocketAddr {
+    match mirage.forward().unwrap().to {
+        Service::At(service) => service,
+        Service::Exec(_) => panic!("it is a process"),
+    }
+}
+
+fn idle_s(mirage: &Mirage) -> Option<u32> {
+    mirage.forward().unwrap().idle_s
+}
+
 /// A directory that is gone with the test.
 struct Scratch(PathBuf);
 
@@ -115,16 +132,16 @@ fn three_lines_make_a_mirage_and_the_rest_has_defaults() {
     };
     assert_eq!(mirage.section, "ssh");
     assert_eq!(mirage.name, "ssh");
-    assert!(mirage.secret.as_bytes() == SECRET.as_bytes());
+    assert!(keyed(mirage).secret.as_bytes() == SECRET.as_bytes());
     let range = Range::new(10_000, 10_999).unwrap();
-    assert_eq!(mirage.pattern, Pattern::new(range, 15, 60).unwrap());
-    assert_eq!(mirage.service, "127.0.0.1:22".parse().unwrap());
+    assert_eq!(keyed(mirage).pattern, Pattern::new(range, 15, 60).unwrap());
+    assert_eq!(service(mirage), "127.0.0.1:22".parse().unwrap());
     assert!(mirage.listen.is_empty());
     assert!(mirage.from.is_empty());
     assert_eq!(mirage.trap_s, 30);
-    assert_eq!(mirage.idle_s, None);
+    assert_eq!(idle_s(mirage), None);
     assert_eq!(mirage.host, None);
-    assert_eq!(mirage.gate, Gate::Port);
+    assert_eq!(mirage.gate(), Gate::Port);
     assert_eq!(mirage.pool_port, None);
 }
 
@@ -181,16 +198,16 @@ fn every_key_has_its_effect() {
     let mirage = &config.mirages[0];
     assert_eq!(mirage.section, "home");
     assert_eq!(mirage.name, "ssh@home.example.org");
-    assert_eq!(mirage.service, "[2001:db8::7]:2222".parse().unwrap());
+    assert_eq!(service(mirage), "[2001:db8::7]:2222".parse().unwrap());
     let range = Range::new(20_000, 20_999).unwrap();
-    assert_eq!(mirage.pattern, Pattern::new(range, 7, 120).unwrap());
+    assert_eq!(keyed(mirage).pattern, Pattern::new(range, 7, 120).unwrap());
     let listen: [IpAddr; 2] = ["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()];
     assert_eq!(mirage.listen, listen);
     assert_eq!(mirage.from, [network("192.0.2.0/24")]);
     assert_eq!(mirage.trap_s, 90);
-    assert_eq!(mirage.idle_s, Some(7_200));
+    assert_eq!(idle_s(mirage), Some(7_200));
     assert_eq!(mirage.host.as_deref(), Some("home.example.org"));
-    assert_eq!(mirage.gate, Gate::Token);
+    assert_eq!(mirage.gate(), Gate::Token);
     assert_eq!(mirage.pool_port, Some(19_000));
 }
 
@@ -248,7 +265,7 @@ fn to_ask_the_daemon_takes_only_what_holds_for_all_mirages() {
 #[test]
 fn a_session_may_idle_for_ever_by_name() {
     let text = format!("{SSH}idle-timeout = none\n");
-    assert_eq!(server(text).mirages[0].idle_s, None);
+    assert_eq!(idle_s(&server(text).mirages[0]), None);
 }
 
 #[test]
@@ -271,7 +288,7 @@ fn a_secret_runs_to_the_end_of_its_line_whatever_it_contains() {
         ("secret = a\x07\tb", "a\x07\tb"),
     ] {
         let config = server(SSH.replace("secret = S3cret-T0ken.of-32-b1ts", line));
-        let read = config.mirages[0].secret.as_bytes();
+        let read = keyed(&config.mirages[0]).secret.as_bytes();
         assert!(read == secret.as_bytes(), "{line}");
     }
 }
@@ -286,14 +303,14 @@ fn a_client_needs_neither_service_nor_secret() {
     assert_eq!(known.name, "ssh");
     assert!(known.secret.is_none());
     let range = Range::new(1, 16).unwrap();
-    assert_eq!(known.pattern, Pattern::new(range, 15, 60).unwrap());
+    assert_eq!(known.pattern.unwrap(), Pattern::new(range, 15, 60).unwrap());
     assert_eq!(known.host.as_deref(), Some("nas.lan"));
 }
 
 #[test]
 fn a_client_reads_a_servers_file_and_may_know_two_servers_with_the_same_ports() {
     let config = client(SSH);
-    assert!(config.mirages[0].secret.as_ref() == Some(&server(SSH).mirages[0].secret));
+    assert!(config.mirages[0].secret.as_ref() == Some(&keyed(&server(SSH).mirages[0]).secret));
     let other = SSH.replace("[mirage-ssh]", "[mirage-other]");
     let config = client(format!("{SSH}{other}"));
     assert_eq!(config.mirages.len(), 2);
@@ -322,7 +339,10 @@ fn an_unknown_key_has_the_nearest_named() {
         (
             "umbrella = 1",
             "umbrella: unknown key; known are name, secret, secret-file, port, forward, range, \
-             decoys, period, gate, listen, pool-port, listen-address, from, trap-time, idle-timeout, host",
+             decoys, period, gate, listen, pool-port, listen-address, from, trap-time, idle-timeout, host, \
+             knocks, protocols, once, sequence, close-sequence, seq-timeout, lock, lock-scope, \
+             packet-address, packet-port, door, exec, open-command, close-command, open-timeout, \
+             ready-timeout, open-set, open-port",
         ),
     ]);
     assert_eq!(
@@ -407,7 +427,7 @@ fn what_is_missing_is_named_at_the_section() {
         [
             "5: range: missing; range = LOW-HIGH, as in 10000-10999",
             "5: secret: missing; secret = TEXT, or secret-file = PATH",
-            "5: port: missing; port = 22, or forward = ADDRESS:PORT"
+            "5: port: missing; port = 22, forward = ADDRESS:PORT, or exec = COMMAND"
         ]
     );
     assert_eq!(
@@ -668,7 +688,10 @@ fn a_trap_at_gate_token_outlasts_the_last_token() {
     );
     assert!(read(format!("{SSH}gate = token\ntrap-time = 4s\n")).is_ok());
     assert!(read(format!("{SSH}trap-time = 1s\n")).is_ok());
-    each_is_wrong(&[("gate = door", "gate: door is neither port nor token")]);
+    each_is_wrong(&[(
+        "gate = door",
+        "gate: door is none of port, token, knock, packet",
+    )]);
 }
 
 /// A listener there would take its place, as would the firewall's rule for a pool.
@@ -823,7 +846,7 @@ log-level = loud
     assert_eq!(
         errors(text),
         [
-            "1: port: missing; port = 22, or forward = ADDRESS:PORT",
+            "1: port: missing; port = 22, forward = ADDRESS:PORT, or exec = COMMAND",
             "2: secret: the secret is empty; `shimmer keygen` makes one",
             "3: prot: unknown key; port is the nearest that is known",
             "4: range: 10999-10000 runs backwards; 10000-10999 would not",
@@ -851,7 +874,7 @@ fn a_secret_file_is_read_beside_the_configuration() {
     );
     let path = scratch.write("shimmer.conf", &text);
     let config = Server::load(&path).ok().unwrap();
-    assert!(config.mirages[0].secret.as_bytes() == b"a secret # with = signs ");
+    assert!(keyed(&config.mirages[0]).secret.as_bytes() == b"a secret # with = signs ");
     assert!(config.warnings.is_empty());
 
     let absolute = scratch.0.join("ssh.secret");

@@ -1,13 +1,18 @@
 //! Values: what a text means, or why it means nothing. The command line has the same.
 
+use super::draft::DoorKind;
 use super::{ClockTrust, Level, Location, LogTarget};
-use crate::limits::{LONGEST_S, MAX_DECOYS, MAX_PERIOD_S, MIN_PERIOD_S, MOST_SESSIONS};
-use crate::message::Message;
+use crate::limits::{LONGEST_S, MAX_DECOYS, MAX_KNOCKS, MAX_PERIOD_S, MIN_PERIOD_S, MOST_SESSIONS};
+use crate::message::{List, Message};
 use crate::scheme::gate::Gate;
+use crate::scheme::knock::{self, Hop, Hops, Protocols, Scope};
+use crate::scheme::packet::Admits;
 use crate::scheme::schedule::{Pattern, Range};
 use crate::scheme::source::{Network, NetworkError};
 use core::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+
+pub use crate::scheme::parse_number;
 
 /// A value, or what is wrong with its text and what would be right.
 pub type Parsed<T> = Result<T, Message>;
@@ -50,18 +55,6 @@ fn duration_between(text: &str, least: u32, most: u32) -> Parsed<u32> {
             duration(most)
         ),
     }
-}
-
-/// A number of digits and nothing else: the one parser for all numbers.
-#[must_use]
-pub fn parse_number(text: &str) -> Option<u64> {
-    let mut number = None;
-    for byte in text.bytes() {
-        let digit = char::from(byte).to_digit(10)?;
-        let tens = number.unwrap_or(0u64).checked_mul(10)?;
-        number = Some(tens.checked_add(u64::from(digit))?);
-    }
-    number
 }
 
 fn number_between(text: &str, least: u32, most: u32) -> Parsed<u32> {
@@ -207,16 +200,65 @@ pub(super) fn location(text: &str) -> Parsed<Location> {
     }
 }
 
-/// How a client shows that it knows the secret: `port` or `token`.
+/// How a client shows that it knows the secret: `port`, `token`, `knock` or `packet`.
 ///
 /// # Errors
 /// What is wrong with the text, and what would be right.
 pub fn parse_gate(text: &str) -> Parsed<Gate> {
-    match text {
-        "port" => Ok(Gate::Port),
-        "token" => Ok(Gate::Token),
-        _ => wrong!("{text} is neither port nor token"),
+    let gates = [Gate::Port, Gate::Token, Gate::Knock, Gate::Packet];
+    Ok(gates[one_of(text, &gates.map(Gate::word))?])
+}
+
+/// The value that a word stands for.
+fn one_of(text: &str, words: &[&str]) -> Parsed<usize> {
+    match words.iter().position(|word| *word == text) {
+        Some(place) => Ok(place),
+        None => wrong!("{text} is none of {}", List(words)),
     }
+}
+
+pub(super) fn door(text: &str) -> Parsed<DoorKind> {
+    let place = one_of(text, &["forward", "command", "nft"])?;
+    Ok([DoorKind::Forward, DoorKind::Command, DoorKind::Nft][place])
+}
+
+pub(super) fn yes_or_no(text: &str) -> Parsed<bool> {
+    Ok(one_of(text, &["yes", "no"])? == 0)
+}
+
+pub(super) fn knocks(text: &str) -> Parsed<u8> {
+    number_between(text, 1, MAX_KNOCKS as u32).map(|knocks| knocks as u8)
+}
+
+pub(super) fn protocols(text: &str) -> Parsed<Protocols> {
+    let place = one_of(text, &["tcp", "udp", "mixed"])?;
+    Ok([Protocols::Tcp, Protocols::Udp, Protocols::Mixed][place])
+}
+
+/// One knock of a sequence that is written down: `7000`, `7000:tcp` or `7000:udp`.
+///
+/// # Errors
+/// What is wrong with the text, and what would be right.
+pub fn parse_hop(text: &str) -> Parsed<Hop> {
+    Hop::try_from(text).map_err(|error| Message::new(format_args!("{error}")))
+}
+
+pub(super) fn sequence(text: &str) -> Parsed<Hops> {
+    knock::parse_sequence(text).map_err(|error| Message::new(format_args!("{error}")))
+}
+
+pub(super) fn lock(text: &str) -> Parsed<u32> {
+    duration_between(text, 0, LONGEST_S)
+}
+
+pub(super) fn lock_scope(text: &str) -> Parsed<Scope> {
+    let place = one_of(text, &["source", "all"])?;
+    Ok([Scope::Source, Scope::All][place])
+}
+
+pub(super) fn packet_address(text: &str) -> Parsed<Admits> {
+    let place = one_of(text, &["any", "sender", "inside"])?;
+    Ok([Admits::Any, Admits::Sender, Admits::Inside][place])
 }
 
 /// Whether the firewall sends the whole range to one port.

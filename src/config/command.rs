@@ -1,0 +1,249 @@
+//! A command of the configuration: split into its words when the file is read, so that nothing that a
+//! visitor brings can become a word, an option or a program of its own. No shell sees it.
+//!
+//! ```text
+//!   open-command = /usr/bin/logger -t shimmer "%IP% is in"
+//! ```
+
+use super::Parsed;
+use super::value::wrong;
+use crate::message::List;
+use core::fmt::{self, Write as _};
+use core::net::IpAddr;
+use std::rc::Rc;
+
+/// What is put in when the command runs, between two %.
+const PLACEHOLDERS: [&str; 3] = ["%IP%", "%FAMILY%", "%MIRAGE%"];
+
+/// A program and its words, with placeholders.
+#[derive(Clone, PartialEq)]
+#[cfg_attr(test, derive(Debug))]
+pub struct Command(Rc<[String]>);
+
+/// A part of a word.
+#[derive(PartialEq)]
+#[cfg_attr(test, derive(Debug))]
+enum Part<'a> {
+    Text(&'a str),
+    /// With its %: one of [`PLACEHOLDERS`], or a mistake.
+    Placeholder(&'a str),
+}
+
+impl Command {
+    /// Splits it. Blanks separate words; '…' and "…" keep them together; a backslash is a letter like
+    /// others.
+    ///
+    /// # Errors
+    /// What is wrong with the text, and what would be right.
+    pub fn parse(text: &str) -> Parsed<Self> {
+        let words = split(text)?;
+        for word in &words {
+            let mut rest = word.as_str();
+            while let Some(part) = next_part(&mut rest) {
+                if let Part::Placeholder(name) = part
+                    && !PLACEHOLDERS.contains(&name)
+                {
+                    return wrong!("{name} is none of {}", List(&PLACEHOLDERS));
+                }
+            }
+        }
+        match words.first().map(String::as_str) {
+            None | Some("") => wrong!("names no program; /usr/bin/logger would be one"),
+            Some(program) if program.contains('/') && !program.starts_with('/') => {
+                wrong!("{program} begins with no /, and has one; /{program} would do")
+            }
+            Some(_) => Ok(Self(words.into())),
+        }
+    }
+
+    /// Its words for an address and a mirage.
+    #[must_use]
+    pub fn words(&self, address: IpAddr, mirage: &str) -> Rc<[String]> {
+        let mut words = Vec::new();
+        for word in self.0.iter() {
+            let mut filled = String::new();
+            let mut rest = word.as_str();
+            while let Some(part) = next_part(&mut rest) {
+                match part {
+                    Part::Text(text) => filled.push_str(text),
+                    Part::Placeholder("%IP%") => {
+                        let _ = write!(filled, "{address}");
+                    }
+                    Part::Placeholder("%FAMILY%") => {
+                        filled.push_str(if address.is_ipv4() { "ipv4" } else { "ipv6" });
+                    }
+                    Part::Placeholder(_) => filled.push_str(mirage),
+                }
+            }
+            words.push(filled);
+        }
+        words.into()
+    }
+}
+
+/// Its words with blanks between them, for a person.
+impl fmt::Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut between = "";
+        for word in self.0.iter() {
+            f.write_str(between)?;
+            f.write_str(word)?;
+            between = " ";
+        }
+        Ok(())
+    }
+}
+
+fn split(text: &str) -> Parsed<Vec<String>> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut quote = None;
+    for letter in text.chars() {
+        match (letter, quote) {
+            // It would end the word where the kernel reads it.
+            ('\0', _) => return wrong!("has a NUL byte in it, and no word can have one"),
+            (' ' | '\t', None) => {
+                if let Some(word) = word.take() {
+                    words.push(word);
+                }
+            }
+            ('\'' | '"', None) => {
+                quote = Some(letter);
+                word.get_or_insert_default();
+            }
+            (_, Some(quoted)) if quoted == letter => quote = None,
+            _ => word.get_or_insert_default().push(letter),
+        }
+    }
+    if let Some(quote) = quote {
+        return wrong!("a {quote} is opened and not closed");
+    }
+    if let Some(word) = word {
+        words.push(word);
+    }
+    Ok(words)
+}
+
+/// Takes the next part of a word. Two letters or more between two % are a placeholder: a single one is
+/// common elsewhere, as in %Y%m.
+fn next_part<'a>(rest: &mut &'a str) -> Option<Part<'a>> {
+    let text = *rest;
+    let end = if let Some(behind) = text.strip_prefix('%') {
+        let letters = behind.bytes().take_while(u8::is_ascii_alphabetic).count();
+        if letters > 1 && behind[letters..].starts_with('%') {
+            let (placeholder, others) = text.split_at(letters + 2);
+            *rest = others;
+            return Some(Part::Placeholder(placeholder));
+        }
+        1 + behind.find('%').unwrap_or(behind.len())
+    } else {
+        text.find('%').unwrap_or(text.len())
+    };
+    let (plain, others) = text.split_at(end);
+    *rest = others;
+    (end > 0).then_some(Part::Text(plain))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const V4: IpAddr = IpAddr::V4(core::net::Ipv4Addr::new(192, 0, 2, 7));
+
+    /// Its words for [`V4`] at the mirage `ssh`.
+    #[track_caller]
+    fn words(text: &str) -> Vec<String> {
+        Command::parse(text).unwrap().words(V4, "ssh").to_vec()
+    }
+
+    #[test]
+    fn blanks_separate_words_and_quotes_keep_them_together() {
+        for (text, expected) in [
+            ("true", &["true"] as &[&str]),
+            ("/bin/true", &["/bin/true"]),
+            ("  a \t b  ", &["a", "b"]),
+            ("a 'b c' \"d  e\"", &["a", "b c", "d  e"]),
+            ("a '' \"\"", &["a", "", ""]),
+            ("a --x='b c'd", &["a", "--x=b cd"]),
+            ("a 'b\"c' \"d'e\"", &["a", "b\"c", "d'e"]),
+            (r"a b\c \ d\", &["a", r"b\c", r"\", r"d\"]),
+            ("a $HOME `b` ; > *", &["a", "$HOME", "`b`", ";", ">", "*"]),
+            ("'my program' a", &["my program", "a"]),
+        ] {
+            assert_eq!(words(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn placeholders_are_filled_in_wherever_they_stand() {
+        for (text, expected) in [
+            ("a %IP% %FAMILY% %MIRAGE%", "a 192.0.2.7 ipv4 ssh"),
+            ("a x%IP%y%IP%", "a x192.0.2.7y192.0.2.7"),
+            ("/etc/%MIRAGE%.sh '%IP%'", "/etc/ssh.sh 192.0.2.7"),
+            ("a %%IP%% 100% %", "a %192.0.2.7% 100% %"),
+            ("a %Y%m%d %IP", "a %Y%m%d %IP"),
+            ("a %I%P%IP%", "a %I%P192.0.2.7"),
+        ] {
+            assert_eq!(words(text).join(" "), expected, "{text}");
+        }
+        let command = Command::parse("a %IP% %FAMILY%").unwrap();
+        let words = command.words("2001:db8::7".parse().unwrap(), "ssh");
+        assert_eq!(words[1..], ["2001:db8::7", "ipv6"]);
+    }
+
+    #[test]
+    fn what_is_filled_in_stays_one_word_and_is_not_read_again() {
+        let command = Command::parse("a %MIRAGE%").unwrap();
+        let words = command.words(V4, "b %IP% 'c");
+        assert_eq!(*words, ["a", "b %IP% 'c"]);
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        for (text, expected) in [
+            ("", "names no program; /usr/bin/logger would be one"),
+            (" '' a", "names no program; /usr/bin/logger would be one"),
+            ("a 'b", "a ' is opened and not closed"),
+            ("a \"b'", "a \" is opened and not closed"),
+            ("a %USER%", "%USER% is none of %IP%, %FAMILY%, %MIRAGE%"),
+            ("a %IP%%ip%", "%ip% is none of %IP%, %FAMILY%, %MIRAGE%"),
+            (
+                "bin/a b",
+                "bin/a begins with no /, and has one; /bin/a would do",
+            ),
+            ("a b\0c", "has a NUL byte in it, and no word can have one"),
+        ] {
+            assert_eq!(Command::parse(text).unwrap_err(), expected, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_words_can_be_written_down(words in prop::collection::vec("[^'\0]*", 0..6)) {
+            let mut text = String::from("/program");
+            for word in &words {
+                text += &format!(" '{word}'");
+            }
+            let Ok(command) = Command::parse(&text) else {
+                // It has a placeholder that is none.
+                prop_assert!(text.contains('%'));
+                return Ok(());
+            };
+            let filled = command.words(V4, "ssh");
+            prop_assert_eq!(filled.len(), words.len() + 1);
+            for (filled, word) in filled[1..].iter().zip(&words) {
+                let by_hand = word.replace("%IP%", "192.0.2.7");
+                let by_hand = by_hand.replace("%FAMILY%", "ipv4").replace("%MIRAGE%", "ssh");
+                prop_assert_eq!(filled, &by_hand);
+            }
+        }
+
+        #[test]
+        fn any_text_is_read_or_refused(text in "[a%IP '\"\\\\/é\t\0]*") {
+            if let Ok(command) = Command::parse(&text) {
+                prop_assert!(!command.words(V4, "ssh").is_empty());
+            }
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! What mirages must not do to each other, nor to the services that they hide.
+//!
+//! A listener that takes another's place is found here, before it is opened; what this machine's
+//! kernel does with the ports, too.
+
+use super::draft::Draft;
+use super::outgoing;
+use super::reader::Reader;
+use crate::scheme::gate::Gate;
+use crate::scheme::knock::Protocol;
+use core::net::{IpAddr, SocketAddr};
+
+impl Reader<'_> {
+    /// Looks at all mirages together.
+    pub(super) fn check_neighbours(&mut self, drafts: &[Draft]) {
+        for (index, draft) in drafts.iter().enumerate() {
+            self.check_own_port(draft, draft);
+            for earlier in &drafts[..index] {
+                self.check_own_port(earlier, draft);
+                self.check_own_port(draft, earlier);
+                self.check_overlap(earlier, draft);
+                self.check_pools(earlier, draft);
+                self.check_proofs(earlier, draft);
+                self.check_hops(earlier, draft);
+                self.check_hops(draft, earlier);
+            }
+        }
+        self.warn_of_outgoing_ports(drafts);
+    }
+
+    /// A listener of ours on a service's port would take the service's place, whichever mirage leads
+    /// to it.
+    fn check_own_port(&mut self, draft: &Draft, leading: &Draft) {
+        let (Some(range), Some(service)) = (draft.claimed(), leading.service) else {
+            return;
+        };
+        let port = service.port();
+        let is_pool = draft.pool_port == Some(port);
+        if self.is_right(draft.section, "listen-address")
+            && (range.contains(port) || is_pool)
+            && is_own(service, &draft.listen)
+        {
+            let own = if draft.section.line == leading.section.line {
+                "the hidden service's own port on this host".to_owned()
+            } else {
+                let label = leading.label;
+                format!("the own port of [mirage-{label}]'s hidden service on this host")
+            };
+            if is_pool {
+                let what = format_args!("{port} is {own}; it has to be another");
+                self.error(draft.pool_line(), Some("pool-port"), what);
+            } else {
+                let what = format_args!("holds {port}, {own}; it has to lie outside");
+                self.error(draft.range_line(), Some("range"), what);
+            }
+        }
+    }
+
+    fn check_overlap(&mut self, earlier: &Draft, later: &Draft) {
+        let (Some(a), Some(b)) = (earlier.claimed(), later.claimed()) else {
+            return;
+        };
+        let is_right = |draft: &Draft| self.is_right(draft.section, "listen-address");
+        if a.overlaps(&b)
+            && is_right(earlier)
+            && is_right(later)
+            && share_an_address(&earlier.listen, &later.listen)
+        {
+            let (low, high, line) = (a.low(), a.high(), earlier.range_line());
+            let what = format_args!(
+                "overlaps {low}-{high} of line {line} on an address that both listen on; \
+                 each needs ports of its own"
+            );
+            self.error(later.range_line(), Some("range"), what);
+        }
+    }
+
+    /// A pool's port is no other mirage's, and in no other's range.
+    fn check_pools(&mut self, one: &Draft, other: &Draft) {
+        let is_right = |draft: &Draft| self.is_right(draft.section, "listen-address");
+        if !is_right(one) || !is_right(other) || !share_an_address(&one.listen, &other.listen) {
+            return;
+        }
+        for (pool, neighbour) in [(one, other), (other, one)] {
+            let (Some(port), Some(range)) = (pool.pool_port, neighbour.claimed()) else {
+                continue;
+            };
+            if range.contains(port) {
+                let line = neighbour.range_line();
+                let what = format_args!(
+                    "{port} lies in the range of line {line}, on an address that both listen on"
+                );
+                self.error(pool.pool_line(), Some("pool-port"), what);
+            }
+        }
+        if let Some(port) = one.pool_port
+            && other.pool_port == Some(port)
+        {
+            let line = one.pool_line();
+            let what = format_args!("{port} is that of line {line}; each pool needs its own");
+            self.error(other.pool_line(), Some("pool-port"), what);
+        }
+    }
+
+    /// With one name and one secret, a token or a datagram of one mirage would be good at the other.
+    fn check_proofs(&mut self, earlier: &Draft, later: &Draft) {
+        let proof = match later.gate {
+            Gate::Token => "token",
+            Gate::Packet => "datagram",
+            Gate::Port | Gate::Knock => return,
+        };
+        if earlier.gate == later.gate
+            && earlier.secret.is_some()
+            && earlier.name == later.name
+            && earlier.secret == later.secret
+        {
+            let line = earlier.section.line;
+            let what = format_args!(
+                "has the name and the secret of line {line}, so a {proof} for one would do for the \
+                 other; give each its own"
+            );
+            self.error(later.section.line, None, what);
+        }
+    }
+
+    /// Who knocks at a trap is banned.
+    fn check_hops(&mut self, knocked: &Draft, other: &Draft) {
+        if other.gate.is_silent() {
+            return;
+        }
+        let Some(range) = other.claimed() else { return };
+        let hops = knocked.sequence.iter().chain(&knocked.close_sequence);
+        let mut tcp = hops.filter(|hop| hop.protocol == Protocol::Tcp);
+        if let Some(hop) = tcp.find(|hop| range.contains(hop.port)) {
+            let line = other.range_line();
+            let what = format_args!("{} is a trap of the range of line {line}", hop.port);
+            self.error(knocked.section.line_of("sequence"), Some("sequence"), what);
+        }
+    }
+
+    /// The kernel gives ports to outgoing connections. One that is a real port then is lost.
+    fn warn_of_outgoing_ports(&mut self, drafts: &[Draft]) {
+        let Some((outgoing, mut reserved)) = outgoing::of_the_kernel() else {
+            return;
+        };
+        for draft in drafts {
+            let Some(range) = draft.bound() else { continue };
+            if outgoing::has_unreserved(range, outgoing, &reserved) {
+                outgoing::reserve(range, &mut reserved);
+                let (low, high) = (outgoing.low(), outgoing.high());
+                let what = format_args!(
+                    "the kernel uses {low}-{high} for outgoing connections; \
+                     sysctl -w net.ipv4.ip_local_reserved_ports={reserved} keeps it out"
+                );
+                let (line, key) = match draft.pool_port {
+                    Some(_) => (draft.pool_line(), "pool-port"),
+                    None => (draft.range_line(), "range"),
+                };
+                self.warn(line, key, what);
+            }
+        }
+    }
+}
+
+/// Where to listen, with nothing twice: a second listener would find the port taken.
+pub(super) fn without_covered(given: &[IpAddr]) -> Vec<IpAddr> {
+    let mut addresses = Vec::new();
+    for address in given {
+        let covers = |other: &IpAddr| other.is_unspecified() && meet(address, other);
+        let is_covered = !address.is_unspecified() && given.iter().any(covers);
+        if !is_covered && !addresses.contains(address) {
+            addresses.push(*address);
+        }
+    }
+    addresses
+}
+
+/// Whether a service runs on this host: the kernel lets a socket have that address.
+fn is_own(service: SocketAddr, listen: &[IpAddr]) -> bool {
+    let address = service.ip().to_canonical();
+    address.is_loopback()
+        || address.is_unspecified()
+        || listen.contains(&address)
+        || may_have(service)
+}
+
+/// Whether the kernel lets a socket have this address.
+#[cfg(target_os = "linux")]
+fn may_have(service: SocketAddr) -> bool {
+    crate::sys::socket::is_ours(service)
+}
+
+/// Whether the kernel lets a socket have this address.
+#[cfg(not(target_os = "linux"))]
+fn may_have(mut service: SocketAddr) -> bool {
+    service.set_port(0);
+    std::net::UdpSocket::bind(service).is_ok()
+}
+
+/// Whether two mirages listen on one address. None given is all.
+fn share_an_address(a: &[IpAddr], b: &[IpAddr]) -> bool {
+    a.is_empty() || b.is_empty() || a.iter().any(|a| b.iter().any(|b| meet(a, b)))
+}
+
+/// Whether two listeners with the same port get in each other's way: a wildcard is all of its family.
+fn meet(a: &IpAddr, b: &IpAddr) -> bool {
+    let is_all = a.is_unspecified() || b.is_unspecified();
+    a == b || is_all && a.is_ipv4() == b.is_ipv4()
+}

@@ -1,0 +1,259 @@
+//! Gates and doors: what each needs, and what belongs to another.
+
+use super::*;
+use crate::scheme::knock::{Protocols, Scope};
+use crate::scheme::packet::Admits;
+
+const KEYED: &str = "[mirage-home]\nsecret = S3cret-T0ken.of-32-b1ts\nrange = 10000-10999\n";
+
+fn mirage(text: &str) -> Mirage {
+    server(text).mirages.remove(0)
+}
+
+#[test]
+fn a_silent_gate_has_no_traps_and_lets_in_for_half_a_minute() {
+    for gate in ["knock", "packet"] {
+        let home = mirage(&format!("{KEYED}port = 22\ngate = {gate}\n"));
+        assert_eq!(keyed(&home).pattern.decoys(), 0);
+        assert_eq!(home.admitted_s, 30);
+        assert!(home.gate().is_silent() && home.listens());
+        let named = mirage(&format!(
+            "{KEYED}port = 22\ngate = {gate}\nopen-timeout = 2m\n"
+        ));
+        assert_eq!(named.admitted_s, 120);
+    }
+}
+
+#[test]
+fn a_rotating_sequence_has_its_keys() {
+    let Way::Knock(knock) = mirage(&format!("{KEYED}port = 22\ngate = knock\n")).way else {
+        panic!("it is a knock");
+    };
+    assert_eq!((knock.knocks, knock.protocols), (3, Protocols::Tcp));
+    assert!(!knock.is_fixed() && !knock.rules.is_once && knock.rules.lock.is_none());
+    assert_eq!(knock.rules.timeout_ms, 15_000);
+
+    let text = "gate = knock\nknocks = 6\nprotocols = mixed\nonce = yes\nseq-timeout = 20\n\
+                lock = 5m\nlock-scope = all\n";
+    let Way::Knock(knock) = mirage(&format!("{KEYED}port = 22\n{text}")).way else {
+        panic!("it is a knock");
+    };
+    assert_eq!((knock.knocks, knock.protocols), (6, Protocols::Mixed));
+    let lock = knock.rules.lock.unwrap();
+    assert_eq!((lock.ms, lock.scope), (300_000, Scope::All));
+    assert!(knock.rules.is_once && knock.rules.timeout_ms == 20_000);
+}
+
+#[test]
+fn a_fixed_sequence_needs_neither_secret_nor_range() {
+    let text = "[mirage-opencloseSSH]\ngate = knock\nsequence = 7000:tcp,8000:udp,9000\n\
+                close-sequence = 9000 8000:udp 7000\ndoor = command\n\
+                open-command = /usr/sbin/nft add element inet filter ssh { %IP% }\n";
+    let home = mirage(text);
+    assert!(home.keyed.is_none() && !home.listens() && home.bound().is_none());
+    let Way::Knock(knock) = home.way else {
+        panic!("it is a knock");
+    };
+    assert_eq!(
+        HopList(&knock.sequence).to_string(),
+        "7000:tcp,8000:udp,9000:tcp"
+    );
+    assert_eq!(knock.close_sequence.len(), 3);
+    let with_range = format!("{text}range = 59000-59010\n");
+    let Way::Knock(knock) = mirage(&with_range).way else {
+        panic!("it is a knock");
+    };
+    assert_eq!(knock.rules.range, Range::new(59_000, 59_010));
+    assert!(client(text).mirages[0].pattern.is_none());
+}
+
+#[test]
+fn a_datagram_has_its_keys() {
+    let text = format!("{KEYED}port = 22\ngate = packet\n");
+    let Way::Packet(packet) = mirage(&text).way else {
+        panic!("it is a datagram");
+    };
+    assert_eq!((packet.address, packet.port), (Admits::Any, None));
+    let text = format!("{text}packet-address = inside\npacket-port = 62201\n");
+    let Way::Packet(packet) = mirage(&text).way else {
+        panic!("it is a datagram");
+    };
+    assert_eq!(
+        (packet.address, packet.port),
+        (Admits::Inside, Some(62_201))
+    );
+}
+
+#[test]
+fn a_service_on_demand_has_its_own_time() {
+    let text = format!(
+        "{KEYED}port = 2222\nopen-command = /usr/sbin/sshd -p 2222\n\
+         close-command = /usr/bin/pkill -F /run/sshd.pid\n"
+    );
+    let home = mirage(&text);
+    let service = home.forward().unwrap().on_demand.as_ref().unwrap();
+    assert_eq!((service.ready_s, service.idle_s), (10, 3_600));
+    assert_eq!(home.commands().count(), 2);
+    let home = mirage(&format!(
+        "{text}gate = packet\nopen-timeout = 5m\nready-timeout = 3\n"
+    ));
+    let service = home.forward().unwrap().on_demand.as_ref().unwrap();
+    assert_eq!((service.ready_s, service.idle_s), (3, 300));
+    assert_eq!(home.admitted_s, 30);
+}
+
+#[test]
+fn a_process_or_a_set_takes_the_place_of_a_service() {
+    let home = mirage(&format!("{KEYED}exec = /usr/sbin/sshd -i -o UsePAM=no\n"));
+    assert!(matches!(home.forward().unwrap().to, Service::Exec(_)));
+    let home = mirage(&format!(
+        "{KEYED}gate = token\ndoor = nft\nopen-set = inet/filter/home\nopen-port = 22\n"
+    ));
+    assert!(matches!(home.door, Door::Nft { port: Some(22), .. }));
+    assert_eq!(home.admitted_s, 30);
+}
+
+/// What follows [`KEYED`], with its first line 4, and where it is wrong.
+#[test]
+fn what_belongs_elsewhere_or_is_missing_says_so() {
+    for (text, wrong) in [
+        (
+            "port = 22\nknocks = 3\n",
+            &["5: knocks: unknown here; it belongs to gate = knock without a sequence"][..],
+        ),
+        (
+            "port = 22\nlock = 5m\n",
+            &["5: lock: unknown here; it belongs to gate = knock"],
+        ),
+        (
+            "port = 22\npacket-port = 5\n",
+            &["5: packet-port: unknown here; it belongs to gate = packet"],
+        ),
+        (
+            "port = 22\ngate = packet\ndecoys = 3\ntrap-time = 5\nlisten = pool\n",
+            &[
+                "6: decoys: unknown here; it belongs to gate = port or token",
+                "7: trap-time: unknown here; it belongs to gate = port or token",
+                "8: listen: unknown here; it belongs to gate = port or token",
+            ],
+        ),
+        (
+            "port = 22\nopen-timeout = 5\n",
+            &[
+                "5: open-timeout: unknown here; it belongs to silent gates, door = command or nft, \
+                 and services on demand",
+            ],
+        ),
+        (
+            "port = 22\nready-timeout = 5\n",
+            &[
+                "5: ready-timeout: unknown here; it belongs to a service on demand, which an \
+                 open-command makes",
+            ],
+        ),
+        (
+            "door = command\nopen-command = /bin/true\nport = 22\n",
+            &["6: port: unknown here; it belongs to door = forward"],
+        ),
+        (
+            "door = nft\nopen-set = inet/a/b\nopen-command = /bin/true\n",
+            &[
+                "6: open-command: unknown here; it belongs to door = command, or door = forward for \
+                 a service on demand",
+            ],
+        ),
+        (
+            "door = command\n",
+            &["1: open-command: missing; open-command = COMMAND, which may have %IP% in it"],
+        ),
+        (
+            "door = nft\n",
+            &["1: open-set: missing; open-set = inet/TABLE/SET"],
+        ),
+        (
+            "port = 22\nclose-command = /bin/true\n",
+            &["5: close-command: there is no open-command, so nothing would be closed"],
+        ),
+        (
+            "exec = /bin/cat\nopen-command = /bin/true\n",
+            &["5: open-command: exec needs none: it is started for each visitor"],
+        ),
+        (
+            "exec = /bin/cat\nport = 22\n",
+            &["5: port: exec is given at line 4; only one of them can be"],
+        ),
+        (
+            "door = command\nopen-command = /bin/echo %IPP%\n",
+            &["5: open-command: %IPP% is none of %IP%, %FAMILY%, %MIRAGE%"],
+        ),
+        (
+            "port = 22\ngate = knock\nsequence = 7000,x\n",
+            &[
+                "6: sequence: x is no port from 1 to 65535, with :tcp or :udp behind it, such as \
+                 7000:tcp",
+            ],
+        ),
+        (
+            "gate = knock\nsequence = 7000,8000\ndoor = command\nopen-command = /bin/true\n",
+            &[
+                "2: secret: unknown here; it belongs to gates that draw from a secret, which a \
+                 fixed sequence does not",
+            ],
+        ),
+    ] {
+        assert_eq!(errors(format!("{KEYED}{text}")), wrong, "{text}");
+    }
+}
+
+#[test]
+fn without_a_state_file_nothing_is_opened_that_has_to_be_closed() {
+    let text = format!(
+        "[common]\nstate-file = none\n{KEYED}door = command\nopen-command = /bin/true\n\
+         close-command = /bin/true\n"
+    );
+    assert_eq!(
+        errors(text),
+        [
+            "8: close-command: needs a state-file, which is none: what is open has to be closed \
+             after a crash"
+        ]
+    );
+}
+
+#[test]
+fn a_lock_warns_that_anybody_can_turn_it() {
+    for (scope, whom) in [("", "you"), ("lock-scope = all\n", "everybody")] {
+        let config = server(format!(
+            "{KEYED}port = 22\ngate = knock\nlock = 5m\n{scope}"
+        ));
+        let warning =
+            format!("t.conf:6: lock: whoever forges an address can lock {whom} out with it");
+        assert!(
+            config
+                .warnings
+                .iter()
+                .any(|told| told.to_string() == warning)
+        );
+    }
+}
+
+#[test]
+fn who_knocks_is_led_into_no_trap_and_one_datagram_opens_one_mirage() {
+    let fixed = "[mirage-b]\ngate = knock\nsequence = 10005,7000\ndoor = command\n\
+                 open-command = /bin/true\n";
+    assert_eq!(
+        errors(format!("{SSH}{fixed}")),
+        ["7: sequence: 10005 is a trap of the range of line 4"]
+    );
+    let packet = format!("{KEYED}gate = packet\nport = 22\n");
+    let other = packet
+        .replace("[mirage-home]", "[mirage-b]\nname = home")
+        .replace("10000-10999", "11000-11999");
+    assert_eq!(
+        errors(format!("{packet}{other}")),
+        [
+            "6: has the name and the secret of line 1, so a datagram for one would do for the \
+             other; give each its own"
+        ]
+    );
+}
