@@ -7,8 +7,7 @@ use super::session::{Arrival, Session};
 use super::trap::Suspect;
 use super::wake::{Side, Wake};
 use super::{Daemon, Told};
-use crate::config::Level;
-use crate::endpoint::Endpoint;
+use crate::config::{Level, Service};
 use crate::limits::{BACKLOG, CLOSING_ACCEPTS, NONCES, RETRY_MS, TELL_FULL_MS, TURN_ACCEPTS};
 use crate::log::Cause;
 use crate::scheme::Instant;
@@ -16,7 +15,8 @@ use crate::scheme::blacklist::{Touch, Why};
 use crate::scheme::gate::{self, Evidence, Gate, Reason, Verdict, Visitor};
 use crate::scheme::source::{self, Network, Source};
 use crate::scheme::token::{self, Proof};
-use crate::sys::socket;
+use crate::sys::child::{self, Stdio};
+use crate::sys::{filter, socket};
 use core::fmt;
 use core::net::{IpAddr, SocketAddr};
 use mio::Interest;
@@ -67,7 +67,9 @@ impl fmt::Display for Port {
 /// is the real one. One that is still to be the real one is not named, or the log would say where
 /// and when the door will be.
 fn clock_and_port(mirage: &Mirage, port: u16) -> (Port, ClockOff) {
-    let schedule = &mirage.schedule;
+    let Some(schedule) = &mirage.schedule else {
+        return (Port(Some(port)), ClockOff(0));
+    };
     let port_to_name = (!schedule.is_to_come(port)).then_some(port);
     (
         Port(port_to_name),
@@ -92,9 +94,9 @@ impl<H: Host> Daemon<H> {
     /// Takes all who wait at ports that are about to close, or to change what they are: when no event of
     /// this turn is left. The kernel keeps one more for each than it was told. In a flood there are more
     /// than a turn has time for, and those behind them meet a reset, or the next plan.
-    pub(super) fn accept_all(&mut self, ids: impl Iterator<Item = PortId>) {
+    pub(super) fn accept_all(&mut self, ids: &[PortId]) {
         let mut left = CLOSING_ACCEPTS;
-        for id in ids {
+        for &id in ids {
             for _ in 0..=BACKLOG {
                 self.judge_suspects();
                 self.traps.sweep();
@@ -211,7 +213,7 @@ impl<H: Host> Daemon<H> {
         };
         let guest = Guest { socket, whom };
         self.counters.visitors += 1;
-        match mirage.config.gate {
+        match mirage.config.gate() {
             Gate::Port => {
                 let evidence = Evidence::Port(mirage.plan.role(port));
                 self.judge_guest(evidence, guest);
@@ -226,6 +228,14 @@ impl<H: Host> Daemon<H> {
                     said: heapless::Vec::new(),
                 };
                 self.hold(guest, Some(suspect));
+            }
+            // The port's filter lets nobody else through. But his time may have ended since.
+            Gate::Knock | Gate::Packet => {
+                if mirage.admitted.contains(peer) {
+                    // It was inherited from the port, and would outlive its sense.
+                    let _ = filter::detach(&guest.socket);
+                    self.admit(guest);
+                }
             }
         }
     }
@@ -248,11 +258,11 @@ impl<H: Host> Daemon<H> {
         let Suspect { peer, port, .. } = *suspect;
         let now = self.now.boot;
         let mirage = &self.mirages[number];
-        let (key, claims) = (mirage.schedule.key(), &suspect.claims);
-        let proof = match (suspect.said.as_slice().first_chunk(), mirage.used) {
-            (Some(token), Some(used)) => {
-                let nonces = &mut self.used[used].nonces;
-                token::prove(key, claims, port, token, nonces, now)
+        let (token, schedule) = (suspect.said.as_slice().first_chunk(), &mirage.schedule);
+        let proof = match (token, schedule, mirage.used) {
+            (Some(token), Some(schedule), Some(used)) => {
+                let (nonces, claims) = (&mut self.used[used].nonces, &suspect.claims);
+                token::prove(schedule.key(), claims, port, token, nonces, now)
             }
             _ => Proof::Nothing,
         };
@@ -301,7 +311,7 @@ impl<H: Host> Daemon<H> {
         }
     }
 
-    fn judge(&self, evidence: Evidence, mirage: usize, peer: IpAddr) -> Verdict {
+    pub(super) fn judge(&self, evidence: Evidence, mirage: usize, peer: IpAddr) -> Verdict {
         let is_settled = self.mirages[mirage].settled_at <= self.now.boot;
         gate::judge(evidence, self.visitor(mirage, peer), is_settled)
     }
@@ -340,7 +350,7 @@ impl<H: Host> Daemon<H> {
                 }
                 self.ban(whom.source, why);
             }
-            Verdict::Admit | Verdict::Refuse { .. } => {}
+            Verdict::Admit | Verdict::Refuse { .. } | Verdict::Ignore => {}
         }
     }
 
@@ -361,22 +371,30 @@ impl<H: Host> Daemon<H> {
         let sessions = self
             .sessions
             .iter()
-            .filter(|(_, session)| session.source == source);
+            .filter(|(_, session)| session.who.source == source);
         sessions.fold((0, 0), |(count, forgiven), (_, session)| {
-            (count + 1, session.forgiven.max(forgiven))
+            (count + 1, session.who.forgiven.max(forgiven))
         })
     }
 
     fn forgive(&mut self, source: Source) {
         for (_, session) in self.sessions.iter_mut() {
-            if session.source == source {
-                session.forgiven += 1;
+            if session.who.source == source {
+                session.who.forgiven += 1;
             }
         }
     }
 
     /// Opens the door, if there is room behind it.
     fn admit(&mut self, guest: Guest) {
+        let config = &self.mirages[guest.whom.mirage].config;
+        let Some(forward) = config.forward() else {
+            // The connection itself leads nowhere; that it is closed tells that the door is open.
+            let Guest { socket, whom } = guest;
+            return self.open_door(whom.mirage, whom.peer, Some(socket));
+        };
+        let idle_ms = forward.idle_s.map(|seconds| u64::from(seconds) * 1_000);
+        let to = forward.to.clone();
         let Guest { socket, whom } = guest;
         let (sessions, forgiven) = self.sessions_of(whom.source);
         if sessions >= self.most_sessions_per_source() {
@@ -386,32 +404,22 @@ impl<H: Host> Daemon<H> {
         let Some(place) = vacancy.filter(|_| self.sessions.len() < self.most_sessions()) else {
             return self.tell_full(whom.peer, whom.port, "sessions");
         };
-        let mirage = &self.mirages[whom.mirage];
-        let arrival = Arrival {
-            mirage: Rc::clone(&mirage.label),
+        let who = Arrival {
+            mirage: Rc::clone(&self.mirages[whom.mirage].label),
             source: whom.source,
             peer: whom.peer,
             port: whom.port,
             forgiven,
-            idle_ms: mirage
-                .config
-                .idle_s
-                .map(|seconds| u64::from(seconds) * 1_000),
-            now: self.now.boot,
+            since: self.now.boot,
         };
-        let service = mirage.config.service;
-        let session = self.dial(service).and_then(|dialled| {
-            let session = Session::new(socket, dialled, arrival);
-            self.register(
-                session.socket(Side::Client),
-                Wake::Session(place, Side::Client),
-            )?;
-            self.register(
-                session.socket(Side::Service),
-                Wake::Session(place, Side::Service),
-            )?;
-            Ok(session)
-        });
+        let session = match &to {
+            Service::At(service) => self.join(*service, place, socket, idle_ms, who),
+            Service::Exec(command) => {
+                let words = command.words(whom.peer, &who.mirage);
+                let pid = child::spawn(&words, Stdio::Socket(socket.as_fd()));
+                pid.map(|pid| Session::process(pid, who))
+            }
+        };
         let section = &self.mirages[whom.mirage].label;
         let Whom { peer, port, .. } = whom;
         match session {
@@ -423,11 +431,36 @@ impl<H: Host> Daemon<H> {
                 self.drive_session(place, None);
             }
             Err(error) => {
-                let service = Endpoint(service);
-                let event = format_args!("error mirage={section} source={peer} {service}: {error}");
+                let event = format_args!("error mirage={section} source={peer} {to}: {error}");
                 self.log.write(Level::Error, Cause::Member, event);
             }
         }
+    }
+
+    /// A visitor, joined to the service that is dialled for it.
+    fn join(
+        &mut self,
+        service: SocketAddr,
+        place: u32,
+        socket: OwnedFd,
+        idle_ms: Option<u64>,
+        who: Arrival,
+    ) -> io::Result<Session> {
+        let dialled = self.dial(service)?;
+        self.register(socket.as_fd(), Wake::Session(place, Side::Client))?;
+        self.register(dialled.as_fd(), Wake::Session(place, Side::Service))?;
+        Ok(Session::forward(socket, dialled, idle_ms, who))
+    }
+
+    /// Dials the service again for a visitor who waits until it accepts.
+    pub(super) fn dial_again(&mut self, place: u32, service: SocketAddr) -> io::Result<()> {
+        let dialled = self.dial(service)?;
+        self.register(dialled.as_fd(), Wake::Session(place, Side::Service))?;
+        let now = self.now.boot;
+        if let Some(session) = self.sessions.get_mut(place) {
+            session.dial_again(dialled, now);
+        }
+        Ok(())
     }
 
     fn hold(&mut self, guest: Guest, suspect: Option<Suspect>) {
@@ -470,7 +503,7 @@ impl<H: Host> Daemon<H> {
         self.log.write(Level::Info, Cause::Stranger, event);
     }
 
-    fn tell_full(&mut self, peer: IpAddr, port: u16, reason: &str) {
+    pub(super) fn tell_full(&mut self, peer: IpAddr, port: u16, reason: &str) {
         self.counters.turned_away += 1;
         let event = format_args!("full source={peer} port={port} reason={reason}");
         self.log.write(Level::Warn, Cause::Stranger, event);
@@ -492,7 +525,7 @@ impl<H: Host> Daemon<H> {
         }
     }
 
-    fn tell_nonces_full(&mut self, mirage: usize) {
+    pub(super) fn tell_nonces_full(&mut self, mirage: usize) {
         if self.is_news(|told| &mut told.nonces) {
             let section = Rc::clone(&self.mirages[mirage].label);
             self.warn(format_args!(
@@ -520,7 +553,7 @@ fn dialled_port(mirage: &Mirage, id: PortId, socket: BorrowedFd<'_>) -> Option<u
         return Some(id.port());
     }
     let dialled = socket::original_destination(socket).ok()?.port();
-    let range = mirage.config.pattern.range();
+    let range = mirage.config.range()?;
     range.contains(dialled).then_some(dialled)
 }
 

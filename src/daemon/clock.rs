@@ -54,7 +54,7 @@ impl ClockWatch {
     pub fn next_look(&self) -> Option<Instant> {
         let look = (!self.is_kept).then(|| self.looked.after(CLOCK_CHECK_MS));
         let tell = self.told_closed.map(|told| told.after(CLOCK_REMINDER_MS));
-        [look, tell].into_iter().flatten().min()
+        super::sooner(look, tell)
     }
 }
 
@@ -90,7 +90,7 @@ impl<H: Host> Daemon<H> {
         let closed = self
             .mirages
             .iter()
-            .find(|mirage| mirage.plan.ports().is_empty());
+            .find(|mirage| mirage.schedule.is_some() && mirage.plan.ports().is_empty());
         let Some(closed) = closed else {
             if self.clock.told_closed.take().is_some() {
                 self.info(format_args!("clock right, ports open"));

@@ -14,12 +14,13 @@
 //! Each row of a list has a line of its own, so that a client without a JSON reader finds it.
 
 use super::accept::is_out_of_descriptors;
+use super::door::Whom;
 use super::host::Host;
+use super::reload::Mirage;
 use super::slab::Slab;
 use super::wake::Wake;
 use super::{Daemon, Failure};
 use crate::config::{DEFAULT_CONTROL, Level, Location, Owner};
-use crate::endpoint::Endpoint;
 use crate::limits::{ANSWER_BYTES, ASK_MS, ASKED_BYTES, ASKERS, BANS, NONCES, RETRY_MS};
 use crate::log::Cause;
 use crate::scheme::Instant;
@@ -91,8 +92,11 @@ impl Control {
 
     /// When somebody has taken too long, or those at the socket are looked at again.
     pub fn next_deadline(&self) -> Option<Instant> {
-        let ends = self.askers.iter().map(|(_, asker)| asker.until);
-        ends.chain(self.again).min()
+        let mut soonest = self.again;
+        for (_, asker) in self.askers.iter() {
+            soonest = super::sooner(soonest, Some(asker.until));
+        }
+        soonest
     }
 
     /// Sends those away who have taken too long.
@@ -382,29 +386,19 @@ impl<H: Host> Daemon<H> {
             if text.len() >= ANSWER_BYTES {
                 return Rest::Mirages(number, ports);
             }
-            let config = &mirage.config;
-            let (section, name, gate) = (&config.section, &config.name, config.gate.word());
-            let (pattern, service) = (config.pattern, Endpoint(config.service));
-            let (low, high) = (pattern.range().low(), pattern.range().high());
-            let (period, minute) = (pattern.period(), pattern.minute(unix));
-            let open = self.count_open(mirage);
-            let listen = match config.pool_port {
-                Some(_) => "pool",
-                None => "ports",
-            };
-            row(
-                text,
-                number == 0,
-                format_args!(
-                    "{{\"mirage\":\"{section}\",\"name\":\"{name}\",\"gate\":\"{gate}\",\
-                     \"door\":\"forward\",\"forward\":\"{service}\",\"listen\":\"{listen}\",\
-                     \"range\":\"{low}-{high}\",\"period\":{period},\"minute\":{minute},\
-                     \"open\":{open}"
-                ),
-            );
-            if ports == Ports::Shown {
+            row(text, number == 0, format_args!("{}", Row(mirage, unix)));
+            if mirage.config.listens() {
+                let _ = write!(text, ",\"open\":{}", self.count_open(mirage));
+            }
+            if ports == Ports::Shown && mirage.schedule.is_some() {
                 numbers(text, "real", &mirage.plan.reals());
-                numbers(text, "ports", mirage.plan.ports());
+                // Behind a silent gate they are open while somebody is let in.
+                let open = if mirage.is_listening() {
+                    mirage.plan.ports()
+                } else {
+                    &[]
+                };
+                numbers(text, "ports", open);
             }
             text.push('}');
         }
@@ -419,9 +413,9 @@ impl<H: Host> Daemon<H> {
             if text.len() >= ANSWER_BYTES {
                 return Rest::Sessions(place);
             }
-            let (peer, mirage) = (session.peer, &session.mirage);
+            let (peer, mirage) = (session.who.peer, &session.who.mirage);
             let (inward, outward) = session.moved();
-            let age = self.now.boot.since(session.since) / 1_000;
+            let age = self.now.boot.since(session.who.since) / 1_000;
             row(
                 text,
                 is_first,
@@ -432,8 +426,36 @@ impl<H: Host> Daemon<H> {
             );
             is_first = false;
         }
+        // Of doors that are open there are few.
+        text.push_str("\n],\n\"doors\":[");
+        self.tell_open_doors(text);
         text.push_str("\n],\n\"bans\":[");
         Rest::Bans(0)
+    }
+
+    /// What is open for an address, by a port or by a command.
+    fn tell_open_doors(&self, text: &mut String) {
+        let now = self.now.boot;
+        let mut is_first = true;
+        let mut tell = |whom: fmt::Arguments<'_>, mirage: &str, ms: u64| {
+            let seconds = ms.div_ceil(1_000);
+            let what = format_args!(
+                "{{\"source\":\"{whom}\",\"mirage\":\"{mirage}\",\"seconds\":{seconds}}}"
+            );
+            row(text, core::mem::take(&mut is_first), what);
+        };
+        for mirage in &self.mirages {
+            for (address, until) in mirage.admitted.iter() {
+                tell(format_args!("{address}"), &mirage.label, until.since(now));
+            }
+        }
+        for opening in self.openings.iter().filter(|opening| opening.is_open()) {
+            let (mirage, ms) = (&opening.mirage, opening.stays_ms(now));
+            match opening.whom {
+                Whom::Address(address) => tell(format_args!("{address}"), mirage, ms),
+                Whom::Service => tell(format_args!("service"), mirage, ms),
+            }
+        }
     }
 
     fn tell_bans(&self, text: &mut String, from: usize) -> Rest {
@@ -476,6 +498,7 @@ impl<H: Host> Daemon<H> {
             ("good_tokens", counters.good_tokens),
             ("bad_tokens", counters.bad_tokens),
             ("turned_away", counters.turned_away),
+            ("passed", counters.passed),
         ] {
             let _ = write!(text, "{between}\"{name}\":{count}");
             between = ",";
@@ -532,7 +555,7 @@ impl<H: Host> Daemon<H> {
         for (number, mirage) in self.mirages.iter().enumerate() {
             let visitor = self.visitor(number, address);
             let is_settled = mirage.settled_at <= self.now.boot;
-            let gate = mirage.config.gate;
+            let gate = mirage.config.gate();
             let right = gate::judge(gate.key(), visitor, is_settled);
             let wrong = gate::judge(gate.guess(), visitor, is_settled);
             let (section, gate) = (&mirage.label, gate.word());
@@ -591,8 +614,44 @@ fn why(visitor: Visitor, right: Verdict, wrong: Verdict) -> &'static str {
         Verdict::Hold(reason) if right == Verdict::Admit => reason.word(),
         _ if !visitor.is_welcome => "from",
         Verdict::Hold(reason) => reason.word(),
+        // At a silent gate a ban means nothing.
+        Verdict::Ignore => "stranger",
         _ if visitor.is_banned => "banned",
         _ => "stranger",
+    }
+}
+
+/// What a mirage is, without the brace behind it: the number is the unix time.
+struct Row<'a>(&'a Mirage, u64);
+
+impl fmt::Display for Row<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(mirage, unix) = self;
+        let config = &mirage.config;
+        let (section, name) = (&config.section, &config.name);
+        let (gate, door) = (config.gate(), config.door.word());
+        write!(
+            f,
+            "{{\"mirage\":\"{section}\",\"name\":\"{name}\",\"gate\":\"{}\",\"door\":\"{door}\"",
+            gate.word()
+        )?;
+        if let Some(forward) = config.forward() {
+            write!(f, ",\"forward\":\"{}\"", forward.to)?;
+        }
+        if !gate.is_silent() {
+            let is_pool = config.pool_port.is_some();
+            let listen = if is_pool { "pool" } else { "ports" };
+            write!(f, ",\"listen\":\"{listen}\"")?;
+        }
+        if let Some(keyed) = &config.keyed {
+            let (range, period) = (keyed.pattern.range(), keyed.pattern.period());
+            let (low, high, minute) = (range.low(), range.high(), keyed.pattern.minute(*unix));
+            write!(
+                f,
+                ",\"range\":\"{low}-{high}\",\"period\":{period},\"minute\":{minute}"
+            )?;
+        }
+        Ok(())
     }
 }
 

@@ -6,7 +6,7 @@
 use crate::scheme::Now;
 use crate::sys::signal::{Signal, Signals};
 use crate::sys::timer::ClockSet;
-use crate::sys::{clock, file, signal};
+use crate::sys::{child, clock, file, signal};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -41,6 +41,7 @@ impl Machine {
     /// What the kernel says of the signals: it is out of descriptors, or of memory.
     pub fn take_over() -> io::Result<Self> {
         signal::report_crashes();
+        child::keep_ended();
         Ok(Self {
             signals: Signals::take_over()?,
             clock_set: ClockSet::watch(),

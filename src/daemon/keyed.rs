@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use std::io;
 
 /// Hashes that differ from those of any other daemon.
+#[derive(Clone)]
 pub struct Keyed([u8; 16]);
 
 impl Keyed {

@@ -5,8 +5,9 @@
 
 use super::wake::Wake;
 use crate::config::Level;
+use crate::sys::filter;
 use crate::sys::socket::{self, Place};
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
 use std::io;
@@ -36,6 +37,8 @@ pub struct Listener {
     /// Visitors may be waiting for whom there will be no event.
     pub is_behind: bool,
     socket: Option<OwnedFd>,
+    /// Only some come through.
+    is_filtered: bool,
     /// Visitors that the kernel keeps for it.
     backlog: i32,
     /// The log was told at this level that it is not open.
@@ -75,18 +78,43 @@ impl Listeners {
         PortId(place << 16 | u32::from(port))
     }
 
-    /// Opens a port for a mirage, or gives it the one that is open already. A port that can't be
-    /// opened is kept, to be tried again.
-    pub fn open(&mut self, registry: &Registry, id: PortId, mirage: usize, backlog: i32) {
+    /// Opens a port for a mirage, or gives it the one that is open already. With `admitted` it lets those
+    /// addresses through and is closed to all others. A port that can't be opened is kept, to be tried
+    /// again.
+    pub fn open(
+        &mut self,
+        registry: &Registry,
+        id: PortId,
+        mirage: usize,
+        backlog: i32,
+        admitted: Option<&[IpAddr]>,
+    ) {
         match self.find(id) {
-            Ok(known) => self.all[known].mirage = mirage,
+            Ok(known) => {
+                let listener = &mut self.all[known];
+                listener.mirage = mirage;
+                match admitted {
+                    Some(admitted) => self.admit_only(id, admitted),
+                    // Another mirage's filter would keep everybody out.
+                    None if listener.is_filtered => {
+                        if let Some(socket) = &listener.socket
+                            && filter::detach(socket).is_err()
+                        {
+                            listener.socket = None;
+                        }
+                        listener.is_filtered = false;
+                    }
+                    None => {}
+                }
+            }
             Err(place) => {
-                let socket = self.bind(registry, id, backlog).ok();
+                let socket = self.bind(registry, id, backlog, admitted).ok();
                 let listener = Listener {
                     id,
                     mirage,
                     is_behind: false,
                     socket,
+                    is_filtered: admitted.is_some(),
                     backlog,
                     told: None,
                 };
@@ -99,6 +127,20 @@ impl Listeners {
     pub fn close(&mut self, id: PortId) {
         if let Ok(known) = self.find(id) {
             self.all.remove(known);
+        }
+    }
+
+    /// Lets only these addresses come to a port from now on.
+    pub fn admit_only(&mut self, id: PortId, admitted: &[IpAddr]) {
+        let Some(listener) = self.get_mut(id) else {
+            return;
+        };
+        listener.is_filtered = true;
+        if let Some(socket) = &listener.socket
+            && filter::admit_only(socket, admitted).is_err()
+        {
+            // It lets those through whom it did before; opened anew, it will not.
+            listener.socket = None;
         }
     }
 
@@ -145,6 +187,7 @@ impl Listeners {
     pub fn retry(
         &mut self,
         registry: &Registry,
+        admitted: impl Fn(usize) -> Option<Vec<IpAddr>>,
         level: impl Fn(usize, u16) -> Option<Level>,
         mut tell: impl FnMut(Trouble, Level),
     ) {
@@ -156,7 +199,8 @@ impl Listeners {
                 continue;
             }
             let port = id.port();
-            let (error, news) = match self.bind(registry, id, self.all[known].backlog) {
+            let (backlog, admitted) = (self.all[known].backlog, admitted(mirage));
+            let (error, news) = match self.bind(registry, id, backlog, admitted.as_deref()) {
                 Ok(socket) => {
                     self.all[known].socket = Some(socket);
                     (None, told)
@@ -179,8 +223,18 @@ impl Listeners {
         }
     }
 
-    fn bind(&self, registry: &Registry, id: PortId, backlog: i32) -> io::Result<OwnedFd> {
-        let socket = socket::listen(self.places[id.place()], id.port(), backlog)?;
+    fn bind(
+        &self,
+        registry: &Registry,
+        id: PortId,
+        backlog: i32,
+        admitted: Option<&[IpAddr]>,
+    ) -> io::Result<OwnedFd> {
+        let (place, port) = (self.places[id.place()], id.port());
+        let socket = match admitted {
+            Some(admitted) => socket::listen_only_to(place, port, backlog, admitted)?,
+            None => socket::listen(place, port, backlog)?,
+        };
         registry.register(
             &mut SourceFd(&socket.as_raw_fd()),
             Wake::Port(id).into(),

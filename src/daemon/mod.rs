@@ -10,19 +10,33 @@
 //!   session.rs     one forwarded connection       direction.rs, pipes.rs   the way of its bytes
 //!   trap.rs        one visitor held               state.rs    the bans, on disk
 //!   clock.rs       steps of the clock             control.rs  who asks what it does
-//!   keyed.rs       where a source is in the list  user.rs     who it is
+//!   sensor.rs      packets that nobody answers    knocks.rs   what they mean
+//!   pass.rs        who has passed, and what opens for him: admitted.rs a port, door.rs and
+//!                  journal.rs what commands have opened
+//!   hooks.rs       commands                       nft.rs      the kernel's sets
+//!   child.rs       a child of either              user.rs     who it is
+//!   keyed.rs       where a source is in the list
 //!   wake.rs, slab.rs   events and tables
 //! ```
 
 mod accept;
+mod admitted;
+mod child;
 mod clock;
 mod control;
 mod direction;
+mod door;
+pub mod hooks;
 pub mod host;
+mod journal;
 mod keyed;
+mod knocks;
 mod listeners;
+pub mod nft;
+mod pass;
 mod pipes;
 mod reload;
+pub mod sensor;
 mod session;
 mod slab;
 mod state;
@@ -32,12 +46,17 @@ mod wake;
 
 use self::clock::ClockWatch;
 use self::control::Control;
+use self::door::{Openings, Ticket};
+use self::hooks::Hooks;
 use self::host::{Host, Machine};
 use self::keyed::Keyed;
 use self::listeners::{Listeners, Trouble};
+use self::nft::Nft;
+use self::pass::Passed;
 use self::pipes::Pipes;
 use self::reload::{Mirage, Reload, UsedTokens};
-use self::session::{End, Progress, Ready, Session};
+use self::sensor::Sensor;
+use self::session::{Arrival, End, Progress, Ready, Session};
 use self::slab::Slab;
 use self::state::StateFile;
 use self::trap::Traps;
@@ -49,7 +68,7 @@ use crate::limits::{
 use crate::log::{Cause, Log};
 use crate::scheme::blacklist::{Ban, Blacklist};
 use crate::scheme::schedule::{Change, Plan, Role};
-use crate::scheme::{Instant, Now};
+use crate::scheme::{Instant, Now, sooner};
 use crate::sys::signal::{self, Signal};
 use crate::sys::{file, process};
 use mio::event::Event;
@@ -60,6 +79,9 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
+
+/// What changes the kernel's sets, found in the usual folders.
+const NFT: &str = "nft";
 
 /// Runs the daemon until it is told to end.
 ///
@@ -115,7 +137,7 @@ pub struct Daemon<H> {
     poll: Poll,
     log: Log,
     config_path: PathBuf,
-    common: crate::config::Common,
+    common: Rc<crate::config::Common>,
     reload: Option<Reload>,
     clock: ClockWatch,
     mirages: Vec<Mirage>,
@@ -124,6 +146,8 @@ pub struct Daemon<H> {
     sessions: Slab<Session>,
     traps: Traps,
     bans: Blacklist<Keyed>,
+    /// What tables of sources are keyed with.
+    keyed: Keyed,
     pipes: Pipes,
     state: Option<StateFile>,
     /// The bans that the state file has, by their count of changes; None until it was read.
@@ -145,6 +169,11 @@ pub struct Daemon<H> {
     told_full: Told,
     counters: Counters,
     control: Control,
+    /// None as long as no mirage wants to know who knocks.
+    sensor: Option<Sensor>,
+    openings: Openings,
+    hooks: Hooks<Ticket>,
+    nft: Nft<Passed>,
     started: Instant,
 }
 
@@ -173,18 +202,13 @@ struct Counters {
     bad_tokens: u64,
     /// Visitors for whom something was full.
     turned_away: u64,
+    /// Addresses for which a door was opened.
+    passed: u64,
 }
 
 /// A descriptor for [`Daemon::spare`].
 fn spare() -> Option<std::fs::File> {
     file::open_to_read("/dev/null".as_ref()).ok()
-}
-
-fn sooner(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
-    match (one, other) {
-        (Some(one), Some(other)) => Some(one.min(other)),
-        _ => one.or(other),
-    }
 }
 
 /// Whether the loop goes on.
@@ -200,7 +224,12 @@ impl<H: Host> Daemon<H> {
     /// # Errors
     /// The log, the state file or the poll can't be had.
     pub fn new(config_path: &Path, server: Server, mut host: H) -> Result<Self, Failure> {
-        let common = server.common.clone();
+        let Server {
+            common,
+            mirages,
+            warnings,
+        } = server;
+        let common = Rc::new(common);
         let now = host.now();
         let mut log = Log::open(&common.log, common.log_level, now)
             .map_err(|error| Failure::Log(reload::log_path(&common.log), error))?;
@@ -253,7 +282,8 @@ impl<H: Host> Daemon<H> {
             listeners: Listeners::default(),
             sessions: Slab::new(0),
             traps: Traps::new(TRAPS.min(descriptor_limit / 8).max(1)),
-            bans: Blacklist::new(BANS, ban_ms, keyed),
+            bans: Blacklist::new(BANS, ban_ms, keyed.clone()),
+            keyed,
             pipes,
             state: None,
             saved: None,
@@ -268,12 +298,17 @@ impl<H: Host> Daemon<H> {
             told_full: Told::default(),
             counters: Counters::default(),
             control: Control::new(),
+            sensor: None,
+            openings: Openings::new(),
+            hooks: Hooks::new(|place| Wake::Command(place).into()),
+            nft: Nft::new(NFT, Wake::Nft.into()),
             started: now.boot,
-            common,
+            common: Rc::clone(&common),
         };
-        daemon.state = daemon.take_state_file(&server.common.state_file)?;
-        daemon.take_control(&server.common.control)?;
-        daemon.begin_reload(server);
+        daemon.state = daemon.take_state_file(&common.state_file)?;
+        daemon.read_journal();
+        daemon.take_control(&common.control)?;
+        daemon.begin_reload(common, mirages, &warnings);
         Ok(daemon)
     }
 
@@ -308,17 +343,23 @@ impl<H: Host> Daemon<H> {
                     }
                     Wake::Control => self.accept_askers(),
                     Wake::Asker(place) => self.drive_asker(place),
+                    Wake::Sensor(number) => self.heed_sensor(number),
+                    Wake::Command(place) => self.hooks.hear(place, self.now.boot),
+                    Wake::Nft => self.nft.hear(self.now.boot),
                 }
             }
             self.judge_suspects();
+            self.sense();
             self.go_on_with_sessions();
             self.go_on_with_askers();
             self.expire();
+            self.run_commands();
             self.go_on_with_reload();
             self.turn_minutes();
             self.sessions.sweep();
             self.traps.sweep();
             self.control.sweep();
+            self.hooks.sweep();
 
             let timeout = self.until_next_deadline();
             match self.poll.poll(&mut events, Some(timeout)) {
@@ -338,7 +379,7 @@ impl<H: Host> Daemon<H> {
             match signal {
                 Signal::Terminate => return Course::End,
                 Signal::Reload => self.read_configuration_again(),
-                Signal::ChildEnded => process::reap_children(),
+                Signal::ChildEnded => self.reap(),
             }
         }
         Course::On
@@ -350,7 +391,8 @@ impl<H: Host> Daemon<H> {
         let unix = self.clock.believed(self.now);
         self.is_turning = false;
         for mirage in 0..self.mirages.len() {
-            if let Some(plan) = self.mirages[mirage].schedule.turn(unix, self.now.boot) {
+            let schedule = self.mirages[mirage].schedule.as_mut();
+            if let Some(plan) = schedule.and_then(|schedule| schedule.turn(unix, self.now.boot)) {
                 self.follow(mirage, plan);
                 self.is_turning = true;
                 return;
@@ -364,6 +406,7 @@ impl<H: Host> Daemon<H> {
         let changes = self.mirages[mirage].changes(&next);
         let backlog = self.mirages[mirage].backlog();
         let places = Rc::clone(&self.mirages[mirage].places);
+        let admitted = self.mirages[mirage].filter();
         let ids = |port| places.iter().map(move |&place| Listeners::id(place, port));
         let (mut opened, mut closed) = (0, 0);
         for change in &changes {
@@ -371,15 +414,20 @@ impl<H: Host> Daemon<H> {
                 opened += 1;
                 for id in ids(port) {
                     let registry = self.poll.registry();
-                    self.listeners.open(registry, id, mirage, backlog);
+                    self.listeners
+                        .open(registry, id, mirage, backlog, admitted.as_deref());
                 }
             }
         }
-        let leaving = changes.iter().filter_map(|change| match *change {
-            Change::Turn(port) | Change::Close(port) => Some(port),
-            Change::Open(_) => None,
-        });
-        self.accept_all(leaving.flat_map(ids));
+        let mut leaving = Vec::new();
+        for change in &changes {
+            if let Change::Turn(port) | Change::Close(port) = *change {
+                for id in ids(port) {
+                    leaving.push(id);
+                }
+            }
+        }
+        self.accept_all(&leaving);
         self.mirages[mirage].plan = next;
         for change in &changes {
             if let Change::Close(port) = *change {
@@ -389,6 +437,12 @@ impl<H: Host> Daemon<H> {
         }
         if self.listeners.has_closed() {
             self.open_again = Some(self.now.boot);
+        }
+        if self.mirages[mirage].config.gate().is_silent() {
+            self.watch_knocks();
+        }
+        if !self.mirages[mirage].is_listening() {
+            return;
         }
         let section = &self.mirages[mirage].config.section;
         let open = self.count_open(&self.mirages[mirage]);
@@ -400,6 +454,9 @@ impl<H: Host> Daemon<H> {
     /// Everything whose time has come.
     fn expire(&mut self) {
         let now = self.now.boot;
+        self.expire_admitted();
+        self.expire_knockers();
+        self.expire_commands();
         self.expire_sessions();
         self.control.expire(now);
         self.traps.expire(now);
@@ -426,21 +483,22 @@ impl<H: Host> Daemon<H> {
         if self.reload.is_some() || self.is_turning || is_due {
             return Duration::ZERO;
         }
-        let mut soonest = [
-            self.session_deadline,
-            self.traps.next_deadline(),
-            self.control.next_deadline(),
-            self.bans.next_end(),
-            self.accept_again,
-            self.open_again,
-            self.state_is_due(),
-            self.log.next_deadline(),
-            self.clock.next_look(),
-        ]
-        .into_iter()
-        .fold(None, sooner);
+        let mut soonest = self.session_deadline;
+        soonest = sooner(soonest, self.traps.next_deadline());
+        soonest = sooner(soonest, self.control.next_deadline());
+        soonest = sooner(soonest, self.bans.next_end());
+        soonest = sooner(soonest, self.accept_again);
+        soonest = sooner(soonest, self.open_again);
+        soonest = sooner(soonest, self.state_is_due());
+        soonest = sooner(soonest, self.log.next_deadline());
+        soonest = sooner(soonest, self.clock.next_look());
+        soonest = sooner(soonest, self.openings.next_deadline());
+        soonest = sooner(soonest, self.hooks.next_deadline());
+        soonest = sooner(soonest, self.nft.next_deadline());
+        soonest = sooner(soonest, self.next_knock_end());
         for mirage in &self.mirages {
-            soonest = sooner(soonest, Some(mirage.next_turn(now)));
+            soonest = sooner(soonest, mirage.next_turn(now));
+            soonest = sooner(soonest, mirage.admitted.next_end());
         }
         let ms = soonest.map_or(u64::from(u32::MAX), |soonest| soonest.since(now.boot));
         Duration::from_millis(ms)
@@ -461,28 +519,37 @@ impl<H: Host> Daemon<H> {
         let Some(session) = self.sessions.get_mut(place) else {
             return;
         };
+        let was_dialing = session.is_dialing();
         let progress = session.drive(ready, self.now.boot, &mut self.pipes, may_borrow);
+        let has_begun = was_dialing && !session.is_dialing();
         self.session_deadline = sooner(self.session_deadline, session.deadline());
+        if matches!(progress, Progress::Again) && !core::mem::replace(&mut session.is_due, true) {
+            self.due.push(place);
+        }
+        if has_begun {
+            let mirage = Rc::clone(&session.who.mirage);
+            self.use_service(&mirage);
+        }
         match progress {
-            Progress::Wait => {}
-            Progress::Again if session.is_due => {}
-            Progress::Again => {
-                session.is_due = true;
-                self.due.push(place);
-            }
+            Progress::Wait | Progress::Again => {}
+            Progress::Over(End::NoService(error)) if self.wait_for_service(place, &error) => {}
             Progress::Over(end) => self.end_session(place, &end),
         }
     }
 
     /// Whether the source of a session holds few enough pipes to get another.
     fn may_borrow(&mut self, place: u32) -> bool {
-        let Some(source) = self.sessions.get_mut(place).map(|session| session.source) else {
+        let Some(source) = self
+            .sessions
+            .get_mut(place)
+            .map(|session| session.who.source)
+        else {
             return false;
         };
         let of_source = self
             .sessions
             .iter()
-            .filter(|(_, session)| session.source == source);
+            .filter(|(_, session)| session.who.source == source);
         of_source.map(|(_, session)| session.pipes()).sum::<usize>() < PIPES_PER_SOURCE
     }
 
@@ -491,11 +558,16 @@ impl<H: Host> Daemon<H> {
         if self.session_deadline.is_none_or(|deadline| now < deadline) {
             return;
         }
+        self.dial_services_again();
         let over = |(place, session): (u32, &mut Session)| Some((place, session.expire(now)?));
         loop {
             let next = self.sessions.iter_mut().find_map(over);
-            let Some((place, end)) = next else { break };
-            self.end_session(place, &end);
+            match next {
+                None => break,
+                // Nobody has answered: a machine that is to be woken, say.
+                Some((place, End::NoService(error))) if self.wait_for_service(place, &error) => {}
+                Some((place, end)) => self.end_session(place, &end),
+            }
         }
         let deadlines = self.sessions.iter().map(|(_, session)| session.deadline());
         self.session_deadline = deadlines.fold(None, sooner);
@@ -505,13 +577,19 @@ impl<H: Host> Daemon<H> {
         let Some(session) = self.sessions.remove(place) else {
             return;
         };
-        let (mirage, peer, port) = (&session.mirage, session.peer, session.port);
+        let Arrival {
+            mirage,
+            peer,
+            port,
+            since,
+            ..
+        } = &session.who;
         if let End::NoService(error) = end {
             let event = format_args!("error mirage={mirage} source={peer} service: {error}");
             self.log.write(Level::Error, Cause::Member, event);
         }
         let (inward, outward) = session.moved();
-        let seconds = self.now.boot.since(session.since) / 1_000;
+        let seconds = self.now.boot.since(*since) / 1_000;
         let end_word = end.word();
         self.log.write(
             Level::Info,
@@ -521,7 +599,9 @@ impl<H: Host> Daemon<H> {
                  bytes-out={outward} seconds={seconds} end={end_word}"
             ),
         );
+        let mirage = Rc::clone(&session.who.mirage);
         session.close(end, &mut self.pipes);
+        self.leave_service(&mirage);
         self.there_is_room();
     }
 
@@ -549,13 +629,19 @@ impl<H: Host> Daemon<H> {
                 ..
             } = &mirages[mirage];
             match plan.role(port) {
-                _ if schedule.was_real(port) => Some(Level::Error),
+                _ if schedule
+                    .as_ref()
+                    .is_some_and(|schedule| schedule.was_real(port)) =>
+                {
+                    Some(Level::Error)
+                }
                 _ if config.pool_port == Some(port) => Some(Level::Error),
                 Role::Real => None,
                 _ => Some(Level::Debug),
             }
         };
-        listeners.retry(self.poll.registry(), level, |trouble, level| {
+        let admitted = |mirage: usize| mirages[mirage].filter();
+        listeners.retry(self.poll.registry(), admitted, level, |trouble, level| {
             let Trouble {
                 mirage,
                 port,
@@ -572,7 +658,7 @@ impl<H: Host> Daemon<H> {
                 None => log.write(level, Cause::Daemon, format_args!("listen {from}")),
             }
         });
-        let again = self.listeners.has_closed();
+        let again = self.open_ears_again() | self.listeners.has_closed();
         self.open_again = again.then(|| self.now.boot.after(RETRY_MS));
     }
 

@@ -5,26 +5,31 @@
 //! once. What both configurations have, stays: ports, bans, sessions.
 
 use super::Daemon;
+use super::admitted::Admitted;
+use super::door::Whom;
 use super::host::Host;
+use super::keyed::Keyed;
 use super::listeners::{Listeners, PortId};
 use super::state::{StateError, StateFile};
 use super::{Failure, state};
 use crate::config::{
-    self, Common, DEFAULT_STATE_FILE, Level, Location, LogTarget, Owner, Secret, Server,
+    self, Common, DEFAULT_STATE_FILE, Diagnostic, Door, Level, Location, LogTarget, Owner, Secret,
+    Server, Way,
 };
-use crate::endpoint::Endpoint;
 use crate::limits::{
-    BACKLOG, LIVE_WINDOWS, PLAN_PORTS, POOL_BACKLOG, RETRY_MS, STRETCH_ROUNDS_PER_TURN,
+    BACKLOG, KNOCKERS, LIVE_WINDOWS, PLAN_PORTS, POOL_BACKLOG, RETRY_MS, STRETCH_ROUNDS_PER_TURN,
 };
 use crate::log::Cause;
 use crate::scheme::gate::Gate;
 use crate::scheme::key::{Key, Stretch};
+use crate::scheme::knock::{Sequences, Tracker};
 use crate::scheme::schedule::{Change, Plan, Schedule};
 use crate::scheme::token::Nonces;
 use crate::scheme::{Instant, Now};
 use crate::sys::signal;
 use crate::sys::socket::Place;
 use core::fmt;
+use core::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -34,16 +39,22 @@ pub struct Mirage {
     pub config: config::Mirage,
     /// Its section, for those who outlive it.
     pub label: Rc<str>,
-    /// Its ports through time.
-    pub schedule: Schedule,
+    /// Its ports through time, if it draws any.
+    pub schedule: Option<Schedule>,
     /// Its ports now.
     pub plan: Plan,
     /// Where its ports listen, by number.
     pub places: Rc<[u32]>,
     /// Before this it bans nobody.
     pub settled_at: Instant,
-    /// Where its used tokens are, if it takes any.
+    /// Where its used tokens or datagrams are, if it takes any.
     pub used: Option<usize>,
+    /// Who is in the middle of its sequence, at gate = knock.
+    pub knockers: Option<Tracker<Keyed>>,
+    /// The sequences that count now.
+    pub sequences: Sequences,
+    /// Which addresses a silent gate lets in, at door = forward.
+    pub admitted: Admitted,
     /// The log was told that the firewall sends nobody to its pool.
     pub told_of_redirect: bool,
 }
@@ -60,21 +71,34 @@ pub struct UsedTokens {
 const PLAN_CHANGES: usize = 2 * PLAN_PORTS;
 
 impl Mirage {
-    /// Milliseconds of a window.
+    /// Milliseconds of a window; 0 where there are none.
     pub fn period_ms(&self) -> u64 {
-        u64::from(self.config.pattern.period()) * 1_000
+        let keyed = self.config.keyed.as_ref();
+        keyed.map_or(0, |keyed| u64::from(keyed.pattern.period()) * 1_000)
     }
 
     /// When its ports have to be looked at again.
-    pub fn next_turn(&self, now: Now) -> Instant {
+    pub fn next_turn(&self, now: Now) -> Option<Instant> {
+        let schedule = self.schedule.as_ref()?;
         let period_ms = self.period_ms();
         let into = now.real_ms.rem_euclid(period_ms as i64) as u64;
         let turn = now.boot.after(period_ms - into);
-        if self.schedule.is_short() {
+        Some(if schedule.is_short() {
             turn.min(now.boot.after(RETRY_MS))
         } else {
             turn
-        }
+        })
+    }
+
+    /// Who alone may come to its ports. None: everybody.
+    pub fn filter(&self) -> Option<Vec<IpAddr>> {
+        let is_silent = self.config.gate().is_silent();
+        is_silent.then(|| self.admitted.addresses())
+    }
+
+    /// Whether it has ports open now. Behind a silent gate one is open while somebody is let in.
+    pub fn is_listening(&self) -> bool {
+        !self.config.gate().is_silent() || !self.admitted.is_empty()
     }
 
     /// Milliseconds for which a port can be the real one.
@@ -85,6 +109,7 @@ impl Mirage {
     /// The ports that listen for it: those of its plan, or its pool's one while any of them is open.
     fn bound(&self) -> &[u16] {
         match &self.config.pool_port {
+            _ if !self.is_listening() => &[],
             Some(_) if self.plan.ports().is_empty() => &[],
             Some(port) => core::slice::from_ref(port),
             None => self.plan.ports(),
@@ -94,6 +119,9 @@ impl Mirage {
     /// What has to be done to its listeners for the next plan. A pool's stays, and what comes to it
     /// is something else from then on.
     pub fn changes(&self, next: &Plan) -> heapless::Vec<Change, PLAN_CHANGES> {
+        if !self.is_listening() {
+            return heapless::Vec::new();
+        }
         let Some(port) = self.config.pool_port else {
             return self.plan.difference(next).collect();
         };
@@ -115,12 +143,14 @@ impl Mirage {
     }
 
     /// Its listeners, at all places.
-    pub fn ids(&self) -> impl Iterator<Item = PortId> {
-        self.bound().iter().flat_map(|&port| {
-            self.places
-                .iter()
-                .map(move |&place| Listeners::id(place, port))
-        })
+    pub fn ids(&self) -> Vec<PortId> {
+        let mut ids = Vec::new();
+        for &port in self.bound() {
+            for &place in self.places.iter() {
+                ids.push(Listeners::id(place, port));
+            }
+        }
+        ids
     }
 
     fn wants(&self, id: PortId) -> bool {
@@ -131,7 +161,8 @@ impl Mirage {
 
 /// A configuration that will take over once its keys are there.
 pub struct Reload {
-    server: Server,
+    common: Rc<Common>,
+    mirages: Vec<config::Mirage>,
     keys: Vec<Option<Key>>,
     stretch: Option<Stretch>,
     is_first: bool,
@@ -170,7 +201,12 @@ impl<H: Host> Daemon<H> {
                 "warn user: it becomes another at a restart only"
             ));
         }
-        self.begin_reload(server);
+        let Server {
+            common,
+            mirages,
+            warnings,
+        } = server;
+        self.begin_reload(Rc::new(common), mirages, &warnings);
     }
 
     fn reopen_log(&mut self, target: LogTarget, level: Level) {
@@ -183,8 +219,13 @@ impl<H: Host> Daemon<H> {
     }
 
     /// Begins with a configuration. The keys that are known already are taken over.
-    pub(super) fn begin_reload(&mut self, server: Server) {
-        for warning in &server.warnings {
+    pub(super) fn begin_reload(
+        &mut self,
+        common: Rc<Common>,
+        mirages: Vec<config::Mirage>,
+        warnings: &[Diagnostic],
+    ) {
+        for warning in warnings {
             self.log
                 .write(Level::Warn, Cause::Daemon, format_args!("warn {warning}"));
         }
@@ -194,11 +235,11 @@ impl<H: Host> Daemon<H> {
         let known = |config: &config::Mirage| {
             for mirage in &self.mirages {
                 if has_same_key(&mirage.config, config) {
-                    return Some(mirage.schedule.key().clone());
+                    return Some(mirage.schedule.as_ref()?.key().clone());
                 }
             }
             let overtaken = overtaken.as_ref()?;
-            for (known, key) in overtaken.server.mirages.iter().zip(&overtaken.keys) {
+            for (known, key) in overtaken.mirages.iter().zip(&overtaken.keys) {
                 if key.is_some() && has_same_key(known, config) {
                     return key.clone();
                 }
@@ -206,8 +247,9 @@ impl<H: Host> Daemon<H> {
             None
         };
         self.reload = Some(Reload {
-            keys: server.mirages.iter().map(known).collect(),
-            server,
+            keys: mirages.iter().map(known).collect(),
+            common,
+            mirages,
             stretch: None,
             is_first: self.mirages.is_empty(),
         });
@@ -218,10 +260,12 @@ impl<H: Host> Daemon<H> {
         let Some(mut reload) = self.reload.take() else {
             return;
         };
-        let missing = reload.keys.iter().position(Option::is_none);
-        if let Some(missing) = missing {
-            let config = &reload.server.mirages[missing];
-            let begin = || Stretch::new(config.secret.as_bytes(), &config.name);
+        let keys = reload.mirages.iter().zip(&reload.keys).enumerate();
+        let missing = keys.filter(|(_, (_, key))| key.is_none());
+        let mut missing = missing
+            .filter_map(|(place, (config, _))| Some((place, &config.name, config.keyed.as_ref()?)));
+        if let Some((missing, name, keyed)) = missing.next() {
+            let begin = || Stretch::new(keyed.secret.as_bytes(), name);
             let stretch = reload.stretch.get_or_insert_with(begin);
             if let Some(key) = stretch.advance(STRETCH_ROUNDS_PER_TURN) {
                 reload.keys[missing] = Some(key);
@@ -236,21 +280,29 @@ impl<H: Host> Daemon<H> {
     fn take_over(&mut self, reload: Reload) {
         // Whoever waits at a port is judged by what it found there.
         let ids: Vec<PortId> = self.listeners.iter().map(|listener| listener.id).collect();
-        self.accept_all(ids.into_iter());
+        self.accept_all(&ids);
         let Reload {
-            server,
+            common,
+            mirages,
             keys,
             is_first,
             ..
         } = reload;
         // At the start the files were taken before anything else, and the log was told what could not be.
         let ours = &self.common;
-        let wanted = &server.common;
+        let wanted = &common;
         if !is_first || wanted.state_file != ours.state_file || wanted.control != ours.control {
             self.take_files(wanted);
         }
-        self.adopt(server.common);
+        self.adopt(common);
         let mut old = core::mem::take(&mut self.mirages);
+        let let_in: Vec<(Rc<str>, IpAddr)> = old
+            .iter()
+            .flat_map(|mirage| {
+                let addresses = mirage.admitted.iter();
+                addresses.map(|(address, _)| (Rc::clone(&mirage.label), address))
+            })
+            .collect();
         // What was used stays used, wherever in the file its secret is now, and if it is nowhere: it
         // may come back.
         let now = self.now.boot;
@@ -258,34 +310,41 @@ impl<H: Host> Daemon<H> {
             used.nonces.expire(now);
             !used.nonces.is_empty()
         });
-        for (config, key) in server.mirages.into_iter().zip(keys) {
-            let Some(key) = key else { continue };
+        for (config, key) in mirages.into_iter().zip(keys) {
             let mut mirage = self.prepare(config, key, &mut old);
             mirage.used = self.used_by(&mirage);
             self.serve(mirage);
         }
+        self.watch_knocks();
         let dropped = old.len();
         let mirages = &self.mirages;
         self.listeners
             .keep(|id| mirages.iter().any(|mirage| mirage.wants(id)));
         self.open_again = Some(self.now.boot);
+        for (label, address) in let_in {
+            let found = self.find_mirage(&label);
+            if !found.is_some_and(|mirage| self.mirages[mirage].admitted.contains(address)) {
+                self.tell_shut(&label, Whom::Address(address));
+            }
+        }
         if !is_first {
             let mirages = self.mirages.len();
             self.info(format_args!("reload mirages={mirages} dropped={dropped}"));
         }
     }
 
-    /// The used tokens of a mirage, if it takes any.
+    /// The used tokens or datagrams of a mirage, if it takes any.
     fn used_by(&mut self, mirage: &Mirage) -> Option<usize> {
         let config = &mirage.config;
-        if config.gate != Gate::Token {
+        if !matches!(config.gate(), Gate::Token | Gate::Packet) {
             return None;
         }
-        let is_its = |used: &UsedTokens| used.name == config.name && used.secret == config.secret;
+        let secret = &config.keyed.as_ref()?.secret;
+        let is_its = |used: &UsedTokens| used.name == config.name && used.secret == *secret;
         let number = self.used.iter().position(is_its).unwrap_or_else(|| {
             self.used.push(UsedTokens {
                 name: config.name.clone(),
-                secret: config.secret.clone(),
+                secret: secret.clone(),
                 nonces: Nonces::default(),
             });
             self.used.len() - 1
@@ -306,8 +365,9 @@ impl<H: Host> Daemon<H> {
         {
             match self.take_state_file(&common.state_file) {
                 Ok(state) => {
-                    self.state = state;
+                    let old = core::mem::replace(&mut self.state, state);
                     self.saved = None;
+                    self.move_journal(old.as_ref());
                 }
                 Err(failure) => self.warn(format_args!("warn {failure}; the old one stays")),
             }
@@ -318,7 +378,7 @@ impl<H: Host> Daemon<H> {
     }
 
     /// What the configuration says for all mirages.
-    fn adopt(&mut self, common: Common) {
+    fn adopt(&mut self, common: Rc<Common>) {
         self.common = common;
         self.bans.set_ban_ms(u64::from(self.common.ban_s) * 1_000);
         self.sessions.grow(self.most_sessions());
@@ -326,7 +386,12 @@ impl<H: Host> Daemon<H> {
     }
 
     /// A mirage as it will be served: with the ports that it has, if nothing about them changes.
-    fn prepare(&mut self, config: config::Mirage, key: Key, old: &mut Vec<Mirage>) -> Mirage {
+    fn prepare(
+        &mut self,
+        config: config::Mirage,
+        key: Option<Key>,
+        old: &mut Vec<Mirage>,
+    ) -> Mirage {
         let places = if config.listen.is_empty() {
             Rc::new([self.listeners.place(Place::Everywhere)]) as Rc<[u32]>
         } else {
@@ -339,25 +404,46 @@ impl<H: Host> Daemon<H> {
             .iter()
             .position(|old| old.config.section == config.section);
         if let Some(old) = served.map(|served| old.swap_remove(served))
-            && has_same_key(&old.config, &config)
-            && old.config.pattern == config.pattern
+            && old.config.name == config.name
+            && old.config.keyed == config.keyed
         {
+            let (mut knockers, mut admitted) = (old.knockers, old.admitted);
+            if old.config.way != config.way {
+                knockers = self::knockers(&config.way, &self.keyed);
+                admitted = Admitted::default();
+            }
+            // No other door has ports.
+            if config.forward().is_none() {
+                admitted = Admitted::default();
+            }
             return Mirage {
                 config,
                 places,
                 told_of_redirect: false,
+                knockers,
+                admitted,
                 ..old
             };
         }
-        let mut schedule = Schedule::new(key, config.pattern);
+        let now = self.now.boot;
+        let keyed = config.keyed.as_ref();
+        let mut schedule = key
+            .zip(keyed)
+            .map(|(key, keyed)| Schedule::new(key, keyed.pattern));
         let unix = self.clock.believed(self.now);
+        let plan = schedule
+            .as_mut()
+            .and_then(|schedule| schedule.turn(unix, now));
         Mirage {
             label: config.section.as_str().into(),
-            plan: schedule.turn(unix, self.now.boot).unwrap_or_default(),
+            plan: plan.unwrap_or_default(),
             schedule,
             places,
-            settled_at: self.now.boot,
+            settled_at: now,
             used: None,
+            knockers: knockers(&config.way, &self.keyed),
+            sequences: Sequences::new(),
+            admitted: Admitted::default(),
             told_of_redirect: false,
             config,
         }
@@ -368,26 +454,13 @@ impl<H: Host> Daemon<H> {
         let backlog = mirage.backlog();
         for id in mirage.ids() {
             let registry = self.poll.registry();
-            self.listeners.open(registry, id, number, backlog);
+            let admitted = mirage.filter();
+            self.listeners
+                .open(registry, id, number, backlog, admitted.as_deref());
         }
         let open = self.count_open(&mirage);
-        let config = &mirage.config;
-        let (section, range) = (&config.section, config.pattern.range());
-        let service = Endpoint(config.service);
-        let (low, high) = (range.low(), range.high());
-        let gate = match config.gate {
-            Gate::Port => "",
-            Gate::Token => " gate=token",
-        };
-        let pool = Pool(config.pool_port);
-        self.log.write(
-            Level::Info,
-            Cause::Daemon,
-            format_args!(
-                "listen mirage={section} range={low}-{high} open={open} forward={service}\
-                 {gate}{pool}"
-            ),
-        );
+        let event = format_args!("listen {}", Served(&mirage.config, open));
+        self.log.write(Level::Info, Cause::Daemon, event);
         self.mirages.push(mirage);
     }
 
@@ -395,6 +468,7 @@ impl<H: Host> Daemon<H> {
     pub(super) fn count_open(&self, mirage: &Mirage) -> usize {
         mirage
             .ids()
+            .into_iter()
             .filter(|&id| self.listeners.is_open(id))
             .count()
     }
@@ -434,15 +508,45 @@ impl<H: Host> Daemon<H> {
     }
 }
 
-/// ` pool-port=9999`, or nothing.
-struct Pool(Option<u16>);
+/// What is served, as the log has it.
+struct Served<'a>(&'a config::Mirage, usize);
 
-impl fmt::Display for Pool {
+impl fmt::Display for Served<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.map_or(Ok(()), |port| write!(f, " pool-port={port}"))
+        let Self(config, open) = self;
+        write!(f, "mirage={}", config.section)?;
+        if let Some(range) = config.range() {
+            write!(f, " range={}-{}", range.low(), range.high())?;
+        }
+        if config.listens() {
+            write!(f, " open={open}")?;
+        }
+        match &config.door {
+            Door::Forward(forward) => write!(f, " forward={}", forward.to)?,
+            door => write!(f, " door={}", door.word())?,
+        }
+        match config.gate() {
+            Gate::Port => {}
+            gate => write!(f, " gate={}", gate.word())?,
+        }
+        match config.pool_port {
+            Some(port) => write!(f, " pool-port={port}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Who is in the middle of a sequence, where there is one: nobody yet.
+fn knockers(way: &Way, keyed: &Keyed) -> Option<Tracker<Keyed>> {
+    match way {
+        Way::Knock(knock) => Some(Tracker::new(KNOCKERS, knock.rules, keyed.clone())),
+        Way::Port | Way::Token | Way::Packet(_) => None,
     }
 }
 
 fn has_same_key(one: &config::Mirage, other: &config::Mirage) -> bool {
-    one.name == other.name && one.secret == other.secret
+    match (&one.keyed, &other.keyed) {
+        (Some(keyed), Some(others)) => one.name == other.name && keyed.secret == others.secret,
+        _ => false,
+    }
 }

@@ -1,4 +1,5 @@
-//! One forwarded connection: a visitor, the hidden service, and the bytes between them.
+//! One visitor at the hidden service: a connection that is forwarded, with the bytes between the two, or
+//! a process that has the connection to itself.
 //!
 //! ```text
 //!               ┌──── inbound ────▶
@@ -14,11 +15,12 @@ use super::wake::Side;
 use crate::limits::{DIAL_MS, RESET_DRAIN_MS, RESET_LOOK_MS};
 use crate::scheme::Instant;
 use crate::scheme::source::Source;
+use crate::sys::child::{Exit, Pid};
 use crate::sys::socket;
 use core::net::IpAddr;
 use mio::event::Event;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
 /// How a session ended.
@@ -31,6 +33,8 @@ pub enum End {
     Idle,
     /// The service took no connection.
     NoService(io::Error),
+    /// Its process has ended.
+    Exit(Exit),
 }
 
 impl End {
@@ -41,6 +45,8 @@ impl End {
             Self::Reset => "reset",
             Self::Idle => "idle",
             Self::NoService(_) => "no-service",
+            Self::Exit(exit) if exit.is_success() => "closed",
+            Self::Exit(_) => "failed",
         }
     }
 }
@@ -82,7 +88,10 @@ impl Ready {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
-    Dialing,
+    /// The service has so long to take the connection.
+    Dialing(Instant),
+    /// The service is being started, and is dialled again then.
+    Waiting(Instant),
     Open,
     /// One side is gone; the other gets what was sent before, until then. Whether it has got all of
     /// it is no event, so it is looked at now and then.
@@ -92,8 +101,8 @@ enum State {
     },
 }
 
-/// A visitor and the hidden service.
-pub struct Session {
+/// Who comes, where to, and when.
+pub struct Arrival {
     /// The section of the mirage that it came through; it may be gone from the configuration.
     pub mirage: Rc<str>,
     /// Who it is for the bans and the caps.
@@ -102,12 +111,161 @@ pub struct Session {
     pub peer: IpAddr,
     /// The port that it came to.
     pub port: u16,
+    /// Touches of traps that its source was forgiven, before it came and while it was there.
+    pub forgiven: u8,
     /// When it came.
     pub since: Instant,
-    /// Touches of traps that its source was forgiven while it was there.
-    pub forgiven: u8,
+}
+
+/// What its visitor is joined to.
+enum Body {
+    Link(Link),
+    Process(Pid),
+}
+
+/// A visitor at the hidden service.
+pub struct Session {
+    /// Who it is.
+    pub who: Arrival,
     /// It waits for another go.
     pub is_due: bool,
+    body: Body,
+}
+
+impl Session {
+    /// A visitor, and the service that is being dialled for it; `idle_ms` are the milliseconds without a
+    /// byte after which it is closed.
+    pub fn forward(client: OwnedFd, service: OwnedFd, idle_ms: Option<u64>, who: Arrival) -> Self {
+        let link = Link {
+            client,
+            service,
+            inbound: Direction::new(),
+            outbound: Direction::new(),
+            state: State::Dialing(who.since.after(DIAL_MS)),
+            idle_ms,
+            active: who.since,
+        };
+        Self {
+            who,
+            is_due: false,
+            body: Body::Link(link),
+        }
+    }
+
+    /// A visitor whose connection a process has.
+    pub fn process(pid: Pid, who: Arrival) -> Self {
+        Self {
+            who,
+            is_due: false,
+            body: Body::Process(pid),
+        }
+    }
+
+    /// Its process, if it is one.
+    pub fn pid(&self) -> Option<Pid> {
+        match self.body {
+            Body::Process(pid) => Some(pid),
+            Body::Link(_) => None,
+        }
+    }
+
+    fn link(&self) -> Option<&Link> {
+        match &self.body {
+            Body::Link(link) => Some(link),
+            Body::Process(_) => None,
+        }
+    }
+
+    fn link_mut(&mut self) -> Option<&mut Link> {
+        match &mut self.body {
+            Body::Link(link) => Some(link),
+            Body::Process(_) => None,
+        }
+    }
+
+    /// Bytes from the client to the service, and back; none are known of a process.
+    pub fn moved(&self) -> (u64, u64) {
+        self.link().map_or((0, 0), Link::moved)
+    }
+
+    /// Pipes that it holds.
+    pub fn pipes(&self) -> usize {
+        self.link().map_or(0, Link::pipes)
+    }
+
+    /// When it has to be looked at even if nothing happens.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.link()?.deadline()
+    }
+
+    /// Ends it if its deadline has passed.
+    pub fn expire(&mut self, now: Instant) -> Option<End> {
+        self.link_mut()?.expire(now)
+    }
+
+    /// Goes on after an event at one side, or (None) with both, and settles what follows from it.
+    pub fn drive(
+        &mut self,
+        ready: Option<Ready>,
+        now: Instant,
+        pipes: &mut Pipes,
+        may_borrow: bool,
+    ) -> Progress {
+        match self.link_mut() {
+            Some(link) => link.drive(ready, now, pipes, may_borrow),
+            None => Progress::Wait,
+        }
+    }
+
+    /// Waits until the moment to dial the service again, which does not accept yet. False where it has
+    /// been spoken to already.
+    pub fn wait_to_dial(&mut self, until: Instant) -> bool {
+        match self.link_mut() {
+            Some(link) if link.is_dialing() || link.is_waiting() => {
+                link.state = State::Waiting(until);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether its service is dialled, and has not answered.
+    pub fn is_dialing(&self) -> bool {
+        self.link().is_some_and(Link::is_dialing)
+    }
+
+    /// Whether it waits until its service is dialled again.
+    pub fn is_waiting(&self) -> bool {
+        self.link().is_some_and(Link::is_waiting)
+    }
+
+    /// Whether it is time to dial its service again.
+    pub fn is_to_be_dialled(&self, now: Instant) -> bool {
+        let state = self.link().map(|link| link.state);
+        matches!(state, Some(State::Waiting(until)) if until <= now)
+    }
+
+    /// The service is dialled again, by this socket.
+    pub fn dial_again(&mut self, service: OwnedFd, now: Instant) {
+        if let Some(link) = self.link_mut() {
+            link.service = service;
+            link.state = State::Dialing(now.after(DIAL_MS));
+            // What the last dial hinted at when it failed is not this one's.
+            link.outbound.is_ending = false;
+            link.outbound.is_reset = false;
+        }
+    }
+
+    /// Closes both sides: with a reset where one side was reset.
+    pub fn close(self, end: &End, pipes: &mut Pipes) {
+        if let Body::Link(link) = self.body {
+            link.close(end, pipes);
+        }
+    }
+}
+
+/// A visitor's connection and the service's, and the bytes between them.
+struct Link {
     client: OwnedFd,
     service: OwnedFd,
     inbound: Direction,
@@ -117,79 +275,39 @@ pub struct Session {
     active: Instant,
 }
 
-/// Who comes, where to, and when.
-pub struct Arrival {
-    /// The section of the mirage.
-    pub mirage: Rc<str>,
-    /// Who it is for the bans and the caps.
-    pub source: Source,
-    /// Who it is for the log.
-    pub peer: IpAddr,
-    /// The port that it came to.
-    pub port: u16,
-    /// Touches of traps that its source was forgiven so far.
-    pub forgiven: u8,
-    /// Milliseconds without a byte after which it is closed.
-    pub idle_ms: Option<u64>,
-    /// Now.
-    pub now: Instant,
-}
-
-impl Session {
-    /// A visitor, and the service that is being dialled for it.
-    pub fn new(client: OwnedFd, service: OwnedFd, arrival: Arrival) -> Self {
-        Self {
-            mirage: arrival.mirage,
-            source: arrival.source,
-            peer: arrival.peer,
-            port: arrival.port,
-            since: arrival.now,
-            forgiven: arrival.forgiven,
-            is_due: false,
-            client,
-            service,
-            inbound: Direction::new(),
-            outbound: Direction::new(),
-            state: State::Dialing,
-            idle_ms: arrival.idle_ms,
-            active: arrival.now,
-        }
-    }
-
-    /// The socket of one side.
-    pub fn socket(&self, side: Side) -> BorrowedFd<'_> {
-        match side {
-            Side::Client => self.client.as_fd(),
-            Side::Service => self.service.as_fd(),
-        }
-    }
-
-    /// Bytes from the client to the service, and back.
-    pub fn moved(&self) -> (u64, u64) {
+impl Link {
+    fn moved(&self) -> (u64, u64) {
         (self.inbound.moved, self.outbound.moved)
     }
 
-    /// Pipes that it holds.
-    pub fn pipes(&self) -> usize {
+    fn pipes(&self) -> usize {
         usize::from(self.inbound.pipe.is_some()) + usize::from(self.outbound.pipe.is_some())
     }
 
-    /// When it has to be looked at even if nothing happens.
-    pub fn deadline(&self) -> Option<Instant> {
+    fn is_dialing(&self) -> bool {
+        matches!(self.state, State::Dialing(_))
+    }
+
+    fn is_waiting(&self) -> bool {
+        matches!(self.state, State::Waiting(_))
+    }
+
+    fn deadline(&self) -> Option<Instant> {
         match self.state {
-            State::Dialing => Some(self.since.after(DIAL_MS)),
+            State::Dialing(until) | State::Waiting(until) => Some(until),
             State::Open => self.idle_ms.map(|idle| self.active.after(idle)),
             State::Resetting { until, look } => Some(until.min(look)),
         }
     }
 
-    /// Ends it if its deadline has passed.
-    pub fn expire(&mut self, now: Instant) -> Option<End> {
+    fn expire(&mut self, now: Instant) -> Option<End> {
         if self.deadline().is_none_or(|deadline| now < deadline) {
             return None;
         }
         match self.state {
-            State::Dialing => Some(End::NoService(io::ErrorKind::TimedOut.into())),
+            State::Dialing(_) => Some(End::NoService(io::ErrorKind::TimedOut.into())),
+            // Whoever dials for it looks after that.
+            State::Waiting(_) => None,
             State::Open => Some(End::Idle),
             State::Resetting { until, .. } if until <= now || self.is_delivered() => {
                 Some(End::Reset)
@@ -211,8 +329,7 @@ impl Session {
         from_here.is_reset |= ready.is_reset;
     }
 
-    /// Goes on after an event at one side, or (None) with both, and settles what follows from it.
-    pub fn drive(
+    fn drive(
         &mut self,
         ready: Option<Ready>,
         now: Instant,
@@ -223,7 +340,10 @@ impl Session {
         if let Some(ready) = ready {
             self.hint(ready);
         }
-        if self.state == State::Dialing {
+        if let State::Waiting(_) = self.state {
+            return Progress::Wait;
+        }
+        if self.is_dialing() {
             match socket::connected(self.service.as_fd()) {
                 Ok(false) => return Progress::Wait,
                 // What the client has sent already raises no second event: try both directions.
@@ -328,8 +448,7 @@ impl Session {
         self.is_done() && has_sent(&self.client) && has_sent(&self.service)
     }
 
-    /// Closes both sides: with a reset where one side was reset.
-    pub fn close(mut self, end: &End, pipes: &mut Pipes) {
+    fn close(mut self, end: &End, pipes: &mut Pipes) {
         self.inbound.stop(pipes);
         self.outbound.stop(pipes);
         if let End::Reset = end {

@@ -13,7 +13,7 @@
 use crate::limits::{BANS, STATE_BYTES, STATE_LINE_BYTES, STATE_WRITE_BYTES};
 use crate::scheme::blacklist::{Ban, Blacklist, Why};
 use crate::scheme::source::Source;
-use crate::scheme::{Instant, Now};
+use crate::scheme::{Instant, Now, parse_number};
 use crate::sys::file;
 use core::fmt::Write as _;
 use core::hash::BuildHasher;
@@ -135,7 +135,7 @@ impl StateFile {
     }
 }
 
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
@@ -154,15 +154,15 @@ fn parse(text: &[u8]) -> Option<Vec<(Source, u64, u32)>> {
     let mut bans = Vec::new();
     for line in lines.by_ref() {
         if let Some(count) = line.strip_prefix("end ") {
-            let is_whole = count.parse() == Ok(bans.len()) && lines.next().is_none();
+            let is_whole = parse_number(count) == Some(bans.len() as u64) && lines.next().is_none();
             return is_whole.then_some(bans);
         }
         let mut words = line.strip_prefix("ban ")?.split(' ');
         let mut word = || words.next();
         let ban = (
             word()?.parse().ok()?,
-            word()?.parse().ok()?,
-            word()?.parse().ok()?,
+            parse_number(word()?)?,
+            u32::try_from(parse_number(word()?)?).ok()?,
         );
         if word().is_some() || bans.len() == BANS {
             return None;

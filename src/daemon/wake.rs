@@ -29,10 +29,19 @@ pub enum Wake {
     Control,
     /// One who asks, by place.
     Asker(u32),
+    /// A socket of the sensor, by its number.
+    Sensor(u32),
+    /// What a command says, by place.
+    Command(u32),
+    /// What nft says.
+    Nft,
 }
 
 const KIND_BITS: u32 = 28;
 const REST: usize = (1 << KIND_BITS) - 1;
+
+/// The highest number of one of a kind.
+pub const MOST: u32 = REST as u32;
 
 impl From<Wake> for Token {
     fn from(wake: Wake) -> Self {
@@ -44,6 +53,9 @@ impl From<Wake> for Token {
             Wake::Session(place, Side::Service) => (4, place),
             Wake::Control => (5, 0),
             Wake::Asker(place) => (6, place),
+            Wake::Sensor(number) => (7, number),
+            Wake::Command(place) => (8, place),
+            Wake::Nft => (9, 0),
         };
         Self(kind << KIND_BITS | which as usize)
     }
@@ -59,6 +71,9 @@ impl From<Token> for Wake {
             4 => Self::Session(which, Side::Service),
             5 => Self::Control,
             6 => Self::Asker(which),
+            7 => Self::Sensor(which),
+            8 => Self::Command(which),
+            9 => Self::Nft,
             _ => Self::Host,
         }
     }
@@ -79,6 +94,7 @@ mod tests {
             Wake::Session(0, Side::Service),
             Wake::Control,
             Wake::Asker(3),
+            Wake::Sensor(most),
         ] {
             let token = Token::from(wake);
             assert!(token.0 <= u32::MAX as usize);

@@ -1,0 +1,304 @@
+//! A child as the loop sees it: what it has said of use, and when its time is over.
+//!
+//! It ends when the process that was started ends, and is killed at its deadline with all of its group.
+//! Its output says neither: who closes it may live on, and what is left running may keep it.
+
+use crate::limits::{HOOK_LINE, HOOK_PAUSE_MS, HOOK_READ};
+use crate::scheme::Instant;
+use crate::sys::child::{self, Exit, Pid, Stdio};
+use crate::sys::pipe;
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+/// A child that runs, or what one has left.
+pub struct Child {
+    /// None once it has been reaped: then the number may be anybody's.
+    pid: Option<Pid>,
+    /// When it is killed; None once that is done.
+    until: Option<Instant>,
+    /// None once all have closed it who had it.
+    output: Option<File>,
+    line: Line,
+    /// There is more to read, and it is read then.
+    again: Option<Instant>,
+}
+
+/// Which line says why a program has failed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Telling {
+    /// The first: nft shows the place of the mistake behind it.
+    First,
+    /// The last: the usual.
+    Last,
+}
+
+/// The telling line of what a child has said.
+struct Line {
+    telling: Telling,
+    bytes: heapless::Vec<u8, HOOK_LINE>,
+    /// Whether the next letter begins another.
+    is_whole: bool,
+}
+
+/// What became of a child.
+pub enum Outcome {
+    /// It has ended and says that all went well.
+    Done,
+    /// It has ended in another way; with its telling line.
+    Failed(Exit, String),
+    /// It was killed at its deadline; with its telling line.
+    TimedOut(String),
+    /// It could not be started.
+    NotStarted(io::Error),
+    /// Too many wait already.
+    Refused,
+}
+
+/// In a line of the log: `exit=1: permission denied`.
+impl core::fmt::Display for Outcome {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let line = match self {
+            Self::Done => return f.write_str("done"),
+            Self::Refused => return f.write_str("too many wait to be run"),
+            Self::NotStarted(error) => return write!(f, "not started: {error}"),
+            Self::Failed(exit, line) => {
+                write!(f, "{exit}")?;
+                line
+            }
+            Self::TimedOut(line) => {
+                f.write_str("killed, its time was over")?;
+                line
+            }
+        };
+        if line.is_empty() {
+            return Ok(());
+        }
+        write!(f, ": {line}")
+    }
+}
+
+impl Child {
+    /// Starts it, and wakes the loop when it has said something. It reads from `input`, if that is
+    /// given, and has so many milliseconds.
+    ///
+    /// # Errors
+    /// It can't be started, or there are no descriptors for it.
+    pub fn start(
+        words: &[String],
+        input: Option<OwnedFd>,
+        telling: Telling,
+        (registry, token): (&Registry, Token),
+        now: Instant,
+        ms: u64,
+    ) -> io::Result<Self> {
+        let (read, write) = pipe::pipe()?;
+        let descriptor = read.as_raw_fd();
+        registry.register(&mut SourceFd(&descriptor), token, Interest::READABLE)?;
+        let stdio = Stdio::Pipes {
+            input: input.as_ref().map(AsFd::as_fd),
+            output: write.as_fd(),
+        };
+        Ok(Self {
+            pid: Some(child::spawn(words, stdio)?),
+            until: Some(now.after(ms)),
+            output: Some(File::from(read)),
+            line: Line::new(telling),
+            again: None,
+        })
+    }
+
+    /// Whether it is this one, and has not been reaped.
+    pub fn is(&self, pid: Pid) -> bool {
+        self.pid == Some(pid)
+    }
+
+    /// Whether it runs.
+    pub fn is_running(&self) -> bool {
+        self.pid.is_some()
+    }
+
+    /// Whether somebody may still say something.
+    pub fn is_heard(&self) -> bool {
+        self.output.is_some()
+    }
+
+    /// Takes what it has said, unless it has said so much that it has to wait.
+    pub fn hear(&mut self, now: Instant) {
+        if self.again.is_none() {
+            self.read(now);
+        }
+    }
+
+    /// Reads up to [`HOOK_READ`].
+    fn read(&mut self, now: Instant) {
+        let mut buffer = [0; 4_096];
+        let mut left = HOOK_READ;
+        self.again = None;
+        while let Some(mut output) = self.output.as_ref() {
+            if left == 0 {
+                self.again = Some(now.after(HOOK_PAUSE_MS));
+                return;
+            }
+            let room = left.min(buffer.len());
+            match output.read(&mut buffer[..room]) {
+                Ok(0) => self.output = None,
+                Ok(count) => {
+                    left -= count;
+                    self.line.follow(&buffer[..count]);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // There is no more for now.
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Reads on, or kills it, if it is time. It ends of that later, and is reaped like all.
+    pub fn expire(&mut self, now: Instant) {
+        if self.again.is_some_and(|again| again <= now) {
+            self.read(now);
+        }
+        if self.until.is_some_and(|until| until <= now)
+            && let Some(pid) = self.pid
+        {
+            self.until = None;
+            child::kill_group(pid);
+        }
+    }
+
+    /// When [`Child::expire`] has something to do.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        super::sooner(self.until, self.again)
+    }
+
+    /// It has ended and has been reaped.
+    pub fn end(&mut self, exit: Exit, now: Instant) -> Outcome {
+        // What it has said last is at the end of what the pipe has.
+        self.read(now);
+        self.pid = None;
+        match (exit, self.until.take()) {
+            (Exit::Code(0), _) => Outcome::Done,
+            (Exit::Signal(_), None) => Outcome::TimedOut(self.line.text()),
+            _ => Outcome::Failed(exit, self.line.text()),
+        }
+    }
+}
+
+impl Line {
+    fn new(telling: Telling) -> Self {
+        Self {
+            telling,
+            bytes: heapless::Vec::new(),
+            is_whole: false,
+        }
+    }
+
+    fn follow(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            // Who shows his progress goes back to the start of the line.
+            if matches!(byte, b'\n' | b'\r') {
+                self.is_whole = true;
+            } else if !self.is_whole {
+                // What is longer is cut.
+                let _ = self.bytes.push(byte);
+            } else if !matches!(byte, b' ' | b'\t') && self.is_another_wanted() {
+                // A line of blanks says nothing, so the one before it stays.
+                self.is_whole = false;
+                self.bytes.clear();
+                let _ = self.bytes.push(byte);
+            }
+        }
+    }
+
+    fn is_another_wanted(&self) -> bool {
+        self.telling == Telling::Last || self.bytes.is_empty()
+    }
+
+    fn text(&self) -> String {
+        let mut text = String::new();
+        for chunk in self.bytes.utf8_chunks() {
+            text.push_str(chunk.valid());
+            if !chunk.invalid().is_empty() {
+                text.push('?');
+            }
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(telling: Telling, said: &[&[u8]]) -> String {
+        let mut line = Line::new(telling);
+        said.iter().for_each(|bytes| line.follow(bytes));
+        line.text()
+    }
+
+    #[test]
+    fn the_last_line_is_kept_however_it_comes() {
+        for (said, expected) in [
+            (&[b"" as &[u8]] as &[&[u8]], ""),
+            (&[b"one"], "one"),
+            (&[b"one\ntwo\n"], "two"),
+            (&[b"one\ntwo"], "two"),
+            (&[b"on", b"e\nt", b"wo\n"], "two"),
+            (&[b"one\r\ntwo\r\n"], "two"),
+            (&[b"10%\r20%\rdone"], "done"),
+            (&[b"one\n\n \t\n\n"], "one"),
+            (&[b"\n\none"], "one"),
+            (&[b"one\n  two "], "two "),
+            (&[b"a\xffb\xc3"], "a?b?"),
+            (&["é\n€".as_bytes()], "€"),
+        ] {
+            assert_eq!(line(Telling::Last, said), expected);
+        }
+    }
+
+    #[test]
+    fn the_first_line_is_kept_where_that_tells() {
+        for (said, expected) in [
+            (&[b"" as &[u8]] as &[&[u8]], ""),
+            (&[b"\n one\n^^^\n"], "one"),
+            (&[b"on", b"e\n", b"two", b"\nthree"], "one"),
+        ] {
+            assert_eq!(line(Telling::First, said), expected);
+        }
+    }
+
+    #[test]
+    fn a_long_line_is_cut() {
+        let long = [b'x'; 3 * HOOK_LINE];
+        let cut = "x".repeat(HOOK_LINE);
+        assert_eq!(line(Telling::Last, &[&long]), cut);
+        assert_eq!(line(Telling::First, &[&long, &long]), cut);
+        assert_eq!(line(Telling::Last, &[&long, b"\nshort"]), "short");
+    }
+
+    #[test]
+    fn an_outcome_reads_as_the_end_of_a_line() {
+        let line = || "no such table".to_owned();
+        for (outcome, expected) in [
+            (Outcome::Done, "done"),
+            (
+                Outcome::Failed(Exit::Code(1), line()),
+                "exit=1: no such table",
+            ),
+            (
+                Outcome::Failed(Exit::Signal(11), String::new()),
+                "signal=11",
+            ),
+            (
+                Outcome::TimedOut(line()),
+                "killed, its time was over: no such table",
+            ),
+            (Outcome::Refused, "too many wait to be run"),
+        ] {
+            assert_eq!(outcome.to_string(), expected);
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Commands: what somebody has configured to run. A bounded number runs at once, a bounded number
+//! waits, and each is killed at its deadline, so that one that hangs costs a place for half a minute.
+//!
+//! ```text
+//!   start ─▶ waits ──go_on──▶ runs ──ended──▶ an outcome for its ticket
+//!                              └─deadline─▶ killed ──ended──▶ TimedOut
+//! ```
+//!
+//! A service that a command leaves running lives on, and so does what runs when the daemon ends. What it
+//! writes into the command's output is read and thrown away while the daemon lives; afterwards nobody
+//! reads it, and it dies of its next line (SIGPIPE) unless it writes elsewhere, as daemons do.
+
+use super::child::{Child, Telling};
+use super::slab::Slab;
+use crate::limits::{HOOK_MS, HOOKS, HOOKS_LEFT, HOOKS_QUEUED};
+use crate::scheme::Instant;
+use crate::sys::child::{Exit, Pid};
+use mio::{Registry, Token};
+use std::rc::Rc;
+
+pub use super::child::Outcome;
+
+/// In a turn, all that run may end, and each may leave something, before any place is given away again.
+const PLACES: usize = 2 * HOOKS + HOOKS_LEFT;
+
+/// Too many commands wait already.
+pub struct Full;
+
+struct Waiting<T> {
+    words: Rc<[String]>,
+    ticket: T,
+}
+
+struct Hook<T> {
+    child: Child,
+    /// None once it has ended.
+    ticket: Option<T>,
+    /// When it has ended.
+    ended: Instant,
+}
+
+/// The commands that run and that wait.
+pub struct Hooks<T> {
+    hooks: Slab<Hook<T>>,
+    waiting: Vec<Waiting<T>>,
+    token: fn(u32) -> Token,
+    running: usize,
+}
+
+impl<T> Hooks<T> {
+    /// None run. The token is what wakes the loop for the command with this place.
+    pub fn new(token: fn(u32) -> Token) -> Self {
+        Self {
+            hooks: Slab::new(PLACES),
+            waiting: Vec::new(),
+            token,
+            running: 0,
+        }
+    }
+
+    /// Lets a command wait for its turn, which is the next [`Hooks::go_on`] or a later one. Its ticket
+    /// comes back with its outcome.
+    ///
+    /// # Errors
+    /// Too many wait already.
+    pub fn start(&mut self, words: Rc<[String]>, ticket: T) -> Result<(), Full> {
+        if self.running + self.waiting.len() >= HOOKS + HOOKS_QUEUED {
+            return Err(Full);
+        }
+        self.waiting.push(Waiting { words, ticket });
+        Ok(())
+    }
+
+    /// Starts those who wait, as long as there are places. One that can't be started has had its
+    /// outcome; then there may be more to start.
+    pub fn go_on(&mut self, registry: &Registry, now: Instant) -> Option<(T, Outcome)> {
+        while let Some(place) = self.vacancy() {
+            let Waiting { words, ticket } = self.waiting.remove(0);
+            let wakes = (registry, (self.token)(place));
+            match Child::start(&words, None, Telling::Last, wakes, now, HOOK_MS) {
+                Ok(child) => {
+                    self.running += 1;
+                    let hook = Hook {
+                        child,
+                        ticket: Some(ticket),
+                        ended: now,
+                    };
+                    self.hooks.insert(place, hook);
+                }
+                Err(error) => return Some((ticket, Outcome::NotStarted(error))),
+            }
+        }
+        None
+    }
+
+    /// The place for the next of those who wait, if one may run.
+    fn vacancy(&self) -> Option<u32> {
+        self.hooks.vacancy().filter(|_| self.may_start())
+    }
+
+    fn may_start(&self) -> bool {
+        !self.waiting.is_empty() && self.running < HOOKS
+    }
+
+    /// Takes what one has said.
+    pub fn hear(&mut self, place: u32, now: Instant) {
+        if let Some(hook) = self.hooks.get_mut(place) {
+            hook.child.hear(now);
+        }
+    }
+
+    /// A child has ended and has been reaped: if it is one of these, this is its outcome.
+    pub fn ended(&mut self, pid: Pid, exit: Exit, now: Instant) -> Option<(T, Outcome)> {
+        let mut hooks = self.hooks.iter_mut();
+        let (_, hook) = hooks.find(|(_, hook)| hook.child.is(pid))?;
+        let outcome = hook.child.end(exit, now);
+        hook.ended = now;
+        self.running -= 1;
+        Some((hook.ticket.take()?, outcome))
+    }
+
+    /// Kills those whose time is over; they end of it, and have their outcome then.
+    pub fn expire(&mut self, now: Instant) {
+        for (_, hook) in self.hooks.iter_mut() {
+            hook.child.expire(now);
+        }
+    }
+
+    /// When there is something to do: for [`Hooks::expire`] or [`Hooks::go_on`].
+    pub fn next_deadline(&self) -> Option<Instant> {
+        if self.may_start() {
+            return Some(Instant(0));
+        }
+        let mut soonest = None;
+        for (_, hook) in self.hooks.iter() {
+            soonest = super::sooner(soonest, hook.child.next_deadline());
+        }
+        soonest
+    }
+
+    /// Gives the places away again of those who have ended and left nothing.
+    pub fn sweep(&mut self) {
+        while let Some(place) = self.place_to_clear() {
+            self.hooks.remove(place);
+        }
+        self.hooks.sweep();
+    }
+
+    /// One that has ended, and whose output nobody has; or the oldest, if too many are left.
+    fn place_to_clear(&self) -> Option<u32> {
+        let left = || {
+            self.hooks
+                .iter()
+                .filter(|(_, hook)| !hook.child.is_running())
+        };
+        let mute = left().find(|(_, hook)| !hook.child.is_heard());
+        let too_old = || {
+            let oldest = left().min_by_key(|(_, hook)| hook.ended);
+            oldest.filter(|_| left().count() > HOOKS_LEFT)
+        };
+        mute.or_else(too_old).map(|(place, _)| place)
+    }
+}

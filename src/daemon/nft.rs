@@ -1,0 +1,326 @@
+//! Addresses as elements of the kernel's sets: many at once, by one nft at a time and one a second.
+//!
+//! ```text
+//!   add ─▶ waits ──go_on──▶ in a batch ──nft ends──▶ Added
+//!            ▲ │                 │
+//!            │ └─ its time is over ─▶ TooLate
+//!            └──── nft has failed
+//! ```
+//!
+//! A batch is one transaction: all of it or nothing. So after one that fails the next has one element
+//! only. If that fails as well, it is known whose fault it is: its set has to wait, longer each time,
+//! and the others do not wait for it.
+//!
+//! A set's elements have a time, and kernels before 6.12 do not renew it: adding what is there changes
+//! nothing, and deleting what is not there is an error. So each element is added, deleted and added
+//! with its time, of which the firewall sees the last alone.
+
+use super::child::{Child, Outcome, Telling};
+use crate::config::{Capability, Set};
+use crate::limits::{NFT_BATCH, NFT_LONGEST_PAUSE_MS, NFT_MS, NFT_NAME, NFT_PAUSE_MS, NFT_QUEUED};
+use crate::scheme::Instant;
+use crate::sys::child::{Exit, Pid};
+use crate::sys::{pipe, privileges};
+use core::fmt::{self, Write as _};
+use core::net::IpAddr;
+use mio::{Registry, Token};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+/// Bytes of an element's three lines at most: each has two names, a family, an address, a time of ten
+/// digits and the words between.
+const ELEMENT: usize = 3 * (2 * NFT_NAME + 128);
+const _: () = assert!(ELEMENT <= NFT_BATCH);
+
+/// Why an element is not taken.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// Too many wait already.
+    Full,
+    /// Its address is of a family that the set's table does not have.
+    Family,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Full => "too many elements wait for nft",
+            Self::Family => "the set's table is not for addresses of this family",
+        })
+    }
+}
+
+/// What has happened.
+pub enum News<T> {
+    /// The element with this ticket is in its set.
+    Added(T),
+    /// Its time was over before nft took it.
+    TooLate(T),
+    /// A set takes no elements; they are tried again. It is told once, until it takes some.
+    Failing {
+        /// The set, as nft names it.
+        set: String,
+        /// What became of nft.
+        why: Outcome,
+    },
+}
+
+struct Element<T> {
+    /// As nft names it.
+    set: String,
+    address: IpAddr,
+    until: Instant,
+    ticket: T,
+}
+
+/// A set that takes no elements.
+struct Failing {
+    set: String,
+    pause_ms: u64,
+    /// When it is tried again.
+    again: Instant,
+}
+
+/// The elements that wait, and the nft that adds some.
+pub struct Nft<T> {
+    program: String,
+    token: Token,
+    waiting: Vec<Element<T>>,
+    /// What `child` was given.
+    batch: Vec<Element<T>>,
+    child: Option<Child>,
+    /// No nft is started before this.
+    next_run: Instant,
+    /// Elements that the next batch may have.
+    most: usize,
+    failing: Vec<Failing>,
+    news: Vec<News<T>>,
+}
+
+impl<T> Nft<T> {
+    /// Nothing waits. The program is nft's name or path; the token is what wakes the loop when it has
+    /// said something.
+    pub fn new(program: &str, token: Token) -> Self {
+        Self {
+            program: program.to_owned(),
+            token,
+            waiting: Vec::new(),
+            batch: Vec::new(),
+            child: None,
+            next_run: Instant(0),
+            most: NFT_QUEUED,
+            failing: Vec::new(),
+            news: Vec::new(),
+        }
+    }
+
+    /// Lets an address wait for the next [`Nft::go_on`] or a later one. It will be in the set for so
+    /// many seconds from now on; one that is there already stays for as long.
+    ///
+    /// # Errors
+    /// Too many wait already, or it can't be in that set.
+    pub fn add(
+        &mut self,
+        set: &Set,
+        address: IpAddr,
+        seconds: u32,
+        ticket: T,
+        now: Instant,
+    ) -> Result<(), Refused> {
+        if !set.takes(address) {
+            return Err(Refused::Family);
+        }
+        if self.waiting.len() + self.batch.len() >= NFT_QUEUED {
+            return Err(Refused::Full);
+        }
+        self.waiting.push(Element {
+            set: set.of(address),
+            address,
+            until: now.after(u64::from(seconds) * 1_000),
+            ticket,
+        });
+        Ok(())
+    }
+
+    /// Starts nft for those who wait, if it is time.
+    pub fn go_on(&mut self, registry: &Registry, now: Instant) {
+        self.drop_late(now);
+        if self.child.is_some() || now < self.next_run {
+            return;
+        }
+        let text = self.take_batch(now);
+        if text.is_empty() {
+            return;
+        }
+        self.next_run = now.after(NFT_PAUSE_MS);
+        match self.start(&text, registry, now) {
+            Ok(child) => self.child = Some(child),
+            Err(error) => self.settle(Outcome::NotStarted(error), now),
+        }
+    }
+
+    fn start(&self, text: &str, registry: &Registry, now: Instant) -> io::Result<Child> {
+        let words = [self.program.clone(), "-f".to_owned(), "-".to_owned()];
+        let input = filled_pipe(text.as_bytes())?;
+        let wakes = (registry, self.token);
+        // Of all children of a daemon that is not root, it alone needs a right.
+        privileges::lend(Capability::NetAdmin.number(), || {
+            Child::start(&words, Some(input), Telling::First, wakes, now, NFT_MS)
+        })
+    }
+
+    /// Takes what nft has said.
+    pub fn hear(&mut self, now: Instant) {
+        if let Some(child) = &mut self.child {
+            child.hear(now);
+        }
+    }
+
+    /// A child has ended and has been reaped. Whether it was nft: then there are news.
+    pub fn ended(&mut self, pid: Pid, exit: Exit, now: Instant) -> bool {
+        match self.child.take_if(|child| child.is(pid)) {
+            Some(mut child) => {
+                let outcome = child.end(exit, now);
+                self.settle(outcome, now);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Kills nft if its time is over; it ends of that, and there are news then.
+    pub fn expire(&mut self, now: Instant) {
+        if let Some(child) = &mut self.child {
+            child.expire(now);
+        }
+    }
+
+    /// What has happened since; ask until there is no more.
+    pub fn next_news(&mut self) -> Option<News<T>> {
+        if self.news.is_empty() {
+            return None;
+        }
+        Some(self.news.remove(0))
+    }
+
+    /// When there is something to do: for [`Nft::expire`] or [`Nft::go_on`].
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let mut soonest = self.child.as_ref().and_then(Child::next_deadline);
+        for element in &self.waiting {
+            soonest = super::sooner(soonest, Some(element.until));
+            if self.child.is_none() {
+                let again = self.failing(&element.set).map(|set| set.again);
+                soonest = super::sooner(
+                    soonest,
+                    Some(self.next_run.max(again.unwrap_or(Instant(0)))),
+                );
+            }
+        }
+        soonest
+    }
+
+    fn failing(&self, set: &str) -> Option<&Failing> {
+        self.failing.iter().find(|failing| failing.set == set)
+    }
+
+    fn drop_late(&mut self, now: Instant) {
+        let mut place = 0;
+        while let Some(element) = self.waiting.get(place) {
+            if now < element.until {
+                place += 1;
+                continue;
+            }
+            let late = self.waiting.remove(place);
+            self.news.push(News::TooLate(late.ticket));
+        }
+        // Where nobody waits for a set any more, its next visitor finds out how it is.
+        let (waiting, batch) = (&self.waiting, &self.batch);
+        let is_wanted = |set: &str| {
+            let mut all = waiting.iter().chain(batch);
+            all.any(|element| element.set == set)
+        };
+        self.failing.retain(|failing| is_wanted(&failing.set));
+    }
+
+    /// Takes those for whom it is time, as many as one batch may have: its text.
+    fn take_batch(&mut self, now: Instant) -> String {
+        let mut text = String::new();
+        let mut place = 0;
+        while place < self.waiting.len() && self.batch.len() < self.most {
+            let failing = self.failing(&self.waiting[place].set);
+            // A set that has failed is tried alone, or the others would fail with it.
+            let (is_time, is_alone) = match failing {
+                None => (true, false),
+                Some(set) => (set.again <= now && self.batch.is_empty(), true),
+            };
+            if !is_time {
+                place += 1;
+                continue;
+            }
+            if text.len() + ELEMENT > NFT_BATCH {
+                break;
+            }
+            let element = self.waiting.remove(place);
+            let Element { set, address, .. } = &element;
+            let seconds = element.until.since(now).div_ceil(1_000);
+            let _ = write!(
+                text,
+                "add element {set} {{ {address} }}\n\
+                 delete element {set} {{ {address} }}\n\
+                 add element {set} {{ {address} timeout {seconds}s }}\n"
+            );
+            self.batch.push(element);
+            if is_alone {
+                break;
+            }
+        }
+        text
+    }
+
+    /// What became of a batch.
+    fn settle(&mut self, outcome: Outcome, now: Instant) {
+        let mut batch = core::mem::take(&mut self.batch);
+        if matches!(outcome, Outcome::Done) {
+            self.most = NFT_QUEUED.min(2 * self.most);
+            for element in batch {
+                self.failing.retain(|failing| failing.set != element.set);
+                self.news.push(News::Added(element.ticket));
+            }
+            return;
+        }
+        if let [element] = &batch[..] {
+            let set = element.set.clone();
+            self.set_has_failed(set, outcome, now);
+            self.most = NFT_QUEUED;
+            // Another of the set's may have more luck.
+            self.waiting.append(&mut batch);
+        } else {
+            self.most = 1;
+            batch.append(&mut self.waiting);
+            self.waiting = batch;
+        }
+    }
+
+    fn set_has_failed(&mut self, set: String, why: Outcome, now: Instant) {
+        if let Some(failing) = self.failing.iter_mut().find(|failing| failing.set == set) {
+            failing.pause_ms = NFT_LONGEST_PAUSE_MS.min(2 * failing.pause_ms);
+            failing.again = now.after(failing.pause_ms);
+            return;
+        }
+        self.failing.push(Failing {
+            set: set.clone(),
+            pause_ms: NFT_PAUSE_MS,
+            again: now.after(NFT_PAUSE_MS),
+        });
+        self.news.push(News::Failing { set, why });
+    }
+}
+
+/// A pipe with a text in it and nobody who writes.
+fn filled_pipe(text: &[u8]) -> io::Result<OwnedFd> {
+    let (read, write) = pipe::pipe()?;
+    if pipe::write(write.as_fd(), text)? < text.len() {
+        return Err(io::ErrorKind::WriteZero.into());
+    }
+    Ok(read)
+}

@@ -1,0 +1,451 @@
+//! Who has passed a gate, and what opens for him: a port, a command's work, an element of a set; and
+//! services that run only while somebody needs them.
+
+use super::Daemon;
+use super::admitted::Entry;
+use super::door::{Ended, Granted, Opening, Ticket, Whom, Wish};
+use super::hooks::Outcome;
+use super::host::Host;
+use super::journal;
+use super::listeners::Listeners;
+use super::nft::{News, Refused};
+use super::reload::Mirage;
+use super::session::{End, Session};
+use super::state::StateFile;
+use crate::config::{Door, Level, Service};
+use crate::limits::SERVICE_LOOK_MS;
+use crate::log::Cause;
+use crate::scheme::gate::{Evidence, Passage, Verdict};
+use crate::sys::child;
+use core::fmt;
+use core::net::{IpAddr, SocketAddr};
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+/// Who has waited for an element of a set.
+pub struct Passed {
+    mirage: Rc<str>,
+    peer: IpAddr,
+    seconds: u32,
+    /// Its connection, which is closed once it is let in.
+    _guest: Option<OwnedFd>,
+}
+
+/// Whom something is open for, as the log has it.
+struct For(Whom);
+
+impl fmt::Display for For {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Whom::Address(address) => write!(f, "source={address}"),
+            Whom::Service => f.write_str("service"),
+        }
+    }
+}
+
+impl<H: Host> Daemon<H> {
+    /// Somebody has passed a silent gate; nobody is told who may not.
+    pub(super) fn pass(&mut self, mirage: usize, address: IpAddr) {
+        if self.judge(Evidence::Datagram(Passage::Passed), mirage, address) == Verdict::Admit {
+            self.open_door(mirage, address, None);
+        }
+    }
+
+    /// Opens the door of a mirage for an address; a guest's connection is closed once that is done.
+    pub(super) fn open_door(&mut self, mirage: usize, peer: IpAddr, guest: Option<OwnedFd>) {
+        let Mirage { config, label, .. } = &self.mirages[mirage];
+        let (label, seconds) = (Rc::clone(label), config.admitted_s);
+        let stays_ms = u64::from(seconds) * 1_000;
+        let now = self.now.boot;
+        let has_room = match &config.door {
+            Door::Forward(_) => return self.let_in(mirage, peer, seconds),
+            Door::Command { open, close } => {
+                let wish = Wish {
+                    open: open.words(peer, &label),
+                    close: close.as_ref().map(|close| close.words(peer, &label)),
+                    mirage: Rc::clone(&label),
+                    whom: Whom::Address(peer),
+                    stays_ms,
+                };
+                let granted = self.openings.wish(wish, guest, now);
+                if granted == Granted::Renewed {
+                    self.tell_open(&label, Whom::Address(peer), u64::from(seconds));
+                }
+                granted != Granted::Full
+            }
+            Door::Nft { set, .. } => {
+                let passed = Passed {
+                    mirage: Rc::clone(&label),
+                    peer,
+                    seconds,
+                    _guest: guest,
+                };
+                match self.nft.add(set, peer, seconds, passed, now) {
+                    Ok(()) => true,
+                    Err(Refused::Full) => false,
+                    Err(Refused::Family) => {
+                        let what = Refused::Family;
+                        let event = format_args!("error mirage={label} source={peer} {what}");
+                        return self.log.write(Level::Error, Cause::Member, event);
+                    }
+                }
+            }
+        };
+        if !has_room {
+            self.counters.turned_away += 1;
+            let event = format_args!("full mirage={label} source={peer} reason=openings");
+            self.log.write(Level::Warn, Cause::Member, event);
+        }
+    }
+
+    /// Takes an address back that was let in.
+    pub(super) fn close_door(&mut self, mirage: usize, peer: IpAddr) {
+        let now = self.now.boot;
+        let Mirage {
+            admitted, label, ..
+        } = &mut self.mirages[mirage];
+        admitted.end(peer, now);
+        self.openings.close(label, peer, now);
+    }
+
+    /// Lets an address come to the minute's real ports.
+    fn let_in(&mut self, mirage: usize, peer: IpAddr, seconds: u32) {
+        let until = self.now.boot.after(u64::from(seconds) * 1_000);
+        let served = &mut self.mirages[mirage];
+        let label = Rc::clone(&served.label);
+        match served.admitted.insert(peer, until) {
+            Entry::Full => {
+                let event = format_args!("full mirage={label} source={peer} reason=admitted");
+                self.log.write(Level::Warn, Cause::Member, event)
+            }
+            // It is open, and the log has it: who knocks does so twice, for one may be lost.
+            Entry::Renewed => {}
+            Entry::New => {
+                self.apply_admitted(mirage);
+                self.tell_open(&label, Whom::Address(peer), u64::from(seconds));
+            }
+        }
+    }
+
+    /// Those who are let in no longer: the ports are closed to them, once they are served who have come.
+    pub(super) fn expire_admitted(&mut self) {
+        let now = self.now.boot;
+        for mirage in 0..self.mirages.len() {
+            if self.mirages[mirage]
+                .admitted
+                .next_end()
+                .is_none_or(|end| now < end)
+            {
+                continue;
+            }
+            let ids = self.mirages[mirage].ids();
+            self.accept_all(&ids);
+            let mut over = Vec::new();
+            while let Some(address) = self.mirages[mirage].admitted.expire(now) {
+                over.push(address);
+            }
+            self.apply_admitted(mirage);
+            let label = Rc::clone(&self.mirages[mirage].label);
+            for address in over {
+                self.tell_shut(&label, Whom::Address(address));
+            }
+        }
+    }
+
+    /// Opens, filters or closes the ports of a mirage after a change of who is let in.
+    fn apply_admitted(&mut self, number: usize) {
+        let mirage = &self.mirages[number];
+        let backlog = mirage.backlog();
+        let filter = mirage.filter();
+        for &port in mirage.plan.ports() {
+            for &place in mirage.places.iter() {
+                let id = Listeners::id(place, port);
+                match &filter {
+                    Some(addresses) if addresses.is_empty() => self.listeners.close(id),
+                    filter if self.listeners.get_mut(id).is_none() => {
+                        let registry = self.poll.registry();
+                        self.listeners
+                            .open(registry, id, number, backlog, filter.as_deref());
+                    }
+                    Some(addresses) => self.listeners.admit_only(id, addresses),
+                    None => {}
+                }
+            }
+        }
+        if self.listeners.has_closed() {
+            self.open_again = Some(self.now.boot);
+        }
+    }
+
+    /// Starts the commands that are due; what they open is written down before.
+    pub(super) fn run_commands(&mut self) {
+        let now = self.now.boot;
+        while let Some((ticket, words)) = self.openings.next_command(now) {
+            self.write_journal();
+            if self.hooks.start(words, ticket).is_err() {
+                self.command_has_ended(ticket, Some(&Outcome::Refused));
+            }
+        }
+        while let Some((ticket, outcome)) = self.hooks.go_on(self.poll.registry(), now) {
+            self.finish_command(ticket, &outcome);
+        }
+        self.write_journal();
+    }
+
+    fn finish_command(&mut self, ticket: Ticket, outcome: &Outcome) {
+        match outcome {
+            Outcome::Done => self.command_has_ended(ticket, None),
+            failed => self.command_has_ended(ticket, Some(failed)),
+        }
+    }
+
+    fn write_journal(&mut self) {
+        if self.openings.take_news() {
+            self.save_journal();
+        }
+    }
+
+    /// Whether it is written down what is open.
+    fn save_journal(&mut self) -> bool {
+        let Some(state) = &self.state else {
+            return false;
+        };
+        let path = journal::path(state.path());
+        let saved = journal::save(&path, &self.openings, self.now);
+        if let Err(error) = &saved {
+            let path = path.display();
+            let event = format_args!(
+                "error {path}: {error}; what is open now would stay so after a restart"
+            );
+            self.log.write(Level::Error, Cause::Daemon, event);
+        }
+        saved.is_ok()
+    }
+
+    /// The state file is another now: so is the journal. What a daemon that had it before has left open
+    /// is ours to close. Without one now, the old journal stays: whoever reads it next may close it all.
+    pub(super) fn move_journal(&mut self, old: Option<&StateFile>) {
+        self.read_journal();
+        if self.save_journal()
+            && let Some(old) = old
+        {
+            let _ = fs::remove_file(journal::path(old.path()));
+        }
+    }
+
+    /// Puts back what a restart has to close.
+    pub(super) fn read_journal(&mut self) {
+        let Some(state) = &self.state else { return };
+        let path = journal::path(state.path());
+        match journal::load(&path, &mut self.openings, self.now) {
+            Ok(0) => {}
+            Ok(open) => self.info(format_args!("state open={open}")),
+            Err(error) => {
+                let path = path.display();
+                self.warn(format_args!(
+                    "warn {path}: {error}; what it names stays open"
+                ));
+            }
+        }
+    }
+
+    /// Children have ended.
+    pub(super) fn reap(&mut self) {
+        while let Some((pid, exit)) = child::reap() {
+            let now = self.now.boot;
+            if let Some((ticket, outcome)) = self.hooks.ended(pid, exit, now) {
+                self.finish_command(ticket, &outcome);
+            } else if self.nft.ended(pid, exit, now) {
+                self.tell_sets();
+            } else {
+                let is_its = |session: &Session| session.pid() == Some(pid);
+                if let Some(place) = self.find_session(is_its) {
+                    self.end_session(place, &End::Exit(exit));
+                }
+            }
+        }
+    }
+
+    /// Those whose time to run is over are killed, and reaped like all.
+    pub(super) fn expire_commands(&mut self) {
+        let now = self.now.boot;
+        self.hooks.expire(now);
+        self.nft.expire(now);
+        self.nft.go_on(self.poll.registry(), now);
+        self.tell_sets();
+    }
+
+    /// A command has done its work, or `failed` says why not.
+    fn command_has_ended(&mut self, ticket: Ticket, failed: Option<&dyn fmt::Display>) {
+        let now = self.now.boot;
+        let Some(Opening { mirage, whom, .. }) = self.openings.of(ticket) else {
+            return;
+        };
+        let (mirage, whom) = (Rc::clone(mirage), *whom);
+        let stays_ms = self.openings.of(ticket).map_or(0, |it| it.stays_ms(now));
+        let seconds = stays_ms.div_ceil(1_000);
+        if let Some(outcome) = failed {
+            let (what, key) = (For(whom), if ticket.is_opening { "open" } else { "close" });
+            let event = format_args!("error mirage={mirage} {what} {key}-command: {outcome}");
+            self.log.write(Level::Error, Cause::Member, event);
+        }
+        match self.openings.ended(ticket, failed.is_none(), now) {
+            Ended::Opened(_guests) => self.tell_open(&mirage, whom, seconds),
+            Ended::Closed => self.tell_shut(&mirage, whom),
+            Ended::Failed if whom == Whom::Service => self.send_waiting_away(&mirage),
+            Ended::Failed | Ended::StillOpen => {}
+        }
+    }
+
+    /// What has become of elements of sets.
+    fn tell_sets(&mut self) {
+        while let Some(news) = self.nft.next_news() {
+            match news {
+                News::Added(passed) => {
+                    let whom = Whom::Address(passed.peer);
+                    self.tell_open(&passed.mirage, whom, u64::from(passed.seconds));
+                }
+                News::TooLate(Passed { mirage, peer, .. }) => {
+                    let event = format_args!(
+                        "error mirage={mirage} source={peer} nft: it took too long to let it in"
+                    );
+                    self.log.write(Level::Error, Cause::Member, event);
+                }
+                News::Failing { set, why } => {
+                    let event = format_args!("error nft {set}: {why}; it is tried again");
+                    self.log.write(Level::Error, Cause::Daemon, event);
+                }
+            }
+        }
+    }
+
+    fn tell_open(&mut self, mirage: &str, whom: Whom, seconds: u64) {
+        let whom = For(whom);
+        self.counters.passed += 1;
+        let event = format_args!("open mirage={mirage} {whom} seconds={seconds}");
+        self.log.write(Level::Info, Cause::Member, event);
+    }
+
+    pub(super) fn tell_shut(&mut self, mirage: &str, whom: Whom) {
+        let whom = For(whom);
+        let event = format_args!("shut mirage={mirage} {whom}");
+        self.log.write(Level::Info, Cause::Member, event);
+    }
+
+    fn find_session(&self, is_it: impl Fn(&Session) -> bool) -> Option<u32> {
+        let mut sessions = self.sessions.iter();
+        let found = sessions.find(|(_, session)| is_it(session));
+        found.map(|(place, _)| place)
+    }
+
+    pub(super) fn find_mirage(&self, label: &str) -> Option<usize> {
+        self.mirages
+            .iter()
+            .position(|mirage| *mirage.label == *label)
+    }
+
+    /// Whether a visitor, whose service takes no connection, waits until it does: because it is started
+    /// for those who come. It is started if nobody has done so.
+    pub(super) fn wait_for_service(&mut self, place: u32, error: &io::Error) -> bool {
+        let now = self.now.boot;
+        let Some(session) = self.sessions.get_mut(place) else {
+            return false;
+        };
+        let (since, peer) = (session.who.since, session.who.peer);
+        let label = Rc::clone(&session.who.mirage);
+        let Some(number) = self.find_mirage(&label) else {
+            return false;
+        };
+        let forward = self.mirages[number].config.forward();
+        let Some(service) = forward.and_then(|forward| forward.on_demand.as_ref()) else {
+            return false;
+        };
+        let ready_ms = u64::from(service.ready_s) * 1_000;
+        let is_over = since.after(ready_ms) <= now;
+        if !is_over && !self.openings.service_is_coming(&label, ready_ms, now) {
+            let wish = Wish {
+                mirage: Rc::clone(&label),
+                whom: Whom::Service,
+                open: service.open.words(peer, &label),
+                close: service
+                    .close
+                    .as_ref()
+                    .map(|close| close.words(peer, &label)),
+                stays_ms: u64::from(service.idle_s) * 1_000,
+            };
+            match self.openings.wish(wish, None, now) {
+                Granted::Begun => {}
+                // It was started, and is not there.
+                Granted::Renewed => self.openings.service_has_died(&label),
+                Granted::Full => return false,
+            }
+        }
+        if is_over {
+            let event = format_args!(
+                "error mirage={label} service: not ready within {}s: {error}",
+                service.ready_s
+            );
+            self.log.write(Level::Error, Cause::Member, event);
+            return false;
+        }
+        let again = now.after(SERVICE_LOOK_MS);
+        self.session_deadline = super::sooner(self.session_deadline, Some(again));
+        let session = self.sessions.get_mut(place);
+        session.is_some_and(|session| session.wait_to_dial(again))
+    }
+
+    /// Dials services again for those who wait until they accept.
+    pub(super) fn dial_services_again(&mut self) {
+        let now = self.now.boot;
+        // Each waits for longer then, or for no more.
+        let is_due = |session: &Session| session.is_to_be_dialled(now);
+        while let Some(place) = self.find_session(is_due)
+            && let Some(session) = self.sessions.get_mut(place)
+        {
+            let label = Rc::clone(&session.who.mirage);
+            let dialled = match self.service_of(&label) {
+                Some(service) => self.dial_again(place, service),
+                None => Err(io::ErrorKind::NotFound.into()),
+            };
+            match dialled {
+                Ok(()) => self.drive_session(place, None),
+                Err(error) if self.wait_for_service(place, &error) => {}
+                Err(error) => self.end_session(place, &End::NoService(error)),
+            }
+        }
+    }
+
+    fn service_of(&self, label: &str) -> Option<SocketAddr> {
+        let mirage = self.find_mirage(label)?;
+        match &self.mirages[mirage].config.forward()?.to {
+            Service::At(service) => Some(*service),
+            Service::Exec(_) => None,
+        }
+    }
+
+    /// A service that could not be started: those who wait for it have waited in vain.
+    fn send_waiting_away(&mut self, label: &str) {
+        let waits = |session: &Session| *session.who.mirage == *label && session.is_waiting();
+        while let Some(place) = self.find_session(waits) {
+            self.end_session(
+                place,
+                &End::NoService(io::ErrorKind::ConnectionRefused.into()),
+            );
+        }
+    }
+
+    /// A session has begun at a service that may have been started for it.
+    pub(super) fn use_service(&mut self, label: &str) {
+        self.openings.service_is_used(label, self.now.boot);
+    }
+
+    /// A session has ended: without another, its service runs on for a while only.
+    pub(super) fn leave_service(&mut self, label: &str) {
+        let mut sessions = self.sessions.iter();
+        if !sessions.any(|(_, session)| *session.who.mirage == *label) {
+            self.openings.service_is_left(label, self.now.boot);
+        }
+    }
+}

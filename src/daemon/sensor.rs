@@ -1,0 +1,469 @@
+//! The sensor: what comes to ports where nobody listens.
+//!
+//! ```text
+//!   Way::Raw     packet sockets ─▶ filter ─▶ bucket ─▶ next()    sees every port of the ranges, opens none
+//!   Way::Bound   hops, opened   ─▶           bucket ─▶ next()    without CAP_NET_RAW: the hops alone
+//! ```
+//!
+//! Nothing that it reports is proven: anybody can send a packet in another's name.
+
+use super::wake::{self, Wake};
+use crate::limits::{BACKLOG, SENSE_AGAIN_MS, SENSED_PER_SECOND, TURN_PACKETS};
+use crate::scheme::Instant;
+use crate::scheme::knock::{Hop, Protocol};
+use crate::scheme::packet::PACKET;
+use crate::scheme::schedule::Range;
+use crate::scheme::source::canonical;
+use crate::sys::filter::{Family, SNAP};
+use crate::sys::packet::{PacketSocket, is_own_address};
+use crate::sys::socket::{self, Place};
+use core::net::IpAddr;
+use mio::unix::SourceFd;
+use mio::{Interest, Registry};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+/// How it senses.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(test, derive(Debug))]
+pub enum Way {
+    /// Packet sockets: no port is open.
+    Raw,
+    /// The hops are open ports, because packet sockets need CAP_NET_RAW.
+    Bound,
+}
+
+/// What [`Way::Bound`] gives away, for the log.
+pub const BOUND_MEANS: &str = "without CAP_NET_RAW the ports to knock at are opened: a scan finds them, \
+                               and a knock at any other port goes unseen";
+
+/// What came.
+#[derive(Clone, PartialEq, Eq)]
+#[cfg_attr(test, derive(Debug))]
+pub struct Sensed {
+    /// Who says that he sent it, in its canonical form.
+    pub from: IpAddr,
+    /// To which address of ours; None where a port of every address was touched in [`Way::Bound`].
+    pub to: Option<IpAddr>,
+    /// At which port.
+    pub hop: Hop,
+    /// What a datagram says, if it has the length of one that opens a door.
+    pub said: Option<[u8; PACKET]>,
+}
+
+/// A hop where it is to be sensed.
+pub type Spot = (Place, Hop);
+
+/// One socket.
+struct Ear {
+    kind: Kind,
+    /// Its number among the events.
+    number: u32,
+    /// Packets may be waiting for which there will be no event.
+    is_behind: bool,
+}
+
+enum Kind {
+    Packets(PacketSocket),
+    /// None while the port can't be opened. With it, whether the log knows.
+    Port(Spot, Option<OwnedFd>, Told),
+}
+
+/// What the log knows of a port.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Told {
+    Nothing,
+    ThatItIsClosed,
+}
+
+/// A port that can't be opened, or can be again.
+pub struct Trouble {
+    /// Which.
+    pub hop: Hop,
+    /// Why it is not open; None when it is.
+    pub error: Option<io::Error>,
+}
+
+/// What it has done.
+#[derive(Clone, Copy, Default)]
+pub struct Counts {
+    /// Packets that were reported.
+    pub sensed: u64,
+    /// Packets that found no room in the kernel, because there were more than the bucket lets through.
+    pub left_out: u64,
+}
+
+/// The sensor.
+pub struct Sensor {
+    way: Way,
+    ears: Vec<Ear>,
+    /// The one that is heard next.
+    turn: usize,
+    /// Events are numbered anew for each socket, so none reaches another's.
+    next_number: u32,
+    /// Tries in this turn.
+    taken: u32,
+    bucket: Bucket,
+    /// An address that was found to be ours at this moment.
+    own: Option<(Instant, IpAddr, u32)>,
+    counts: Counts,
+}
+
+impl Sensor {
+    /// One that sees packets, or where it may not, one that opens ports. It senses nothing until it is
+    /// told what to [`watch`](Self::watch).
+    ///
+    /// # Errors
+    /// The kernel has no descriptor or no memory for it.
+    pub fn open(registry: &Registry) -> io::Result<Self> {
+        let mut sensor = Self::bound();
+        for family in [Family::V4, Family::V6] {
+            let socket = match PacketSocket::open(family) {
+                Err(error) if is_refusal(&error) => return Ok(Self::bound()),
+                socket => socket?,
+            };
+            let number = sensor.number();
+            register(registry, socket.as_fd(), number)?;
+            sensor.ears.push(Ear::new(Kind::Packets(socket), number));
+        }
+        sensor.way = Way::Raw;
+        Ok(sensor)
+    }
+
+    /// One that opens ports.
+    #[must_use]
+    pub fn bound() -> Self {
+        Self {
+            way: Way::Bound,
+            ears: Vec::new(),
+            turn: 0,
+            next_number: 0,
+            taken: 0,
+            bucket: Bucket::full(),
+            own: None,
+            counts: Counts::default(),
+        }
+    }
+
+    /// How it senses.
+    #[must_use]
+    pub fn way(&self) -> Way {
+        self.way
+    }
+
+    /// Senses from now on what comes to the ranges; or, where it has to open ports, to the hops. New
+    /// ones are opened before old ones are closed. A port that can't be opened is kept, to be tried
+    /// again.
+    ///
+    /// # Errors
+    /// The kernel has no memory for the filter; then it senses what it did, or nothing.
+    pub fn watch(
+        &mut self,
+        registry: &Registry,
+        ranges: &[Range],
+        hops: &[Spot],
+    ) -> io::Result<()> {
+        if self.way == Way::Bound {
+            self.bind(registry, hops);
+            return Ok(());
+        }
+        for ear in &self.ears {
+            if let Kind::Packets(socket) = &ear.kind {
+                socket.watch(ranges)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn bind(&mut self, registry: &Registry, hops: &[Spot]) {
+        for &spot in hops {
+            if !self.ears.iter().any(|ear| ear.spot() == Some(spot)) {
+                let number = self.number();
+                let port = open(registry, spot, number).ok();
+                let kind = Kind::Port(spot, port, Told::Nothing);
+                self.ears.push(Ear::new(kind, number));
+            }
+        }
+        let is_wanted = |ear: &Ear| ear.spot().is_some_and(|spot| hops.contains(&spot));
+        self.ears.retain(is_wanted);
+    }
+
+    /// Whether a port waits to be tried again.
+    #[must_use]
+    pub fn has_closed(&self) -> bool {
+        let is_closed = |ear: &Ear| matches!(ear.kind, Kind::Port(_, None, _));
+        self.ears.iter().any(is_closed)
+    }
+
+    /// Tries those again that could not be opened. Each is told once, and again once it is open.
+    pub fn retry(&mut self, registry: &Registry, mut tell: impl FnMut(Trouble)) {
+        for ear in &mut self.ears {
+            let Kind::Port(spot, port @ None, told) = &mut ear.kind else {
+                continue;
+            };
+            let (now, error) = match open(registry, *spot, ear.number) {
+                Ok(socket) => {
+                    *port = Some(socket);
+                    (Told::Nothing, None)
+                }
+                Err(error) => (Told::ThatItIsClosed, Some(error)),
+            };
+            if core::mem::replace(told, now) != now {
+                let hop = spot.1;
+                tell(Trouble { hop, error });
+            }
+        }
+    }
+
+    /// An event: there is something to hear.
+    pub fn heed(&mut self, number: u32) {
+        if let Some(ear) = self.ears.iter_mut().find(|ear| ear.number == number) {
+            ear.is_behind = true;
+        }
+    }
+
+    /// The next of what came. None ends the turn: it may be [`due`](Self::due) again at once.
+    pub fn next(&mut self, now: Instant) -> Option<Sensed> {
+        self.bucket.fill(now);
+        let mut buffer = [0; SNAP];
+        while self.taken < TURN_PACKETS && !self.bucket.is_empty() {
+            // Each in its turn: who floods one leaves the others theirs.
+            let count = self.ears.len();
+            let mut places = (0..count).map(|offset| (self.turn + offset) % count);
+            let Some(place) = places.find(|&place| self.ears[place].is_behind) else {
+                break;
+            };
+            self.turn = place + 1;
+            self.taken += 1;
+            match self.ears[place].hear(&mut buffer) {
+                Ok(heard) => {
+                    self.bucket.take();
+                    if let Some((sensed, interface)) = heard
+                        && interface.is_none_or(|interface| self.is_own(&sensed, interface, now))
+                    {
+                        self.counts.sensed += 1;
+                        return Some(sensed);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.ears[place].is_behind = false;
+                }
+                // One who has gone meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                // No descriptor, no memory: there may be some later.
+                Err(_) => self.bucket.empty(),
+            }
+        }
+        self.taken = 0;
+        None
+    }
+
+    /// When it wants to be asked for the [`next`](Self::next), though there will be no event.
+    #[must_use]
+    pub fn due(&self) -> Option<Instant> {
+        let is_behind = self.ears.iter().any(|ear| ear.is_behind);
+        is_behind.then(|| self.bucket.next())
+    }
+
+    /// What it has done.
+    pub fn counts(&mut self) -> Counts {
+        for ear in &self.ears {
+            if let Kind::Packets(socket) = &ear.kind {
+                self.counts.left_out += u64::from(socket.lost());
+            }
+        }
+        self.counts
+    }
+
+    /// Whether a packet is for this host, which is asked once a turn for one address.
+    fn is_own(&mut self, sensed: &Sensed, interface: u32, now: Instant) -> bool {
+        let Some(to) = sensed.to else {
+            return true;
+        };
+        let this = Some((now, to, interface));
+        let is_own = self.own == this || is_own_address(to, interface);
+        if is_own {
+            self.own = this;
+        }
+        is_own
+    }
+
+    fn number(&mut self) -> u32 {
+        let number = self.next_number;
+        self.next_number = (number + 1) & wake::MOST;
+        number
+    }
+}
+
+impl Ear {
+    fn new(kind: Kind, number: u32) -> Self {
+        Self {
+            kind,
+            number,
+            is_behind: false,
+        }
+    }
+
+    fn spot(&self) -> Option<Spot> {
+        match self.kind {
+            Kind::Packets(_) => None,
+            Kind::Port(spot, ..) => Some(spot),
+        }
+    }
+
+    /// Takes the next packet, and tells the interface of one that need not be for this host. None is
+    /// one that says nothing.
+    fn hear(&self, buffer: &mut [u8; SNAP]) -> io::Result<Option<(Sensed, Option<u32>)>> {
+        let (place, hop, socket) = match &self.kind {
+            Kind::Packets(socket) => {
+                let arrival = socket.receive(buffer)?;
+                return Ok(arrival.map(|(packet, interface)| {
+                    let hop = Hop {
+                        port: packet.port,
+                        protocol: packet.protocol,
+                    };
+                    let sensed = Sensed {
+                        from: packet.from,
+                        to: Some(packet.to),
+                        hop,
+                        said: packet.said.copied(),
+                    };
+                    (sensed, Some(interface))
+                }));
+            }
+            Kind::Port(_, None, _) => return Err(io::ErrorKind::WouldBlock.into()),
+            Kind::Port((place, hop), Some(socket), _) => (place, *hop, socket.as_fd()),
+        };
+        let to = match place {
+            Place::Everywhere => None,
+            Place::At(address) => Some(*address).filter(|address| !address.is_unspecified()),
+        };
+        let (from, said) = match hop.protocol {
+            Protocol::Tcp => {
+                let (visitor, from) = socket::accept(socket)?;
+                // It leaves nothing behind on our side.
+                socket::reset_on_close(visitor.as_fd());
+                (from, None)
+            }
+            Protocol::Udp => {
+                let (received, from) = socket::receive_from(socket, buffer)?;
+                (from, buffer[..received].try_into().ok())
+            }
+        };
+        let from = canonical(from.ip());
+        let sensed = Sensed {
+            from,
+            to,
+            hop,
+            said,
+        };
+        Ok(Some((sensed, None)))
+    }
+}
+
+fn open(registry: &Registry, (place, hop): Spot, number: u32) -> io::Result<OwnedFd> {
+    let socket = match hop.protocol {
+        Protocol::Tcp => socket::listen(place, hop.port, BACKLOG)?,
+        Protocol::Udp => socket::take_datagrams(place, hop.port)?,
+    };
+    register(registry, socket.as_fd(), number)?;
+    Ok(socket)
+}
+
+fn register(registry: &Registry, socket: BorrowedFd<'_>, number: u32) -> io::Result<()> {
+    let wake = Wake::Sensor(number).into();
+    registry.register(&mut SourceFd(&socket.as_raw_fd()), wake, Interest::READABLE)
+}
+
+/// Whether packet sockets are not to be had here at all.
+fn is_refusal(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EPERM | libc::EACCES | libc::EAFNOSUPPORT)
+    )
+}
+
+const PER_MILLISECOND: u32 = SENSED_PER_SECOND / 1_000;
+
+/// How many packets may still be taken.
+struct Bucket {
+    packets: u32,
+    /// When it was filled last; None before the first time.
+    filled: Option<Instant>,
+}
+
+impl Bucket {
+    fn full() -> Self {
+        Self {
+            packets: SENSED_PER_SECOND,
+            filled: None,
+        }
+    }
+
+    fn fill(&mut self, now: Instant) {
+        let passed = self.filled.map_or(0, |filled| now.since(filled));
+        let passed = u32::try_from(passed).unwrap_or(u32::MAX);
+        let more = passed.saturating_mul(PER_MILLISECOND);
+        self.packets = self.packets.saturating_add(more).min(SENSED_PER_SECOND);
+        self.filled = Some(now);
+    }
+
+    fn take(&mut self) {
+        self.packets = self.packets.saturating_sub(1);
+    }
+
+    fn empty(&mut self) {
+        self.packets = 0;
+    }
+
+    fn is_empty(&self) -> bool {
+        self.packets == 0
+    }
+
+    /// When there is something to take.
+    fn next(&self) -> Instant {
+        let filled = self.filled.unwrap_or(Instant(0));
+        if self.is_empty() {
+            filled.after(SENSE_AGAIN_MS)
+        } else {
+            filled
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packets(bucket: &mut Bucket) -> u32 {
+        let mut packets = 0;
+        while !bucket.is_empty() {
+            bucket.take();
+            packets += 1;
+        }
+        packets
+    }
+
+    #[test]
+    fn a_bucket_fills_with_time_and_never_more_than_full() {
+        let mut bucket = Bucket::full();
+        let start = Instant(1 << 40);
+        bucket.fill(start);
+        assert_eq!(packets(&mut bucket), SENSED_PER_SECOND);
+        assert_eq!(bucket.next(), start.after(SENSE_AGAIN_MS));
+        bucket.fill(start);
+        assert_eq!(packets(&mut bucket), 0);
+        bucket.fill(start.after(1));
+        assert_eq!(bucket.next(), start.after(1));
+        assert_eq!(packets(&mut bucket), PER_MILLISECOND);
+        bucket.fill(start.after(1_001));
+        assert_eq!(packets(&mut bucket), SENSED_PER_SECOND);
+        // A year, and a clock that stands.
+        for later in [1 << 35, 1 << 35] {
+            bucket.fill(start.after(later));
+            assert!(packets(&mut bucket) <= SENSED_PER_SECOND);
+        }
+        bucket.fill(start.after(u64::MAX));
+        assert_eq!(packets(&mut bucket), SENSED_PER_SECOND);
+    }
+}
