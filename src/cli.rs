@@ -57,6 +57,7 @@ usage: shimmer COMMAND [OPTION]...
 
   port      print the port that leads to the service now
   connect   join stdin and stdout to the service, for ssh's ProxyCommand
+  knock     open a door that nobody sees: a sequence, or a datagram
   keygen    make a secret
 
 on the server:
@@ -151,6 +152,40 @@ example, in ~/.ssh/config:
   Host home
       HostName example.org
       ProxyCommand shimmer connect home %h
+",
+};
+
+/// `shimmer knock`
+pub const KNOCK: Command = Command {
+    name: "knock",
+    help: "\
+Shows a gate what it wants to see, a sequence of knocks or a datagram, and then
+runs a command, if one is given.
+
+usage: shimmer knock MIRAGE [HOST] [OPTION]... [-- COMMAND...]
+       shimmer knock HOST PORT[:udp]... [-- COMMAND...]
+
+  MIRAGE              a section of the configuration: home is [mirage-home]
+  HOST                the server; instead of the configuration's host
+  PORT                the plain knocker: these ports, in this order
+
+  --address ADDRESS   let this address in, not the one that sends the datagram
+  --next              the next minute's sequence: this one's has been used, and
+                      counts once
+  --close             knock the close-sequence
+  --print             show what would be sent, and send nothing
+  --secret-file FILE  the first line of FILE is the secret
+  --secret VALUE      the secret itself; every local user can read it here
+  --config FILE       instead of ~/.config/shimmer.conf
+                      (on Windows %APPDATA%\\shimmer.conf)
+  --period TIME       how long a sequence lasts, as the server has it (60s)
+  --decoys COUNT      the ports beside the real one, as the server has it (15)
+
+A silent gate answers nothing: whether it has opened shows what comes after.
+
+examples:
+  shimmer knock home -- ssh me@example.org
+  shimmer knock example.org 7000 8000:udp 9000
 ",
 };
 
@@ -298,9 +333,9 @@ pub const HELP: Command = Command {
 };
 
 /// All of them.
-pub const COMMANDS: [&Command; 12] = [
-    &PORT, &CONNECT, &KEYGEN, &DAEMON, &CHECK, &SHARE, &FIREWALL, &STATUS, &BAN, &UNBAN, &DEMO,
-    &HELP,
+pub const COMMANDS: [&Command; 13] = [
+    &PORT, &CONNECT, &KNOCK, &KEYGEN, &DAEMON, &CHECK, &SHARE, &FIREWALL, &STATUS, &BAN, &UNBAN,
+    &DEMO, &HELP,
 ];
 
 /// The daemon's configuration, unless another is named.
@@ -327,12 +362,22 @@ pub fn command(name: &str) -> Result<&'static Command, Failure> {
 pub struct Words {
     command: &'static Command,
     rest: Arguments,
+    behind: Vec<&'static OsStr>,
 }
 
 impl Words {
     /// The words behind `command`. `--option=value` becomes two words.
     #[must_use]
-    pub fn new(command: &'static Command, arguments: Vec<&'static OsStr>) -> Self {
+    pub fn new(command: &'static Command, mut arguments: Vec<&'static OsStr>) -> Self {
+        let dashes = arguments.iter().position(|argument| *argument == "--");
+        let behind = match dashes {
+            Some(dashes) if command.name == KNOCK.name => {
+                let behind = arguments.split_off(dashes + 1);
+                arguments.pop();
+                behind
+            }
+            _ => Vec::new(),
+        };
         let mut words = Vec::new();
         for argument in arguments {
             match argument.to_str().and_then(|text| text.split_once('=')) {
@@ -344,7 +389,16 @@ impl Words {
             }
         }
         let rest = Arguments::from_vec(words);
-        Self { command, rest }
+        Self {
+            command,
+            rest,
+            behind,
+        }
+    }
+
+    /// What stands behind `--`, which no other is then asked for: a command of its own.
+    pub fn behind_dashes(&mut self) -> Vec<&'static OsStr> {
+        core::mem::take(&mut self.behind)
     }
 
     /// Whether the option is there.

@@ -99,6 +99,7 @@ fn run(command: &'static Command, arguments: Vec<&'static OsStr>) -> Result<u8, 
     match command.name {
         "port" => client::port::main(words)?,
         "connect" => client::connect::main(words)?,
+        "knock" => client::knock::main(words)?,
         "keygen" => tools::keygen::main(words)?,
         "check" => tools::check::main(words)?,
         "share" => tools::share::main(words)?,

@@ -1,9 +1,11 @@
 //! `shimmer connect`: stdin and stdout joined to the hidden service, for ssh's ProxyCommand.
 
+use super::host::{dial, resolve};
 use super::join::{self, join};
+use super::knock::{self, Knocks};
 use super::{Mirage, Wanted};
 use crate::cli::{self, Failure, Words};
-use crate::config;
+use crate::config::{self, Way};
 use crate::limits::CONNECT_MS;
 use crate::rfc3339::Rfc3339;
 use crate::scheme::gate::Gate;
@@ -11,7 +13,7 @@ use crate::scheme::key::Key;
 use crate::scheme::schedule::Pattern;
 use crate::scheme::token::{self, NONCE};
 use crate::sys::{clock, random};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 /// `shimmer connect MIRAGE [HOST]` and `shimmer connect NAME:LOW:HIGH HOST`
@@ -24,53 +26,49 @@ pub fn main(mut words: Words) -> Result<(), Failure> {
     let wanted = Wanted::read(&mut words, None)?;
     let host = words.word()?.map(cli::text);
     words.end()?;
-    let mirage = Mirage::find(wanted)?;
-    let Some(host) = host.or(mirage.host.as_deref()) else {
+    let mut mirage = Mirage::find(wanted)?;
+    if let Some(gate) = gate.filter(|gate| *gate != mirage.way.gate()) {
+        mirage.way = match gate {
+            Gate::Port => Way::Port,
+            Gate::Token => Way::Token,
+            Gate::Knock | Gate::Packet => {
+                let word = gate.word();
+                return Err(Failure::usage(format_args!(
+                    "--gate {word}: what it wants to see is in the configuration's section"
+                )));
+            }
+        };
+    }
+    if !mirage.leads {
         return Err(Failure::usage(format_args!(
-            "at which host? Give it behind the mirage, or the configuration's section a host ="
+            "its door leads to no port of its own; shimmer knock opens it, before whatever you come for"
         )));
-    };
+    }
+    let host = mirage.host(host)?;
     let addresses = resolve(host)?;
-    let key = mirage.key()?;
-    let visit = Visit {
-        key,
-        pattern: mirage.pattern,
-        gate: gate.unwrap_or(mirage.gate),
-        host,
-        unix_ms: clock::real_ms(),
-    };
+    let visit = Visit::new(&mirage, host)?;
     let stream = visit.enter(&addresses)?;
     join(stream).map_err(|end| visit.failure(End::Joined(end)))
 }
 
-/// Where the host is, at any port.
-#[cfg(feature = "names")]
-fn resolve(host: &str) -> Result<Vec<SocketAddr>, Failure> {
-    use std::net::ToSocketAddrs;
-    match (host, 0).to_socket_addrs() {
-        Ok(addresses) => Ok(addresses.collect()),
-        Err(error) => Err(Failure::failed(format_args!(
-            "{host}: no address found, is that its name? {error}"
-        ))),
-    }
-}
-
-/// The same without what it takes to find names.
-#[cfg(not(feature = "names"))]
-fn resolve(host: &str) -> Result<Vec<SocketAddr>, Failure> {
-    match host.parse() {
-        Ok(address) => Ok(vec![SocketAddr::new(address, 0)]),
-        Err(_) => Err(Failure::failed(format_args!(
-            "{host}: no address; this build looks no names up, so give an address"
-        ))),
-    }
+/// Comes to a door that opens for the address of who has come: the connection is closed once it is open.
+///
+/// # Errors
+/// [`Failure::Failed`] if there is no connection; those of [`Mirage::key`].
+pub fn touch(mirage: &Mirage, host: &str, addresses: &[SocketAddr]) -> Result<(), Failure> {
+    let mut stream = Visit::new(mirage, host)?.enter(addresses)?;
+    let failed = |error| Failure::failed(format_args!("{host}: {error}"));
+    stream.set_nonblocking(false).map_err(failed)?;
+    // However it ends.
+    while let Ok(1..) = stream.read(&mut [0]) {}
+    Ok(())
 }
 
 /// A visit to a hidden service.
 struct Visit<'a> {
     key: Key,
     pattern: Pattern,
-    gate: Gate,
+    way: &'a Way,
     host: &'a str,
     /// When it began: it goes to the ports of then.
     unix_ms: i64,
@@ -88,29 +86,37 @@ enum End {
     Joined(join::End),
 }
 
-/// Connects, for so long and no longer. std would ask for the time, and the C library for how to.
-#[cfg(target_os = "linux")]
-fn dial(address: SocketAddr) -> io::Result<TcpStream> {
-    crate::sys::socket::connect(address, CONNECT_MS).map(TcpStream::from)
-}
+impl<'a> Visit<'a> {
+    fn new(mirage: &'a Mirage, host: &'a str) -> Result<Self, Failure> {
+        Ok(Self {
+            pattern: mirage.pattern()?,
+            key: mirage.key()?,
+            way: &mirage.way,
+            host,
+            // Behind the key, which may take seconds.
+            unix_ms: clock::real_ms(),
+        })
+    }
 
-/// Connects, for so long and no longer.
-#[cfg(not(target_os = "linux"))]
-fn dial(address: SocketAddr) -> io::Result<TcpStream> {
-    let timeout = core::time::Duration::from_millis(CONNECT_MS);
-    let stream = TcpStream::connect_timeout(&address, timeout)?;
-    // Typing suffers where it can't be set, no more.
-    let _ = stream.set_nodelay(true);
-    Ok(stream)
-}
-
-impl Visit<'_> {
-    /// Tries each door until one answers.
+    /// Tries each door until one answers. A silent gate is shown what it wants to see before, anew for
+    /// each minute: it may have been lost, and a sequence may count once.
     fn enter(&self, addresses: &[SocketAddr]) -> Result<TcpStream, Failure> {
         let unix = u64::try_from(self.unix_ms).unwrap_or(0) / 1_000;
+        let knocks = Knocks {
+            way: self.way,
+            key: Some(&self.key),
+            pattern: Some(self.pattern),
+            address: None,
+            closes: false,
+        };
+        let mut knocked = None;
         let mut end = None;
         for (minute, address) in doors(&self.key, &self.pattern, unix, addresses) {
-            let error = match dial(address) {
+            if self.way.gate().is_silent() && knocked.replace(minute) != Some(minute) {
+                knocks.send(minute, unix, addresses)?;
+                knock::pause();
+            }
+            let error = match dial(address, CONNECT_MS) {
                 Ok(stream) => return self.introduce(stream, minute, address.port()),
                 Err(error) => error,
             };
@@ -128,7 +134,7 @@ impl Visit<'_> {
 
     /// Shows what the gate wants to see.
     fn introduce(&self, stream: TcpStream, minute: u64, port: u16) -> Result<TcpStream, Failure> {
-        if self.gate == Gate::Token {
+        if matches!(self.way, Way::Token) {
             let mut nonce = [0; NONCE];
             random::fill(&mut nonce)
                 .map_err(|error| Failure::failed(format_args!("no random bytes: {error}")))?;
@@ -147,10 +153,7 @@ impl Visit<'_> {
         let time = Rfc3339 {
             unix_ms: self.unix_ms,
         };
-        let gate = match self.gate {
-            Gate::Port => "port",
-            Gate::Token => "token",
-        };
+        let gate = self.way.gate().word();
         match end {
             End::Refused => Failure::failed(format_args!(
                 "{host} refused the ports of {time}; is that the UTC time? If so, compare secret, name, \

@@ -3,18 +3,19 @@
 //! std alone, beside the scheme and the configuration, so that it builds on macOS and Windows.
 
 pub mod connect;
+mod host;
 mod join;
+pub mod knock;
 mod known;
 mod moment;
 pub mod port;
 mod secret;
 
 use crate::cli::{self, Failure, Words};
-use crate::config::{self, Secret};
+use crate::config::{self, Secret, Way};
 use crate::limits::{DEFAULT_DECOYS, DEFAULT_PERIOD_S};
-use crate::scheme::gate::Gate;
 use crate::scheme::key::Key;
-use crate::scheme::schedule::Pattern;
+use crate::scheme::schedule::{Pattern, Range};
 use known::KnownMirages;
 use std::ffi::OsStr;
 
@@ -48,14 +49,30 @@ impl Wanted {
             },
         })
     }
+
+    /// The word that names the mirage.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`] if there is none.
+    pub fn word(&self) -> Result<&'static str, Failure> {
+        match self.word {
+            Some(word) => Ok(cli::text(word)),
+            None => Err(Failure::usage(format_args!(
+                "which mirage? Give one of the configuration, or NAME:LOW:HIGH"
+            ))),
+        }
+    }
 }
 
 /// The mirage that the command line speaks of.
 pub struct Mirage {
     name: String,
-    pattern: Pattern,
+    /// None where nothing is drawn.
+    pattern: Option<Pattern>,
     secret: Option<Secret>,
-    gate: Gate,
+    way: Way,
+    /// Whether it has ports of its own to connect to.
+    leads: bool,
     host: Option<String>,
 }
 
@@ -66,22 +83,15 @@ impl Mirage {
     /// [`Failure::Usage`] or [`Failure::Configuration`] if no mirage is named, or the name or the
     /// configuration makes no sense.
     pub fn find(wanted: Wanted) -> Result<Self, Failure> {
+        let word = wanted.word()?;
         let Wanted {
-            word,
             known,
             secret: given,
             decoys,
             period,
+            ..
         } = wanted;
-        let Some(word) = word else {
-            return Err(Failure::usage(format_args!(
-                "which mirage? Give one of the configuration, or NAME:LOW:HIGH"
-            )));
-        };
-        let word = cli::text(word);
-
-        let (mut gate, mut host) = (Gate::Port, None);
-        let (name, range, usual_decoys, usual_period, usual_secret) = match word.split_once(':') {
+        let mut mirage = match word.split_once(':') {
             Some((name, range)) => {
                 let wrong = |what| cli::about(word, &what);
                 let name = config::parse_name(name).map_err(wrong)?;
@@ -90,34 +100,62 @@ impl Mirage {
                     Some(_) => None,
                     None => known.secret_of(name)?,
                 };
-                let name = name.to_owned();
-                (name, range, DEFAULT_DECOYS, DEFAULT_PERIOD_S, secret)
+                // What does not fit is told below, with what the command line says.
+                let decoys = decoys.unwrap_or(DEFAULT_DECOYS);
+                let period = period.unwrap_or(DEFAULT_PERIOD_S);
+                Self {
+                    name: name.to_owned(),
+                    pattern: Some(fit(word, range, decoys, period)?),
+                    secret,
+                    way: Way::Port,
+                    leads: true,
+                    host: None,
+                }
             }
             None => {
                 let known = known.mirage(word)?;
-                let pattern = known.pattern;
-                (gate, host) = (known.gate, known.host);
-                let (range, decoys, period) = (pattern.range(), pattern.decoys(), pattern.period());
-                (known.name, range, decoys, period, known.secret)
+                Self {
+                    name: known.name,
+                    pattern: known.pattern,
+                    secret: known.secret,
+                    way: known.way,
+                    leads: known.leads,
+                    host: known.host,
+                }
             }
         };
-        let decoys = decoys.unwrap_or(usual_decoys);
-        let period = period.unwrap_or(usual_period);
-        let pattern = config::fit_pattern(range, decoys, period, MINUTES)
-            .map_err(|what| Failure::usage(format_args!("{word} {what}")))?;
-        Ok(Self {
-            name,
-            pattern,
-            secret: given.or(usual_secret),
-            gate,
-            host,
-        })
+        if let Some(pattern) = mirage.pattern {
+            let decoys = decoys.unwrap_or(pattern.decoys());
+            let period = period.unwrap_or(pattern.period());
+            mirage.pattern = Some(fit(word, pattern.range(), decoys, period)?);
+        }
+        mirage.secret = given.or(mirage.secret);
+        Ok(mirage)
     }
 
     /// What the ports of a minute are drawn from.
-    #[must_use]
-    pub fn pattern(&self) -> Pattern {
-        self.pattern
+    ///
+    /// # Errors
+    /// [`Failure::Usage`] where none are: its sequence is written down.
+    pub fn pattern(&self) -> Result<Pattern, Failure> {
+        self.pattern.ok_or_else(|| {
+            Failure::usage(format_args!(
+                "{} has a sequence of its own and no port of the minute: shimmer knock",
+                self.name
+            ))
+        })
+    }
+
+    /// Where it is: at this host, or at the configuration's.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`] where there is neither.
+    pub fn host<'a>(&'a self, given: Option<&'a str>) -> Result<&'a str, Failure> {
+        given.or(self.host.as_deref()).ok_or_else(|| {
+            Failure::usage(format_args!(
+                "at which host? Give it behind the mirage, or the configuration's section a host ="
+            ))
+        })
     }
 
     /// Stretches the secret, and asks for it first if nobody has said it yet. Takes seconds on a
@@ -132,4 +170,20 @@ impl Mirage {
         };
         Ok(Key::stretch(secret.as_bytes(), &self.name))
     }
+
+    /// The same; None where nothing is drawn.
+    ///
+    /// # Errors
+    /// As [`Mirage::key`].
+    pub fn key_if_any(&self) -> Result<Option<Key>, Failure> {
+        match self.pattern {
+            Some(_) => self.key().map(Some),
+            None => Ok(None),
+        }
+    }
+}
+
+fn fit(word: &str, range: Range, decoys: u8, period: u32) -> Result<Pattern, Failure> {
+    config::fit_pattern(range, decoys, period, MINUTES)
+        .map_err(|what| Failure::usage(format_args!("{word} {what}")))
 }

@@ -28,7 +28,7 @@ pub fn main(mut words: Words) -> Result<(), Failure> {
     let wanted = Wanted::read(&mut words, open)?;
     words.end()?;
     let mirage = Mirage::find(wanted)?;
-    let pattern = mirage.pattern();
+    let pattern = mirage.pattern()?;
     let key = mirage.key()?;
     if watch {
         return follow(&key, &pattern);

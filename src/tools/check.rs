@@ -2,9 +2,8 @@
 //! init script, what the system has to give it.
 
 use crate::cli::{self, Failure, Words, warn};
-use crate::config::{Mirage, Server, capabilities};
-use crate::endpoint::Endpoint;
-use core::fmt::Write;
+use crate::config::{Door, HopList, Mirage, Packet, Server, Service, Way, capabilities};
+use core::fmt::{self, Write};
 use std::path::Path;
 
 /// `shimmer check [FILE]`
@@ -41,41 +40,68 @@ fn needs(mirages: &[Mirage]) -> String {
         let _ = writeln!(text, "capability {}", capability.word());
     }
     for mirage in mirages {
-        let bound = mirage.bound();
-        let (low, high) = (bound.low(), bound.high());
-        let _ = writeln!(text, "open tcp {low}-{high}\nreserve {low}-{high}");
+        if let Some(bound) = mirage.bound() {
+            let (low, high) = (bound.low(), bound.high());
+            let _ = writeln!(text, "open tcp {low}-{high}\nreserve {low}-{high}");
+        }
     }
     if mirages.iter().any(|mirage| mirage.pool_port.is_some()) {
         text.push_str("redirect\n");
+    }
+    let has_rules =
+        |mirage: &Mirage| mirage.gate().is_silent() || matches!(mirage.door, Door::Nft { .. });
+    if mirages.iter().any(has_rules) {
+        text.push_str("rules\n");
+    }
+    if mirages
+        .iter()
+        .any(|mirage| mirage.commands().next().is_some())
+    {
+        text.push_str("root\n");
     }
     text
 }
 
 /// Adds what a visitor of the mirage needs to know and where it leads.
 fn summarise(text: &mut String, mirage: &Mirage) {
-    let pattern = mirage.pattern;
-    let (range, decoys) = (pattern.range(), pattern.decoys());
     // Writing to a String can't fail.
-    let _ = write!(
-        text,
-        "
-[mirage-{section}]
-  name     {name}
-  range    {low}-{high}, {count} ports
-  ports    {ports} each {period} s: the real one and {decoys} traps
-  gate     {gate}
-  leads to {service}
-  listens  on",
-        section = mirage.section,
-        name = mirage.name,
-        low = range.low(),
-        high = range.high(),
-        count = range.count(),
-        ports = decoys + 1,
-        period = pattern.period(),
-        gate = mirage.gate.word(),
-        service = Endpoint(mirage.service),
-    );
+    let _ = write!(text, "\n[mirage-{}]\n", mirage.section);
+    let gate = mirage.gate();
+    if let Some(keyed) = &mirage.keyed {
+        let pattern = keyed.pattern;
+        let (range, decoys) = (pattern.range(), pattern.decoys());
+        let _ = write!(
+            text,
+            "  name     {}\n  range    {}-{}, {} ports\n  ports    ",
+            mirage.name,
+            range.low(),
+            range.high(),
+            range.count(),
+        );
+        let period = pattern.period();
+        let _ = if gate.is_silent() {
+            writeln!(text, "another each {period} s, and none is open before")
+        } else {
+            let ports = decoys + 1;
+            writeln!(
+                text,
+                "{ports} each {period} s: the real one and {decoys} traps"
+            )
+        };
+    }
+    let _ = writeln!(text, "  gate     {}", Gateway(&mirage.way));
+    let _ = match &mirage.door {
+        Door::Forward(forward) => match &forward.to {
+            Service::Exec(command) => writeln!(text, "  leads to {command}, one for each visitor"),
+            service => writeln!(text, "  leads to {service}"),
+        },
+        Door::Command { open, .. } => writeln!(text, "  runs     {open}"),
+        Door::Nft { set, .. } => writeln!(text, "  adds to  {set}"),
+    };
+    if let Some(service) = mirage.forward().and_then(|to| to.on_demand.as_ref()) {
+        let _ = writeln!(text, "  started  by {}", service.open);
+    }
+    text.push_str("  listens  on");
     if mirage.listen.is_empty() {
         text.push_str(" all addresses");
     }
@@ -89,4 +115,25 @@ fn summarise(text: &mut String, mirage: &Mirage) {
         );
     }
     text.push('\n');
+}
+
+/// A gate in a few words.
+struct Gateway<'a>(&'a Way);
+
+impl fmt::Display for Gateway<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.gate().word())?;
+        match self.0 {
+            Way::Knock(knock) if knock.is_fixed() => {
+                f.write_str(": ")?;
+                HopList(&knock.sequence).fmt(f)
+            }
+            Way::Knock(knock) => write!(f, ": {} ports of the minute in their order", knock.knocks),
+            Way::Packet(Packet {
+                port: Some(port), ..
+            }) => write!(f, ": a datagram to port {port}"),
+            Way::Packet(_) => f.write_str(": a datagram to the minute's port"),
+            Way::Port | Way::Token => Ok(()),
+        }
+    }
 }

@@ -4,13 +4,16 @@
 //!   prerouting ──▶ fib daddr type local ──▶ pools: LOW-HIGH becomes the pool's port, the address stays
 //!   output     ──▶ the same, for who tries it on the machine itself
 //!   input      ──▶ the pool's port: only what came through pools; else as if it were closed
+//!   input      ──▶ silence: what comes to a silent gate's ports, where nobody listens, goes unanswered
 //! ```
 //!
 //! They say where a mirage may be found, which anybody can see, and neither secrets nor ports of a
 //! minute.
 
 use crate::cli::{self, Failure, Words, warn};
-use crate::config::{Mirage, Server};
+use crate::config::{Door, Family, Mirage, Server, Set};
+use crate::scheme::schedule::Range;
+use crate::scheme::source::Network;
 use core::fmt::{self, Write};
 use core::net::IpAddr;
 use std::path::Path;
@@ -67,6 +70,24 @@ const INPUT: &str = "	chain input {
 		type filter hook input priority filter + 20; policy accept;
 ";
 
+/// It comes before the chains of other firewalls, of which some reject, and that is an answer.
+const SILENCE: &str = "	# A silent gate's ports give no answer: neither a reset nor an error.
+	chain silence {
+		type filter hook input priority filter - 10; policy accept;
+";
+
+/// Before the chains of other firewalls: what is dropped here none of them lets in. Connections that are
+/// up stay so.
+const DOORS: &str = "	# Only who is in a set may begin a connection.
+	chain doors {
+		type filter hook input priority filter - 10; policy accept;
+		# This machine itself, and the networks that are never banned: the way back.
+		iif \"lo\" return
+";
+
+/// Elements of a set: each takes memory of the kernel's, and only who has passed a gate gets one.
+const SET_SIZE: u32 = 65_535;
+
 /// nft takes 128 bytes of comment, with a NUL.
 const COMMENT: usize = 100;
 
@@ -86,13 +107,48 @@ pub fn main(mut words: Words) -> Result<(), Failure> {
     for warning in &server.warnings {
         warn(format_args!("{warning}"));
     }
-    cli::print(&rules(&server.mirages))
+    let ranges: Vec<Vec<Range>> = server.mirages.iter().map(Mirage::watched).collect();
+    let mirages = server.mirages.iter().zip(&ranges);
+    let silent = mirages.filter(|(mirage, _)| mirage.gate().is_silent());
+    let silent: Vec<Silent> = silent
+        .map(|(mirage, ranges)| Silent {
+            at: Where::of(mirage),
+            ranges,
+        })
+        .collect();
+    cli::print(&rules(&server.mirages, &silent, &server.common.allow))
 }
 
-fn rules(mirages: &[Mirage]) -> String {
+/// The ports of a gate that gives no answer.
+struct Silent<'a> {
+    at: Where<'a>,
+    ranges: &'a [Range],
+}
+
+/// A mirage as the rules name it, and where it listens.
+#[derive(Clone, Copy)]
+struct Where<'a> {
+    section: &'a str,
+    listen: &'a [IpAddr],
+}
+
+impl<'a> Where<'a> {
+    fn of(mirage: &'a Mirage) -> Self {
+        Self {
+            section: &mirage.section,
+            listen: &mirage.listen,
+        }
+    }
+}
+
+fn rules(mirages: &[Mirage], silent: &[Silent], allow: &[Network]) -> String {
     let mut text = String::from(INTRODUCTION);
     text.push_str(REMOVE);
     text.push_str("\ntable inet shimmer {\n");
+    let ours = |mirage: &&Mirage| set_of(mirage).is_some_and(|(set, _)| is_ours(set));
+    for mirage in mirages.iter().filter(ours) {
+        add_sets(&mut text, mirage);
+    }
     if mirages.iter().any(|mirage| mirage.pool_port.is_some()) {
         text.push_str(NAT);
         add_pools(&mut text, mirages, false);
@@ -100,22 +156,143 @@ fn rules(mirages: &[Mirage]) -> String {
         add_pools(&mut text, mirages, true);
         text.push_str("\t}\n\n");
     }
+    if !silent.is_empty() {
+        text.push_str(SILENCE);
+        add_silence(&mut text, silent, false);
+        text.push_str(LOOPBACK);
+        add_silence(&mut text, silent, true);
+        text.push_str("\t}\n\n");
+    }
+    if mirages.iter().any(|mirage| ours(&mirage)) {
+        text.push_str(DOORS);
+        for network in allow {
+            let family = if network.is_ipv4() { "ip" } else { "ip6" };
+            // Writing to a String can't fail.
+            let _ = writeln!(text, "\t\t{family} saddr {network} return");
+        }
+        for mirage in mirages.iter().filter(ours) {
+            add_doors(&mut text, mirage);
+        }
+        text.push_str("\t}\n\n");
+    }
     text.push_str(INPUT);
     for mirage in mirages {
         add_input(&mut text, mirage);
     }
     text.push_str("\t}\n}\n");
+    for mirage in mirages.iter().filter(|mirage| !ours(mirage)) {
+        if let Some((set, _)) = set_of(mirage) {
+            let (family, table) = (set.family.word(), &set.table);
+            let _ = write!(
+                text,
+                "\n# In a table of another: the rule that uses it goes there, too, as in\n\
+                 #   tcp dport 22 ip saddr @{}4 accept\ntable {family} {table} {{\n",
+                set.name
+            );
+            add_sets(&mut text, mirage);
+            text.push_str("}\n");
+        }
+    }
     text
+}
+
+fn set_of(mirage: &Mirage) -> Option<(&Set, Option<u16>)> {
+    match &mirage.door {
+        Door::Nft { set, port } => Some((set, *port)),
+        Door::Forward(_) | Door::Command { .. } => None,
+    }
+}
+
+/// Whether a set is in the table that is made anew each time.
+fn is_ours(set: &Set) -> bool {
+    set.family == Family::Inet && *set.table == *"shimmer"
+}
+
+/// The digit of a set, what its addresses are, and how a rule names theirs.
+const KINDS: [(&str, &str, &str); 2] = [("4", "ipv4_addr", "ip"), ("6", "ipv6_addr", "ip6")];
+
+fn kinds(set: &Set) -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+    let family = set.family;
+    KINDS.into_iter().filter(move |(digit, ..)| match family {
+        Family::Inet => true,
+        Family::Ip => *digit == "4",
+        Family::Ip6 => *digit == "6",
+    })
+}
+
+/// Adds the sets to which a door adds addresses, for their time.
+fn add_sets(text: &mut String, mirage: &Mirage) {
+    let Some((set, _)) = set_of(mirage) else {
+        return;
+    };
+    for (digit, kind, _) in kinds(set) {
+        let name = &set.name;
+        let _ = writeln!(
+            text,
+            "\tset {name}{digit} {{\n\t\ttype {kind}; flags timeout; size {SET_SIZE};\n\t}}\n"
+        );
+    }
+}
+
+/// Adds who may come to the port behind a door.
+fn add_doors(text: &mut String, mirage: &Mirage) {
+    let Some((set, port)) = set_of(mirage) else {
+        return;
+    };
+    for (digit, _, family) in kinds(set) {
+        let (name, section) = (&set.name, &mirage.section);
+        // Writing to a String can't fail.
+        let _ = match port {
+            Some(port) => writeln!(
+                text,
+                "\t\ttcp dport {port} ct state new {family} saddr != @{name}{digit} drop \
+                 comment \"{section:.COMMENT$}\""
+            ),
+            None => writeln!(
+                text,
+                "\t\t# With open-port = PORT in [mirage-{section}]:\n\
+                 \t\t# tcp dport PORT ct state new {family} saddr != @{name}{digit} drop"
+            ),
+        };
+    }
 }
 
 /// Adds where the pools' ranges lead, for those places that are all addresses or for the others.
 fn add_pools(text: &mut String, mirages: &[Mirage], are_all: bool) {
     for mirage in mirages {
         if let Some(port) = mirage.pool_port {
-            let range = mirage.pattern.range();
+            let Some(range) = mirage.range() else {
+                continue;
+            };
             let (low, high) = (range.low(), range.high());
             let rule = format_args!("tcp dport {low}-{high} dnat to :{port}");
-            add(text, mirage, Some(are_all), rule);
+            add(text, Where::of(mirage), Some(are_all), rule);
+        }
+    }
+}
+
+/// Adds what has no answer, for those places that are all addresses or for the others.
+///
+/// What has a socket is left to it: a door's listener, which hears admitted addresses alone, a port that
+/// the sensor has to open, another program's. (`wildcard <= 1` is any socket; Linux 5.10.) What belongs to
+/// a connection is let through when its socket has gone, for the last words of both sides.
+fn add_silence(text: &mut String, silent: &[Silent], are_all: bool) {
+    for Silent { at, ranges } in silent {
+        for range in *ranges {
+            let (low, high) = (range.low(), range.high());
+            let what = format_args!("meta l4proto {{ tcp, udp }} th dport {low}");
+            for verdict in [
+                "socket wildcard <= 1 accept",
+                "ct state != established drop",
+            ] {
+                // Older nft takes no range of one port.
+                if low == high {
+                    add(text, *at, Some(are_all), format_args!("{what} {verdict}"));
+                } else {
+                    let rule = format_args!("{what}-{high} {verdict}");
+                    add(text, *at, Some(are_all), rule);
+                }
+            }
         }
     }
 }
@@ -124,24 +301,23 @@ fn add_pools(text: &mut String, mirages: &[Mirage], are_all: bool) {
 fn add_input(text: &mut String, mirage: &Mirage) {
     if let Some(port) = mirage.pool_port {
         let rule = format_args!("tcp dport {port} ct status dnat accept");
-        add(text, mirage, None, rule);
+        add(text, Where::of(mirage), None, rule);
         let rule = format_args!("tcp dport {port} reject with tcp reset");
-        add(text, mirage, None, rule);
-    } else {
-        let range = mirage.pattern.range();
+        add(text, Where::of(mirage), None, rule);
+    } else if let Some(range) = mirage.bound() {
         let (low, high) = (range.low(), range.high());
         let rule = format_args!("tcp dport {low}-{high} accept");
-        add(text, mirage, None, rule);
+        add(text, Where::of(mirage), None, rule);
     }
 }
 
 /// Adds a rule for each place where a mirage listens, with its name for those who list the rules. With
 /// `are_all`, for those places alone that are all addresses, be it of one family, or for the others.
-fn add(text: &mut String, mirage: &Mirage, are_all: Option<bool>, rule: fmt::Arguments) {
-    let section = &mirage.section;
+fn add(text: &mut String, at: Where, are_all: Option<bool>, rule: fmt::Arguments) {
+    let Where { section, listen } = at;
     // No address is all of both families.
-    for index in 0..mirage.listen.len().max(1) {
-        let address = mirage.listen.get(index);
+    for index in 0..listen.len().max(1) {
+        let address = listen.get(index);
         let is_all = address.is_none_or(IpAddr::is_unspecified);
         if are_all.is_some_and(|are_all| are_all != is_all) {
             continue;
@@ -157,5 +333,91 @@ fn add(text: &mut String, mirage: &Mirage, are_all: Option<bool>, rule: fmt::Arg
             };
         }
         let _ = writeln!(text, "{rule} comment \"{section:.COMMENT$}\"");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+    use std::process::{Command, Stdio};
+
+    /// Whether nft would take the rules, where it is and may be asked.
+    #[track_caller]
+    fn assert_nft_takes(rules: &str) {
+        let nft = |rules: &str| {
+            let mut child = Command::new("nft")
+                .args(["--check", "--file", "-"])
+                .stdin(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .ok()?;
+            let _ = child.stdin.take()?.write_all(rules.as_bytes());
+            child.wait_with_output().ok()
+        };
+        if nft("table inet shimmer\n").is_some_and(|output| output.status.success()) {
+            let output = nft(rules).unwrap();
+            let error = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{error}\n{rules}");
+        }
+    }
+
+    /// The rules of the chain.
+    fn silence(listen: &[IpAddr], ports: &[(u16, u16)]) -> Vec<String> {
+        let ranges: Vec<Range> = ports
+            .iter()
+            .map(|&(low, high)| Range::new(low, high).unwrap())
+            .collect();
+        let at = Where {
+            section: "home",
+            listen,
+        };
+        let silent = Silent {
+            at,
+            ranges: &ranges,
+        };
+        let text = rules(&[], &[silent], &[]);
+        assert_nft_takes(&text);
+        let (_, chain) = text.split_once("\tchain silence {\n").unwrap();
+        let (chain, _) = chain.split_once("\n\t}\n").unwrap();
+        let lines = chain.lines().map(|line| line.trim().to_owned());
+        lines.filter(|line| !line.starts_with('#')).collect()
+    }
+
+    #[test]
+    fn a_silent_gate_drops_before_all_others_what_has_no_socket() {
+        assert_eq!(
+            silence(&[], &[(10_000, 10_999), (7, 7)]),
+            [
+                "type filter hook input priority filter - 10; policy accept;",
+                "ip daddr 127.0.0.0/8 return",
+                "ip6 daddr ::1 return",
+                "meta l4proto { tcp, udp } th dport 10000-10999 socket wildcard <= 1 accept comment \"home\"",
+                "meta l4proto { tcp, udp } th dport 10000-10999 ct state != established drop comment \"home\"",
+                "meta l4proto { tcp, udp } th dport 7 socket wildcard <= 1 accept comment \"home\"",
+                "meta l4proto { tcp, udp } th dport 7 ct state != established drop comment \"home\"",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_silent_address_comes_before_the_loopback_exception() {
+        let listen = ["::", "127.0.0.9"].map(|address| address.parse().unwrap());
+        assert_eq!(
+            silence(&listen, &[(10_000, 10_999)])[1..],
+            [
+                "ip daddr 127.0.0.9 meta l4proto { tcp, udp } th dport 10000-10999 socket wildcard <= 1 accept comment \"home\"",
+                "ip daddr 127.0.0.9 meta l4proto { tcp, udp } th dport 10000-10999 ct state != established drop comment \"home\"",
+                "ip daddr 127.0.0.0/8 return",
+                "ip6 daddr ::1 return",
+                "meta nfproto ipv6 meta l4proto { tcp, udp } th dport 10000-10999 socket wildcard <= 1 accept comment \"home\"",
+                "meta nfproto ipv6 meta l4proto { tcp, udp } th dport 10000-10999 ct state != established drop comment \"home\"",
+            ]
+        );
+    }
+
+    #[test]
+    fn no_silent_gate_changes_nothing() {
+        assert!(!rules(&[], &[], &[]).contains("silence"));
     }
 }

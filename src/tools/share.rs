@@ -1,10 +1,11 @@
 //! `shimmer share`: what a laptop needs to get in, ready to be pasted into its two files.
 
 use crate::cli::{self, Failure, Words};
-use crate::config::{self, Mirage, Parsed, Server};
-use crate::limits::{DEFAULT_DECOYS, DEFAULT_PERIOD_S};
+use crate::config::{self, HopList, Mirage, Parsed, Server, Way};
+use crate::limits::{DEFAULT_DECOYS, DEFAULT_KNOCKS, DEFAULT_PERIOD_S};
 use crate::message::Message;
-use crate::scheme::gate::Gate;
+use crate::scheme::knock::Protocols;
+use crate::scheme::packet::Admits;
 use core::fmt::Write;
 use std::path::Path;
 
@@ -41,7 +42,11 @@ pub fn main(mut words: Words) -> Result<(), Failure> {
             )));
         }
     };
-    let Some(secret) = as_line(mirage.secret.as_bytes()) else {
+    let secret = match &mirage.keyed {
+        Some(keyed) => as_line(keyed.secret.as_bytes()),
+        None => Some(""),
+    };
+    let Some(secret) = secret else {
         return Err(Failure::failed(format_args!(
             "the secret of {section} has bytes that `secret =` can't hold, or blanks at its ends; \
              copy its secret-file to the laptop, and give it there as secret-file ="
@@ -72,8 +77,7 @@ fn as_line(secret: &[u8]) -> Option<&str> {
 
 /// What is to be pasted. What the laptop takes for granted is left out.
 fn lines(mirage: &Mirage, secret: &str, host: &str) -> String {
-    let (section, pattern) = (&*mirage.section, mirage.pattern);
-    let (low, high) = (pattern.range().low(), pattern.range().high());
+    let section = &*mirage.section;
     let mut text = format!(
         "# For the laptop's ~/.config/shimmer.conf, which nobody else may read (chmod 600):
 [mirage-{section}]
@@ -83,15 +87,30 @@ fn lines(mirage: &Mirage, secret: &str, host: &str) -> String {
     if mirage.name != section {
         let _ = writeln!(text, "name = {}", mirage.name);
     }
-    let _ = write!(text, "secret = {secret}\nrange = {low}-{high}\n");
-    if pattern.decoys() != DEFAULT_DECOYS {
-        let _ = writeln!(text, "decoys = {}", pattern.decoys());
+    if let Some(keyed) = &mirage.keyed {
+        let pattern = keyed.pattern;
+        let (low, high) = (pattern.range().low(), pattern.range().high());
+        let _ = write!(text, "secret = {secret}\nrange = {low}-{high}\n");
+        if pattern.decoys() != DEFAULT_DECOYS && !mirage.gate().is_silent() {
+            let _ = writeln!(text, "decoys = {}", pattern.decoys());
+        }
+        if pattern.period() != DEFAULT_PERIOD_S {
+            let _ = writeln!(text, "period = {}", config::duration(pattern.period()));
+        }
     }
-    if pattern.period() != DEFAULT_PERIOD_S {
-        let _ = writeln!(text, "period = {}", config::duration(pattern.period()));
-    }
-    if mirage.gate == Gate::Token {
-        text.push_str("gate = token\n");
+    push_way(&mut text, &mirage.way);
+    let door = mirage.door.word();
+    if mirage.forward().is_none() {
+        let _ = write!(
+            text,
+            "door = {door}
+host = {host}
+
+# To be let in, before whatever you come for:
+#   shimmer knock {section} {host} -- ssh {host}
+"
+        );
+        return text;
     }
     // In `ssh me@home` the host is home, so a section of that name is meant by it, too.
     let behind_at = section.bytes().rposition(|byte| byte == b'@');
@@ -110,6 +129,42 @@ Host {alias}
 "
     );
     text
+}
+
+/// Adds what both sides have to know of a gate.
+fn push_way(text: &mut String, way: &Way) {
+    if !matches!(way, Way::Port) {
+        let _ = writeln!(text, "gate = {}", way.gate().word());
+    }
+    match way {
+        Way::Knock(knock) if knock.is_fixed() => {
+            let _ = writeln!(text, "sequence = {}", HopList(&knock.sequence));
+            if !knock.close_sequence.is_empty() {
+                let _ = writeln!(text, "close-sequence = {}", HopList(&knock.close_sequence));
+            }
+        }
+        Way::Knock(knock) => {
+            if knock.knocks != DEFAULT_KNOCKS {
+                let _ = writeln!(text, "knocks = {}", knock.knocks);
+            }
+            if knock.protocols != Protocols::Tcp {
+                let _ = writeln!(text, "protocols = {}", knock.protocols.word());
+            }
+            if knock.rules.is_once {
+                text.push_str("once = yes\n");
+            }
+        }
+        Way::Packet(packet) => {
+            if let Some(port) = packet.port {
+                let _ = writeln!(text, "packet-port = {port}");
+            }
+            // The others are the server's business alone.
+            if packet.address == Admits::Inside {
+                text.push_str("packet-address = inside\n");
+            }
+        }
+        Way::Port | Way::Token => {}
+    }
 }
 
 #[cfg(test)]

@@ -27,6 +27,14 @@ const SESSIONS: List = List {
     row: "\n{source}\t{mirage}\t>{age:time}\t>{bytes_in:bytes}\t>{bytes_out:bytes}",
 };
 
+const DOORS: List = List {
+    name: "doors",
+    order: "seconds",
+    is_falling: true,
+    heading: "SOURCE\tMIRAGE\t>FOR",
+    row: "\n{source}\t{mirage}\t>{seconds:time}",
+};
+
 /// The latest ban is the one that ends last.
 const BANS: List = List {
     name: "bans",
@@ -53,6 +61,9 @@ pub fn push(text: &mut String, answer: &str) {
         push_ports(text, row);
     }
     push_list(text, answer, &SESSIONS);
+    if rows(answer, DOORS.name).next().is_some() {
+        push_list(text, answer, &DOORS);
+    }
     push_list(text, answer, &BANS);
     push_figures(text, answer);
 }

@@ -49,10 +49,15 @@ fn push_ban(text: &mut String, ban: &str) {
 /// What whoever has the mirage's secret gets, what a guess gets, and why.
 fn push_fates(text: &mut String, row: &str) {
     let is_same = field(row, "right") == field(row, "wrong");
+    let gate = field(row, "gate");
     let fates = if is_same {
         "whatever it tries, it {right:fate}"
-    } else if field(row, "gate") == Some("token") {
+    } else if gate == Some("token") {
         "with a good token it {right:fate}, without one it {wrong:fate}"
+    } else if gate == Some("knock") {
+        "by the right knocks it {right:fate}, by others it {wrong:fate}"
+    } else if gate == Some("packet") {
+        "by a good datagram it {right:fate}, by another it {wrong:fate}"
     } else {
         "at the real port it {right:fate}, at any other it {wrong:fate}"
     };

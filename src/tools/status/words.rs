@@ -24,6 +24,7 @@ fate admit: gets in
 fate hold: is held, but not banned
 fate ban: is held and banned
 fate refuse: is turned away
+fate ignore: is not answered
 reason banned: it is banned
 reason allow: allow covers it
 reason from: the mirage's from does not cover it
