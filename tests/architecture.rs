@@ -15,7 +15,9 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("sys", &["limits", "scheme"]),
     (
         "config",
-        &["ini", "limits", "message", "nearest", "scheme", "sys"],
+        &[
+            "endpoint", "ini", "limits", "message", "nearest", "scheme", "sys",
+        ],
     ),
     ("log", &["config", "limits", "rfc3339", "scheme", "sys"]),
     ("cli", &["message", "nearest", "sys"]),

@@ -311,3 +311,87 @@ fn check_says_what_the_system_has_to_give() {
         "open tcp 2000-2000\nreserve 2000-2000\nredirect\n"
     );
 }
+
+/// A mirage's gate and door, what `check` has to say of it, and what it needs of the system.
+const SHOWN: [(&str, &str, &str); 9] = [
+    (
+        "port = 22\n",
+        "ports    16 each 60 s: the real one and 15 traps
+  gate     port
+  leads to 127.0.0.1:22",
+        "open tcp 10000-10999\nreserve 10000-10999\n",
+    ),
+    (
+        "exec = /usr/sbin/sshd -i\ngate = token\n",
+        "gate     token
+  leads to /usr/sbin/sshd -i, one for each visitor",
+        "open tcp 10000-10999\nreserve 10000-10999\nroot\n",
+    ),
+    (
+        "port = 22\nopen-command = service sshd start\n",
+        "leads to 127.0.0.1:22
+  started  by service sshd start",
+        "open tcp 10000-10999\nreserve 10000-10999\nroot\n",
+    ),
+    (
+        "port = 22\ngate = knock\n",
+        "ports    another each 60 s, and none is open before
+  gate     knock: 3 ports of the minute in their order
+  leads to 127.0.0.1:22",
+        "capability net_admin\ncapability net_raw\nopen tcp 10000-10999\nreserve 10000-10999\nrules\n",
+    ),
+    (
+        "port = 22\ngate = packet\n",
+        "ports    another each 60 s, and none is open before
+  gate     packet: a datagram to the minute's port
+  leads to 127.0.0.1:22",
+        "capability net_admin\ncapability net_raw\nopen tcp 10000-10999\nreserve 10000-10999\nrules\n",
+    ),
+    (
+        "gate = packet\npacket-port = 62201\ndoor = command\nopen-command = logger %IP%\n",
+        "gate     packet: a datagram to port 62201
+  runs     logger %IP%",
+        "capability net_raw\nrules\nroot\n",
+    ),
+    (
+        "gate = knock\nsequence = 7000,8000:udp\ndoor = command\nopen-command = logger %IP%\n",
+        "[mirage-home]
+  gate     knock: 7000:tcp,8000:udp
+  runs     logger %IP%",
+        "capability net_raw\nrules\nroot\n",
+    ),
+    (
+        "gate = token\ndoor = nft\nopen-set = inet/fw4/ssh\n",
+        "gate     token
+  adds to  inet/fw4/ssh",
+        "capability net_admin\nopen tcp 10000-10999\nreserve 10000-10999\nrules\n",
+    ),
+    (
+        "gate = packet\ndoor = nft\nopen-set = ip/fw/ssh\nlisten-address = 192.0.2.1\n",
+        "adds to  ip/fw/ssh
+  listens  on 192.0.2.1",
+        "capability net_admin\ncapability net_raw\nrules\n",
+    ),
+];
+
+#[test]
+fn each_gate_and_door_is_shown_in_a_few_words_and_needs_what_it_needs() {
+    let scratch = Scratch::new("shown");
+    for (text, shown, needs) in SHOWN {
+        let keys = if text.contains("sequence") {
+            ""
+        } else {
+            "secret = b4xq7lhk2mzvtrs5n3wpyd6cgjeufoai\nrange = 10000-10999\n"
+        };
+        let config = scratch.write("shimmer.conf", &format!("[mirage-home]\n{keys}{text}"));
+        let outcome = shimmer("check", &config);
+        assert_eq!(outcome.code, 0, "{}", outcome.errors.join("\n"));
+        assert!(outcome.out.contains(shown), "{text}{}", outcome.out);
+        let output = Command::new(env!("CARGO_BIN_EXE_shimmer"))
+            .args(["check", "--needs"])
+            .arg(&config)
+            .output()
+            .unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout), needs, "{text}");
+    }
+}

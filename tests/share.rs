@@ -117,13 +117,13 @@ fn everything_else_is_read_back_as_the_server_has_it() {
     let secret = known.secret.unwrap();
     let wanted = "# with ; everything = in it, \u{fc} too";
     assert_eq!(secret.as_bytes(), wanted.as_bytes());
-    let pattern = known.pattern;
+    let pattern = known.pattern.unwrap();
     assert_eq!(
         (pattern.range().low(), pattern.range().high()),
         (20_000, 20_999)
     );
     assert_eq!((pattern.decoys(), pattern.period()), (31, 90));
-    assert!(known.gate == Gate::Token);
+    assert!(known.way.gate() == Gate::Token);
     assert_eq!(known.host.as_deref(), Some("2001:db8::7"));
     assert!(ssh.contains("HostName 2001:db8::7\n"), "{ssh}");
 
@@ -213,4 +213,77 @@ fn mistakes_are_named() {
 
     let wrong = Server::new(&SERVER.replace("port = 22", "prot = 22"));
     fails(&share(&["home"], &wrong.path), 2, &[":5: prot"]);
+}
+
+const KEYS: &str = "secret = b4xq7lhk2mzvtrs5n3wpyd6cgjeufoai\nrange = 10000-10999\n";
+
+/// What the server has, and what the laptop is told of it beside its keys and its host. What follows a | is
+/// the server's alone.
+const GATES: [&str; 9] = [
+    "|gate = port\ntrap-time = 40s\n",
+    "gate = token\n",
+    "gate = knock\n|lock = 5m\nlock-scope = all\nseq-timeout = 20s\n",
+    "gate = knock\nknocks = 6\nprotocols = mixed\nonce = yes\n",
+    "gate = knock\nprotocols = udp\n",
+    "gate = knock\nsequence = 7000:tcp,8000:udp\nclose-sequence = 9000:tcp\n",
+    "gate = packet\n|packet-address = sender\n",
+    "gate = packet\npacket-port = 62201\npacket-address = inside\n",
+    "period = 90s\ngate = packet\n|from = 192.0.2.0/24\n",
+];
+
+/// The same of doors.
+const DOORS: [&str; 5] = [
+    "|port = 22\n",
+    "|exec = /usr/sbin/sshd -i\n",
+    "|port = 22\nopen-command = /usr/sbin/sshd\nopen-timeout = 5m\nready-timeout = 3s\n",
+    "door = command\n|open-command = /usr/bin/logger %IP%\n",
+    "door = nft\n|open-set = inet/fw4/ssh\nopen-port = 22\n",
+];
+
+/// The lines that both sides have.
+fn shared_lines(text: &str) -> &str {
+    text.split('|').next().unwrap()
+}
+
+#[test]
+fn each_gate_with_each_door_is_read_back_as_the_server_has_it() {
+    for gate in GATES {
+        for door in DOORS {
+            // A fixed sequence that leads to no port of the minute draws nothing.
+            let is_keyed = !gate.contains("sequence = ") || !shared_lines(door).contains("door");
+            let keys = if is_keyed { KEYS } else { "" };
+            let both = format!("[mirage-home]\n{keys}{gate}{door}").replace('|', "");
+            let server = Server::new(&both);
+            let output = share(&["home", "--host=example.org"], &server.path);
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{both}{said}");
+            let text = String::from_utf8(output.stdout).unwrap();
+            let mut parts = text.split("\n\n");
+            let (config, behind) = (parts.next().unwrap(), parts.next().unwrap());
+            let told = shared_lines(gate).to_owned() + shared_lines(door);
+            let mut wanted: Vec<&str> = keys.lines().chain(told.lines()).collect();
+            wanted.push("host = example.org");
+            let mut lines: Vec<&str> = config.lines().skip(2).collect();
+            wanted.sort_unstable();
+            lines.sort_unstable();
+            assert_eq!(lines, wanted, "{both}");
+
+            let known = read(config);
+            let whole = shimmer::config::Server::parse(&server.path, both.as_bytes())
+                .unwrap_or_else(|errors| panic!("{errors}"));
+            let mirage = &whole.mirages[0];
+            assert!(known.way.gate() == mirage.gate());
+            assert_eq!(known.leads, mirage.forward().is_some(), "{both}");
+            let patterns = (
+                known.pattern,
+                mirage.keyed.as_ref().map(|keyed| keyed.pattern),
+            );
+            assert!(patterns.0 == patterns.1, "{both}");
+            let command = match known.leads {
+                true => "ProxyCommand shimmer connect home %h",
+                false => "shimmer knock home example.org -- ssh example.org",
+            };
+            assert!(behind.contains(command), "{text}");
+        }
+    }
 }

@@ -817,3 +817,111 @@ fn a_daemon_that_hangs_or_is_killed_keeps_nobody_waiting() {
             .contains(": nobody listens; the daemon is not running")
     );
 }
+
+/// Behind silent gates, and for whom something is open.
+const SILENT: &str = r#"{"version":"0.1.0",
+"since":1794000000,
+"now":1794000123,
+"clock":"right",
+"mirages":[
+{"mirage":"home","name":"home","gate":"packet","door":"forward","forward":"127.0.0.1:22","range":"10000-10999","period":60,"minute":29900002,"open":3},
+{"mirage":"winbox","name":"winbox","gate":"knock","door":"command"},
+{"mirage":"set","name":"set","gate":"token","door":"nft","listen":"ports","range":"11000-11999","period":60,"minute":29900002,"open":47},
+{"mirage":"sshd","name":"sshd","gate":"knock","door":"forward","forward":"exec","range":"12000-12999","period":60,"minute":29900002,"open":0}
+],
+"sessions":[
+],
+"doors":[
+{"source":"192.0.2.7","mirage":"home","seconds":30},
+{"source":"2001:db8:1234:5678:9abc:def0:1234:5678","mirage":"home","seconds":12},
+{"source":"service","mirage":"sshd","seconds":3600},
+{"source":"192.0.2.9","mirage":"winbox","seconds":600}
+],
+"bans":[
+],
+"counters":{"visitors":0,"accepted":0,"passed":3},
+"places":[
+{"of":"sessions","taken":0,"places":1024,"full":false}
+]}
+"#;
+
+/// The same, for a person.
+const SILENT_TABLE: &str = "\
+shimmer 0.1.0, up 2m3s
+
+MIRAGE  GATE    RANGE        LISTEN  OPEN  TURNS IN  LEADS TO
+home    packet  10000-10999  -          3       57s  127.0.0.1:22
+winbox  knock   -            -          -         -  command
+set     token   11000-11999  ports     47       57s  nft
+sshd    knock   12000-12999  -          0       57s  exec
+
+sessions: 0
+
+doors: 4
+SOURCE                                  MIRAGE  FOR
+service                                 sshd     1h
+192.0.2.9                               winbox  10m
+192.0.2.7                               home    30s
+2001:db8:1234:5678:9abc:def0:1234:5678  home    12s
+
+bans: 0
+
+since the start  3 passed
+room taken       0 of 1024 sessions
+";
+
+#[test]
+fn doors_that_are_open_have_a_list_and_silent_mirages_a_row() {
+    let out = Fake::says(SILENT).prints(&["status"], "status\n");
+    assert_eq!(out, SILENT_TABLE);
+    assert!(out.lines().all(|line| line.len() <= 80));
+}
+
+/// What a real daemon answers, before and after somebody has passed, and to somebody who is banned.
+#[test]
+fn a_silent_mirage_tells_who_is_let_in_and_no_port() {
+    let (host, folder) = (own_address(), Folder::new());
+    let (control, service) = (folder.file("control"), "127.0.0.1:22");
+    let text = format!(
+        "[common]\nstate-file = none\ncontrol = {}\n[mirage-ssh]\nsecret = {}\nforward = {service}\n\
+         range = 10000-10999\nlisten-address = {host}\ngate = packet\n{}\
+         [mirage-knock]\nlisten-address = {host}\ngate = knock\nsequence = 7000,8000\n\
+         door = command\nopen-command = true\n",
+        control.display(),
+        common::SECRET,
+        common::STILL
+    );
+    common::stay_clear_of_its_end();
+    let daemon = Daemon::spawn_in(folder, host, &text, |_| {});
+    daemon.wait_for_lines(" listen mirage=", 2);
+    let ask = |words: &[&str]| {
+        let words = [&["status"], words].concat();
+        let outcome = shimmer(&words, &["--control".as_ref(), &control]);
+        assert_eq!(outcome.error, "");
+        outcome.out
+    };
+    let before = ask(&["--ports"]);
+    assert!(!before.contains("doors: "), "{before}");
+    assert!(before.contains("\nopen  -\n"), "{before}");
+    assert!(!before.contains("ports of knock"), "{before}");
+
+    let member = common::gates::silent_member(host, "ssh", (10_000, 10_999));
+    let datagram = member.datagram(shimmer::sys::clock::unix(), None);
+    common::gates::send_from(visitor(1), member.at(member.port()), &datagram);
+    daemon.wait_for_line(" open mirage=ssh source=127.1.0.1 ");
+    let after = ask(&[]);
+    assert!(
+        after.contains("doors: 1\nSOURCE     MIRAGE  FOR\n127.1.0.1  ssh     "),
+        "{after}"
+    );
+    assert!(after.contains("1 passed"), "{after}");
+    assert!(!after.contains(&member.port().to_string()), "{after}");
+
+    let banned = shimmer(&["ban", "127.1.0.2"], &["--control".as_ref(), &control]);
+    assert_eq!(banned.code, 0);
+    let told = ask(&["127.1.0.2"]);
+    let silent = "by a good datagram it gets in, by another it is not answered.\n";
+    assert!(told.contains(silent), "{told}");
+    let silent = "by the right knocks it gets in, by others it is not answered.\n";
+    assert!(told.contains(silent), "{told}");
+}

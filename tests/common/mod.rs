@@ -3,6 +3,9 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+#[cfg(target_os = "linux")]
+pub mod gates;
+
 use shimmer::scheme::key::Key;
 use shimmer::scheme::schedule::{Pattern, Range};
 use shimmer::scheme::token;
@@ -444,4 +447,20 @@ pub fn write(path: &Path, text: &str) {
 pub fn write_private(path: &Path, content: impl AsRef<[u8]>) {
     std::fs::write(path, content).unwrap();
     std::fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
+}
+
+/// What /proc/PID/stat says behind the name: the state, the parent, the group.
+pub fn stat(pid: u32) -> Option<Vec<String>> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, rest) = text.rsplit_once(") ")?;
+    Some(rest.split(' ').map(str::to_owned).collect())
+}
+
+/// The children of this process, zombies as well.
+pub fn children() -> Vec<u32> {
+    let us = std::process::id().to_string();
+    let pids = std::fs::read_dir("/proc").unwrap().flatten();
+    let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(|&pid| stat(pid).is_some_and(|stat| stat[1] == us))
+        .collect()
 }

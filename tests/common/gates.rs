@@ -1,0 +1,332 @@
+//! What the tests of gates and doors share: a network of a test's own, visitors who knock, commands that
+//! write down what they did, and a service that runs while a file is there.
+
+use super::*;
+use serde_json::Value;
+use shimmer::scheme::knock::{self, Hop, Hops, Protocol, Protocols};
+use shimmer::scheme::packet;
+use std::net::{IpAddr, UdpSocket};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+
+/// Long enough for an answer on this machine, and short enough to wait for one that never comes.
+const SILENCE: Duration = Duration::from_millis(300);
+
+/// Set where a test runs again, in a network of its own.
+const INNER: &str = "SHIMMER_TEST_APART";
+
+/// Runs a test where no packets of others are, and where filters at ports and packet sockets are to be
+/// had. All of `lo` works there, and nothing else. Where there is no such place it runs where it is.
+pub fn apart(test: impl Fn() + Sync) {
+    if !only_apart(&test) {
+        eprintln!("this test has no network of its own: that needs CAP_SYS_ADMIN or unshare(1)");
+        test();
+    }
+}
+
+/// The same, or nothing and false. Who may not have a network has one as root of a namespace of his own, if
+/// the kernel lets him; that takes another process.
+pub fn only_apart(test: &(impl Fn() + Sync)) -> bool {
+    if std::env::var_os(INNER).is_some() {
+        raise_loopback();
+        test();
+        return true;
+    }
+    let is_done = thread::scope(|scope| {
+        let run = scope.spawn(|| {
+            // SAFETY: no pointers.
+            let is_apart = unsafe { libc::unshare(libc::CLONE_NEWNET) } == 0;
+            if is_apart {
+                raise_loopback();
+                test();
+            }
+            is_apart
+        });
+        run.join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    });
+    is_done || runs_in_a_user_namespace()
+}
+
+/// Runs this thread's test again, if it can.
+fn runs_in_a_user_namespace() -> bool {
+    let this = thread::current();
+    let inner = Command::new("unshare")
+        .args(["--user", "--map-root-user", "--net"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", this.name().unwrap_or_default(), "--nocapture"])
+        .env(INNER, "yes")
+        .output();
+    let Ok(output) = inner else { return false };
+    let said = String::from_utf8_lossy(&output.stdout);
+    if !said.contains("running 1 test") {
+        return false;
+    }
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}{errors}");
+    true
+}
+
+/// In a new network `lo` is down.
+pub fn raise_loopback() {
+    let socket = UdpSocket::from(Socket::new(Domain::IPV4, Type::DGRAM, None).unwrap());
+    // SAFETY: all zeros is a request, and it is long enough for the kernel's answer.
+    let raised = unsafe {
+        let mut request: libc::ifreq = std::mem::zeroed();
+        request.ifr_name[..2].copy_from_slice(&[b'l' as _, b'o' as _]);
+        request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as _;
+        libc::ioctl(
+            socket.as_raw_fd(),
+            libc::SIOCSIFFLAGS as _,
+            &raw mut request,
+        )
+    };
+    assert_eq!(raised, 0, "{}", io::Error::last_os_error());
+}
+
+/// A daemon with a control socket and a state file, which commands need.
+pub struct Gatekeeper {
+    pub daemon: Daemon,
+    pub host: Ipv4Addr,
+}
+
+impl Gatekeeper {
+    /// Starts with these mirages, and waits until the last of them is served.
+    #[track_caller]
+    pub fn start(folder: Folder, host: Ipv4Addr, mirages: &str) -> Self {
+        stay_clear_of_its_end();
+        let text = Self::config(&folder, mirages);
+        Self::start_with(folder, host, &text)
+    }
+
+    pub fn config(folder: &Folder, mirages: &str) -> String {
+        let (state, control) = (folder.file("state"), folder.file("control"));
+        format!(
+            "[common]\nstate-file = {}\ncontrol = {}\n{mirages}",
+            state.display(),
+            control.display()
+        )
+    }
+
+    #[track_caller]
+    pub fn start_with(folder: Folder, host: Ipv4Addr, text: &str) -> Self {
+        let daemon = Daemon::spawn_in(folder, host, text, |_| {});
+        daemon.wait_for_lines(" listen mirage=", text.matches("[mirage-").count());
+        let keeper = Self { daemon, host };
+        // It looks at what comes by the time that it answers.
+        keeper.ask("status 127.0.0.1");
+        keeper
+    }
+
+    /// What the daemon answers. All that came before the question has been seen by then.
+    #[track_caller]
+    pub fn ask(&self, what: &str) -> Value {
+        let mut stream = UnixStream::connect(self.daemon.folder.file("control")).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(format!("{what}\n").as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        serde_json::from_str(&answer).unwrap_or_else(|error| panic!("{error}: {answer}"))
+    }
+
+    /// For whom doors are open, as `whom mirage`.
+    #[track_caller]
+    pub fn doors(&self) -> Vec<String> {
+        let status = self.ask("status");
+        let doors = status["doors"].as_array().unwrap();
+        let word = |door: &Value, key: &str| door[key].as_str().unwrap().to_owned();
+        doors
+            .iter()
+            .map(|door| word(door, "source") + " " + &word(door, "mirage"))
+            .collect()
+    }
+
+    #[track_caller]
+    pub fn counter(&self, name: &str) -> u64 {
+        self.ask("status")["counters"][name].as_u64().unwrap()
+    }
+
+    /// Touches ports in their order. None overtakes another: each has been seen before the next.
+    #[track_caller]
+    pub fn knock(&self, source: Ipv4Addr, hops: &[Hop]) {
+        for hop in hops {
+            touch(source, (self.host, hop.port).into(), hop.protocol);
+            self.ask("status 127.0.0.1");
+        }
+    }
+
+    /// Sends a datagram.
+    #[track_caller]
+    pub fn send(&self, source: Ipv4Addr, port: u16, bytes: &[u8]) {
+        send_from(source, (self.host, port).into(), bytes);
+        self.ask("status 127.0.0.1");
+    }
+}
+
+pub fn touch(source: Ipv4Addr, to: SocketAddr, protocol: Protocol) {
+    match protocol {
+        // Whatever answers.
+        Protocol::Tcp => drop(try_from(source, to)),
+        Protocol::Udp => send_from(source, to, b""),
+    }
+}
+
+pub fn send_from(source: Ipv4Addr, to: SocketAddr, bytes: &[u8]) {
+    let socket = UdpSocket::bind((source, 0)).unwrap();
+    // That nobody listens there is told to the next call at the earliest.
+    socket.send_to(bytes, to).unwrap();
+}
+
+/// Connects, if somebody answers soon.
+pub fn try_from(source: Ipv4Addr, to: SocketAddr) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.bind(&SockAddr::from(SocketAddrV4::new(source, 0)))?;
+    socket.connect_timeout(&to.into(), SILENCE)?;
+    Ok(socket.into())
+}
+
+/// Shows that a port is closed to somebody.
+#[track_caller]
+pub fn assert_shut(source: Ipv4Addr, to: SocketAddr) {
+    let connected = try_from(source, to);
+    assert!(connected.is_err(), "{to} is open to {source}");
+}
+
+pub fn tcp(port: u16) -> Hop {
+    Hop {
+        port,
+        protocol: Protocol::Tcp,
+    }
+}
+
+pub fn udp(port: u16) -> Hop {
+    Hop {
+        port,
+        protocol: Protocol::Udp,
+    }
+}
+
+/// Who knows the secret of a mirage with a silent gate.
+pub fn silent_member(host: Ipv4Addr, name: &str, range: (u16, u16)) -> Member {
+    let range = Range::new(range.0, range.1).unwrap();
+    Member {
+        key: Key::stretch(SECRET.as_bytes(), name),
+        pattern: Pattern::new(range, 0, STILL_S).unwrap(),
+        host,
+    }
+}
+
+/// The widest range from here to there in which no real port of now is one to knock at. A daemon without
+/// CAP_NET_RAW opens those, and has one port for one thing.
+pub fn calm_range(name: &str, (low, high): (u16, u16)) -> (u16, u16) {
+    stay_clear_of_its_end();
+    let key = Key::stretch(SECRET.as_bytes(), name);
+    let is_calm = |high: &u16| {
+        let range = Range::new(low, *high).unwrap();
+        let pattern = Pattern::new(range, 0, STILL_S).unwrap();
+        let now = pattern.minute(clock::unix());
+        let minutes = [now - 1, now, now + 1];
+        let knocks = minutes.map(|minute| knock::sequence(&key, range, minute, 6, Protocols::Tcp));
+        let hops = || knocks.iter().flatten();
+        let mut ports: Vec<u16> = hops().map(|hop| hop.port).collect();
+        ports.extend(minutes.map(|minute| pattern.real(&key, minute)));
+        let all = ports.len();
+        ports.sort_unstable();
+        ports.dedup();
+        ports.len() == all
+    };
+    let high = (low..=high).rev().find(is_calm);
+    (low, high.expect("one of so many"))
+}
+
+impl Member {
+    /// The sequence of a minute.
+    pub fn sequence(&self, minute: u64, knocks: usize, protocols: Protocols) -> Hops {
+        knock::sequence(&self.key, self.pattern.range(), minute, knocks, protocols)
+    }
+
+    /// A new datagram.
+    pub fn datagram(&self, unix: u64, inside: Option<IpAddr>) -> [u8; packet::PACKET] {
+        let mut nonce = [0; token::NONCE];
+        random::fill(&mut nonce).unwrap();
+        packet::make(&self.key, unix, inside, &nonce)
+    }
+
+    /// The port of now.
+    pub fn port(&self) -> u16 {
+        self.real(self.minute())
+    }
+}
+
+/// Commands that write down what they do: `open 127.1.0.1`.
+pub struct Diary(pub PathBuf);
+
+impl Diary {
+    pub fn new(folder: &Folder) -> Self {
+        Self(folder.file("diary"))
+    }
+
+    /// A command that runs a script of `/bin/sh` with the address and the mirage, and then notes a word.
+    pub fn command(&self, folder: &Folder, word: &str, script: &str) -> String {
+        let file = folder.file(&format!("{word}.sh"));
+        let diary = self.0.display();
+        write(&file, &format!("{script}\necho {word} $1 >>{diary}\n"));
+        format!("/bin/sh {} %IP% %MIRAGE%", file.display())
+    }
+
+    pub fn lines(&self) -> Vec<String> {
+        let text = std::fs::read_to_string(&self.0).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    pub fn count(&self, line: &str) -> usize {
+        self.lines().iter().filter(|noted| *noted == line).count()
+    }
+
+    #[track_caller]
+    pub fn wait_for(&self, line: &str, count: usize) {
+        wait_for(line, || (self.count(line) >= count).then_some(()));
+    }
+}
+
+/// A service that runs while a file is there: an echo.
+pub struct Service {
+    pub address: SocketAddr,
+    pub file: PathBuf,
+}
+
+impl Service {
+    pub fn new(folder: &Folder, name: &str) -> Self {
+        let address = SocketAddr::from((own_address(), 2_222));
+        let file = folder.file(name);
+        let flag = file.clone();
+        thread::spawn(move || {
+            loop {
+                thread::park_timeout(Duration::from_millis(5));
+                if !flag.exists() {
+                    continue;
+                }
+                let listener = TcpListener::bind(address).unwrap();
+                listener.set_nonblocking(true).unwrap();
+                while flag.exists() {
+                    let Ok((stream, _)) = listener.accept() else {
+                        thread::park_timeout(Duration::from_millis(5));
+                        continue;
+                    };
+                    stream.set_nonblocking(false).unwrap();
+                    thread::spawn(move || {
+                        let mut from = stream.try_clone().unwrap();
+                        let mut to = stream;
+                        let _ = io::copy(&mut from, &mut to);
+                        let _ = to.shutdown(Shutdown::Write);
+                    });
+                }
+            }
+        });
+        Self { address, file }
+    }
+
+    pub fn runs(&self) -> bool {
+        self.file.exists()
+    }
+}
