@@ -47,21 +47,26 @@ UsePAM no
 PrintMotd no
 Subsystem sftp internal-sftp
 END
+  make_private
   start_sshd server
 }
 
-# serve HOST LOG COMMAND…: a service with copies of its own of what it would write to.
+# A command that runs another, with copies of its own of what a service would write to.
+make_private() {
+  cat >"$FOLDER/private" <<END
+#!/bin/sh
+mount -t tmpfs tmpfs /run && mkdir /run/sshd && mount -t tmpfs tmpfs /var/log &&
+  touch /run/utmp /var/log/wtmp /var/log/btmp /var/log/lastlog &&
+  mount --bind "$FOLDER/home" "$(getent passwd root | cut -d : -f 6)" &&
+  mount --bind "$FOLDER/shadow" /etc/shadow || exit
+exec "\$@"
+END
+  chmod 755 "$FOLDER/private"
+}
+
+# serve HOST LOG COMMAND…
 serve() {
-  local host=$1 log=$2
-  shift 2
-  # shellcheck disable=SC2016 # They are the inner shell's.
-  ip netns exec "$PREFIX-$host" sh -c '
-    mount -t tmpfs tmpfs /run && mkdir /run/sshd && mount -t tmpfs tmpfs /var/log &&
-      touch /run/utmp /var/log/wtmp /var/log/btmp /var/log/lastlog &&
-      mount --bind "$1/home" "$2" && mount --bind "$1/shadow" /etc/shadow || exit
-    shift 2
-    exec "$@"
-  ' serve "$FOLDER" "$(getent passwd root | cut -d : -f 6)" "$@" >>"$log" 2>&1 </dev/null &
+  ip netns exec "$PREFIX-$1" "$FOLDER/private" "${@:3}" >>"$2" 2>&1 </dev/null &
   SERVICES+=($!)
 }
 
@@ -76,10 +81,11 @@ start_dropbear() {
   wait_for 10 on server bash -c 'echo >/dev/tcp/127.0.0.1/2222'
 }
 
-# write_configuration NAME <CONFIGURATION: its log, state file and secret are put in.
+# write_configuration NAME <CONFIGURATION: its log, state file and secret are put in. A mirage whose name
+# begins with `keyless` draws nothing, and has no secret.
 write_configuration() {
   sed "s|^\[common\]\$|&\nlog = $FOLDER/$1.log\nstate-file = $FOLDER/$1.state\ncontrol = $FOLDER/$1.control|
-    s|^\[mirage-.*|&\nsecret-file = $FOLDER/secret|" >"$FOLDER/$1.conf"
+    /^\[mirage-keyless/!s|^\[mirage-.*|&\nsecret-file = $FOLDER/secret|" >"$FOLDER/$1.conf"
 }
 
 # start_daemon NAME [HOST [COMMAND…]] <CONFIGURATION. The command is one that runs another.

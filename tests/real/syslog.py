@@ -5,6 +5,7 @@ usage: unshare -m python3 syslog.py SHIMMER FOLDER      in a mount namespace of 
 The namespace gets a /dev of its own with a /dev/log in it, so a syslogd of the machine hears nothing.
 """
 
+import atexit
 import os
 import signal
 import socket
@@ -51,10 +52,27 @@ def hear(listener, part):
     raise SystemExit(f"never heard {part}")
 
 
+def wait_for(what, is_so):
+    deadline = time.monotonic() + PATIENCE_S
+    while not is_so():
+        if time.monotonic() > deadline:
+            raise SystemExit(f"waited in vain for {what}")
+        time.sleep(0.05)
+
+
+def open_ports():
+    """Of 127.78.1.1, as /proc/net/tcp writes them."""
+    with open("/proc/net/tcp") as table:
+        return {line.split()[1] for line in table if "01014E7F:" in line.split()[1]}
+
+
 def start():
-    return subprocess.Popen(
+    daemon = subprocess.Popen(
         [SHIMMER, "daemon", "--config", config], stderr=subprocess.PIPE, text=True
     )
+    # Whatever fails here: one that is left holds the pipe that the caller reads to its end.
+    atexit.register(daemon.kill)
+    return daemon
 
 
 def end(daemon):
@@ -79,11 +97,13 @@ line = hear(log, " listen mirage=ssh ")
 # Facility daemon, severity informational (RFC 3164), and no time: syslogd has its own.
 assert line.startswith(f"<30>shimmer[{daemon.pid}]: listen "), line
 gone(log)
-# Lines are lost while nobody listens, and how many is told when somebody does again. A reload is a
-# line; it is written before the next SIGHUP is heeded, which stderr tells.
+# Lines are lost while nobody listens, and how many is told when somebody does again. A rotation is a
+# line, written before the next one, which the ports tell.
+daemon.send_signal(signal.SIGHUP)
+assert "warning: syslog: /dev/log: " in daemon.stderr.readline()
 for _ in range(2):
-    daemon.send_signal(signal.SIGHUP)
-    assert "warning: syslog: /dev/log: " in daemon.stderr.readline()
+    before = open_ports()
+    wait_for("a rotation", lambda: not before <= open_ports())
 log = syslogd()
 hear(log, f"<28>shimmer[{daemon.pid}]: warn lost-lines=")
 hear(log, " rotate mirage=ssh ")
@@ -95,7 +115,5 @@ assert end(daemon) == "", "a syslogd that is stuck is no news"
 gone(log)
 
 daemon = start()
-deadline = time.monotonic() + PATIENCE_S
-while ":791" not in open("/proc/net/tcp").read() and time.monotonic() < deadline:
-    time.sleep(0.05)
+wait_for("its ports", open_ports)
 assert "warning: syslog: /dev/log: " in end(daemon)
