@@ -6,17 +6,22 @@
 //!
 //! ```text
 //!   success.rs     how often S sources get in          statistics.rs  what a count of tries says
-//!   likeness.rs    what a visitor can tell apart       network.rs     two hosts, SYNs, addresses
-//!   ceilings.rs    what 65,000 sources can fill up     held.rs        the real loop, its clock held
-//!   soak.rs        every byte, while all turns         process.rs     the daemon as it is shipped
-//!                                                      table.rs       what is printed
+//!   silent.rs      the same at knock and packet        network.rs     two hosts, SYNs, addresses
+//!   likeness.rs    what a visitor can tell apart       held.rs        the real loop, its clock held
+//!   silence.rs     what a silent gate lets be seen     process.rs     the daemon as it is shipped
+//!   ceilings.rs    what 65,000 sources can fill up     table.rs       what is printed
+//!   flood.rs       what a flood does to silent gates
+//!   soak.rs        every byte, while all turns
 //! ```
 
 mod ceilings;
+mod flood;
 mod held;
 mod likeness;
 mod network;
 mod process;
+mod silence;
+mod silent;
 mod soak;
 mod statistics;
 mod success;
@@ -32,9 +37,13 @@ const PARTS: &[Part] = &[
     ("pool", success::pool),
     ("turns", success::turns),
     ("token", success::token),
+    ("knock", silent::knock),
+    ("packet", silent::packet),
     ("likeness", likeness::likeness),
     ("verdicts", likeness::verdicts),
     ("ceilings", ceilings::ceilings),
+    ("flood", flood::flood),
+    ("silence", silence::silence),
     ("soak", soak::soak),
 ];
 

@@ -40,14 +40,14 @@ const SESSIONS: usize = 8;
 const LONGEST_TRIP: Duration = Duration::from_secs(2);
 
 /// Somebody new gets in within this time.
-const LONGEST_ENTRY: Duration = Duration::from_secs(5);
+pub const LONGEST_ENTRY: Duration = Duration::from_secs(5);
 
 /// The limit of descriptors, soft and hard, that Linux and OpenWrt give a service.
-const DESCRIPTORS: (u64, u64) = (1_024, 4_096);
+pub const DESCRIPTORS: (u64, u64) = (1_024, 4_096);
 
 /// KiB that the tables may take when strangers have filled them for the first time: the bans, the
 /// places, and what the allocator keeps.
-const MOST_KIB: u64 = 512;
+pub const MOST_KIB: u64 = 512;
 
 /// When the flood is over, the others go on for so long.
 const AFTERWARDS: Duration = Duration::from_secs(6);
@@ -102,7 +102,7 @@ fn try_to_enter(plan: &Plan, longest: Duration) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-fn trip(stream: &mut TcpStream) -> io::Result<()> {
+pub fn trip(stream: &mut TcpStream) -> io::Result<()> {
     let (text, mut back) = ([0x5a; 64], [0; 64]);
     stream.write_all(&text)?;
     stream.read_exact(&mut back)?;
@@ -340,7 +340,7 @@ fn fill(report: &mut Report, plan: Plan, listen: &str, connects: usize) {
 }
 
 /// The most lines of a log within [`LOG_WINDOW_MS`].
-fn busiest_window(log: &str) -> usize {
+pub fn busiest_window(log: &str) -> usize {
     let at = |line: &str| -> Option<u64> {
         // 2026-11-21T09:00:12.404Z
         let time = line.get(11..23)?;

@@ -90,6 +90,19 @@ pub struct Held {
 impl Held {
     /// A daemon whose mirage has these lines beside its secret and its service; HOST is its address.
     pub fn start(name: &str, range: (u16, u16), lines: &str) -> Self {
+        let held = Self::start_silent(name, range, lines);
+        let member = held.at(held.real());
+        wait_for("the ports to open", || {
+            held.settle(1);
+            network::connect(fresh_source(), member).ok()
+        });
+        held.settle(1);
+        held.served();
+        held
+    }
+
+    /// The same where no port opens by itself.
+    pub fn start_silent(name: &str, range: (u16, u16), lines: &str) -> Self {
         let (host, service) = (network::server_address(), network::service());
         service.set_nonblocking(true).expect("it is a socket");
         let to = service.local_addr().expect("it is bound");
@@ -125,7 +138,7 @@ impl Held {
             daemon.run().unwrap_or_else(|error| panic!("{error}"));
         });
         let range = Range::new(low, high).expect("a range");
-        let held = Self {
+        Self {
             host,
             key: Key::stretch(secret.as_bytes(), name),
             pattern: Pattern::new(range, 15, MINUTE_S as u32).expect("a pattern"),
@@ -134,15 +147,7 @@ impl Held {
             service,
             thread: Some(thread),
             folder,
-        };
-        let member = held.at(held.real());
-        wait_for("the ports to open", || {
-            held.settle(1);
-            network::connect(fresh_source(), member).ok()
-        });
-        held.settle(1);
-        held.served();
-        held
+        }
     }
 
     pub fn at(&self, port: u16) -> SocketAddrV4 {
@@ -154,8 +159,7 @@ impl Held {
     }
 
     pub fn minute(&self) -> u64 {
-        let real_ms = self.world.0.lock().expect("nobody has panicked").real_ms;
-        self.pattern.minute(real_ms as u64 / 1_000)
+        self.pattern.minute(self.unix())
     }
 
     /// What a member computes. The attackers do not ask for it.
@@ -181,12 +185,28 @@ impl Held {
 
     /// A minute goes by.
     pub fn next_minute(&self) {
+        self.pass(MINUTE_S);
+    }
+
+    /// The next minute begins.
+    pub fn begin_minute(&self) {
+        self.pass(MINUTE_S - self.unix() % MINUTE_S);
+    }
+
+    /// So many seconds go by.
+    pub fn pass(&self, seconds: u64) {
         {
             let mut world = self.world.0.lock().expect("nobody has panicked");
-            world.boot_ms += MINUTE_S * 1_000;
-            world.real_ms += MINUTE_S as i64 * 1_000;
+            world.boot_ms += seconds * 1_000;
+            world.real_ms += seconds as i64 * 1_000;
         }
         self.settle(2);
+    }
+
+    /// What the daemon's clock says, in seconds of unix time.
+    pub fn unix(&self) -> u64 {
+        let real_ms = self.world.0.lock().expect("nobody has panicked").real_ms;
+        real_ms as u64 / 1_000
     }
 
     /// How many have reached the hidden service since this was asked last. It greets them.

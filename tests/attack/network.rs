@@ -180,7 +180,8 @@ pub enum Answer {
 /// answers, so no accept(2) ever sees it.
 pub struct Scanner {
     pub source: Ipv4Addr,
-    socket: Socket,
+    ear: Ear,
+    sender: Sender,
     next_port: u16,
 }
 
@@ -190,17 +191,10 @@ const SCAN_AT_ONCE: usize = 100;
 impl Scanner {
     pub fn new() -> Self {
         let source = fresh_source();
-        let raw = Type::from(libc::SOCK_RAW);
-        let socket = Socket::new(Domain::IPV4, raw, Some(Protocol::TCP))
-            .expect("root may have a raw socket");
-        socket
-            .bind(&SockAddr::from(SocketAddrV4::new(source, 0)))
-            .expect("every address is local");
-        let _ = socket.set_recv_buffer_size(1 << 20);
-        socket.set_nonblocking(true).expect("it is a socket");
         Self {
             source,
-            socket,
+            ear: Ear::new(Protocol::TCP, source),
+            sender: Sender::new(),
             next_port: 1_024,
         }
     }
@@ -224,10 +218,9 @@ impl Scanner {
                 if sent_at.is_none_or(|sent| now > sent + Duration::from_millis(200)) {
                     sent_at = Some(now);
                     for &port in some.iter().filter(|port| !answers.contains_key(*port)) {
-                        let syn = self.syn(host, port);
-                        let _ = self
-                            .socket
-                            .send_to(&syn, &SocketAddrV4::new(host, 0).into());
+                        let from = SocketAddrV4::new(self.source, self.next_port);
+                        self.sender
+                            .segment(from, SocketAddrV4::new(host, port), SYN);
                     }
                 }
                 self.listen(host, &mut answers);
@@ -246,21 +239,14 @@ impl Scanner {
     }
 
     fn listen(&self, host: Ipv4Addr, answers: &mut BTreeMap<u16, Answer>) {
-        let mut buffer = [MaybeUninit::<u8>::uninit(); 256];
-        while let Ok(length) = self.socket.recv(&mut buffer) {
-            // SAFETY: the kernel has written so many bytes.
-            let packet =
-                unsafe { std::slice::from_raw_parts(buffer.as_ptr().cast::<u8>(), length) };
-            let Some((port, answer)) = self.read(host, packet) else {
-                continue;
-            };
-            answers.insert(port, answer);
-        }
+        self.ear.hear(|ip, tcp| {
+            if let Some((port, answer)) = self.read(host, ip, tcp) {
+                answers.insert(port, answer);
+            }
+        });
     }
 
-    fn read(&self, host: Ipv4Addr, packet: &[u8]) -> Option<(u16, Answer)> {
-        let header = usize::from(packet.first()? & 15) * 4;
-        let (ip, tcp) = packet.split_at_checked(header)?;
+    fn read(&self, host: Ipv4Addr, ip: &[u8], tcp: &[u8]) -> Option<(u16, Answer)> {
         let word = |at: usize| Some(u16::from_be_bytes([*tcp.get(at)?, *tcp.get(at + 1)?]));
         if ip.get(12..16)? != host.octets() || word(2)? != self.next_port {
             return None;
@@ -291,31 +277,95 @@ impl Scanner {
         }
         Some((word(0)?, Answer::Open(seen)))
     }
+}
 
-    /// A SYN with the options that Linux sends.
-    fn syn(&self, host: Ipv4Addr, port: u16) -> Vec<u8> {
-        let mut syn = Vec::with_capacity(40);
-        syn.extend(self.next_port.to_be_bytes());
-        syn.extend(port.to_be_bytes());
-        syn.extend([0x5a, 0x5a, 0x5a, 0x5a, 0, 0, 0, 0]);
-        syn.extend([10 << 4, SYN, 0xfa, 0xf0, 0, 0, 0, 0]);
+/// Hears what comes to an address of ours by one protocol, whatever our kernel makes of it.
+pub struct Ear(Socket);
+
+impl Ear {
+    /// With 0.0.0.0 it hears for all of our addresses.
+    pub fn new(protocol: Protocol, at: Ipv4Addr) -> Self {
+        let raw = Type::from(libc::SOCK_RAW);
+        let socket =
+            Socket::new(Domain::IPV4, raw, Some(protocol)).expect("root may have a raw socket");
+        socket
+            .bind(&SockAddr::from(SocketAddrV4::new(at, 0)))
+            .expect("every address is local");
+        let _ = socket.set_recv_buffer_size(1 << 20);
+        socket.set_nonblocking(true).expect("it is a socket");
+        Self(socket)
+    }
+
+    /// All that has come: each packet's IP header, and what follows it.
+    pub fn hear(&self, mut each: impl FnMut(&[u8], &[u8])) {
+        let mut buffer = [MaybeUninit::<u8>::uninit(); 256];
+        while let Ok(length) = self.0.recv(&mut buffer) {
+            // SAFETY: the kernel has written so many bytes.
+            let packet =
+                unsafe { std::slice::from_raw_parts(buffer.as_ptr().cast::<u8>(), length) };
+            let header = packet
+                .first()
+                .map_or(0, |first| usize::from(first & 15) * 4);
+            if let Some((ip, said)) = packet.split_at_checked(header) {
+                each(ip, said);
+            }
+        }
+    }
+}
+
+/// Sends packets in the name of any address, and hears nothing of what comes of them.
+pub struct Sender(Socket);
+
+impl Sender {
+    pub fn new() -> Self {
+        let raw = Type::from(libc::SOCK_RAW);
+        // With its own IP header; the kernel adds the length and the sum.
+        let with_header = Some(Protocol::from(libc::IPPROTO_RAW));
+        Self(Socket::new(Domain::IPV4, raw, with_header).expect("root may have a raw socket"))
+    }
+
+    /// A TCP segment with these flags and the options of Linux's SYN.
+    pub fn segment(&self, from: SocketAddrV4, to: SocketAddrV4, flags: u8) {
+        let mut said = [from.port().to_be_bytes(), to.port().to_be_bytes()].concat();
+        said.extend([0x5a, 0x5a, 0x5a, 0x5a, 0, 0, 0, 0]);
+        said.extend([10 << 4, flags, 0xfa, 0xf0, 0, 0, 0, 0]);
         // Segment size, selective acknowledgements, timestamps, window scale.
-        syn.extend([2, 4, 5, 0xb4, 4, 2, TIMESTAMPS, 10]);
-        syn.extend([0, 0, 1, 0, 0, 0, 0, 0, 1, 3, 3, 7]);
-        let (from, to) = (self.source.octets(), host.octets());
-        let pseudo = [&from[..], &to[..], &[0, 6, 0, syn.len() as u8]].concat();
-        let words = pseudo.chunks(2).chain(syn.chunks(2));
+        said.extend([2, 4, 5, 0xb4, 4, 2, TIMESTAMPS, 10]);
+        said.extend([0, 0, 1, 0, 0, 0, 0, 0, 1, 3, 3, 7]);
+        let (source, target) = (from.ip().octets(), to.ip().octets());
+        let pseudo = [&source[..], &target[..], &[0, 6, 0, said.len() as u8]].concat();
+        let words = pseudo.chunks(2).chain(said.chunks(2));
         let sum: u32 = words
             .map(|word| u32::from(u16::from_be_bytes([word[0], word[1]])))
             .sum();
         let folded = (sum & 0xffff) + (sum >> 16);
         let folded = (folded & 0xffff) + (folded >> 16);
-        syn[16..18].copy_from_slice(&(!(folded as u16)).to_be_bytes());
-        syn
+        said[16..18].copy_from_slice(&(!(folded as u16)).to_be_bytes());
+        self.send(from, to, libc::IPPROTO_TCP, &said);
+    }
+
+    /// A datagram.
+    pub fn datagram(&self, from: SocketAddrV4, to: SocketAddrV4, text: &[u8]) {
+        let length = (8 + text.len()) as u16;
+        // No sum: IPv4 has no need of it.
+        let header = [from.port(), to.port(), length, 0].map(u16::to_be_bytes);
+        let said = [header.as_flattened(), text].concat();
+        self.send(from, to, libc::IPPROTO_UDP, &said);
+    }
+
+    fn send(&self, from: SocketAddrV4, to: SocketAddrV4, protocol: i32, said: &[u8]) {
+        let mut packet = vec![0x45, 0, 0, 0, 0, 0, 0x40, 0, 64, protocol as u8, 0, 0];
+        packet.extend(from.ip().octets());
+        packet.extend(to.ip().octets());
+        packet.extend(said);
+        let _ = self
+            .0
+            .send_to(&packet, &SocketAddrV4::new(*to.ip(), 0).into());
     }
 }
 
-const SYN: u8 = 2;
-const RST: u8 = 4;
-const ACK: u8 = 16;
+pub const FIN: u8 = 1;
+pub const SYN: u8 = 2;
+pub const RST: u8 = 4;
+pub const ACK: u8 = 16;
 const TIMESTAMPS: u8 = 8;

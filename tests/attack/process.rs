@@ -58,6 +58,15 @@ impl Plan {
         self.pattern.real(&self.key, self.minute())
     }
 
+    /// The real ports of the live minutes.
+    pub fn reals(&self) -> BTreeSet<u16> {
+        let minute = self.minute();
+        let minutes = minute - 1..=minute + 1;
+        minutes
+            .map(|minute| self.pattern.real(&self.key, minute))
+            .collect()
+    }
+
     /// The ports that are open now.
     pub fn open_ports(&self) -> Vec<u16> {
         let minute = self.minute();
@@ -203,6 +212,26 @@ impl Daemon {
             let what = format!("{}, {} bytes", output.status, output.stdout.len());
             Err(io::Error::other(what))
         }
+    }
+
+    /// Has the server's kernel take what `shimmer firewall` prints with these options.
+    pub fn load_firewall(&self, options: &[&str]) {
+        let printed = Command::new(env!("CARGO_BIN_EXE_shimmer"))
+            .args(["firewall", "--config"])
+            .arg(self.folder.join("shimmer.conf"))
+            .args(options)
+            .output()
+            .expect("the program starts");
+        assert!(printed.status.success(), "shimmer firewall prints rules");
+        let mut nft = Command::new("nft");
+        nft.args(["-f", "-"]).stdin(Stdio::piped());
+        network::run_at_server(&mut nft).expect("run has made the server's namespace");
+        let mut nft = nft.spawn().expect("nft starts");
+        let mut rules = nft.stdin.take().expect("it is a pipe");
+        rules.write_all(&printed.stdout).expect("nft reads rules");
+        drop(rules);
+        let taken = nft.wait().expect("nft ends");
+        assert!(taken.success(), "nft takes the rules");
     }
 
     pub fn signal(&self, signal: i32) {

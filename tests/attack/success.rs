@@ -172,7 +172,7 @@ impl Attack {
 }
 
 /// The mean over how many of the ports lead in: chances for 0, 1, 2 … more than are sure to.
-fn mean(chances: &[f64], sure: usize, all: usize, sources: usize) -> f64 {
+pub fn mean(chances: &[f64], sure: usize, all: usize, sources: usize) -> f64 {
     let of = |(more, chance): (usize, &f64)| chance * finds_one(all, sure + more, sources);
     chances.iter().enumerate().map(of).sum()
 }
@@ -428,5 +428,5 @@ impl Forgery {
     }
 }
 
-const RATE_COLUMN: &str = " share  95 % lie between   tries";
-const THEORY_COLUMN: &str = "theory   off by";
+pub const RATE_COLUMN: &str = " share  95 % lie between   tries";
+pub const THEORY_COLUMN: &str = "theory   off by";
