@@ -161,7 +161,7 @@ impl<H: BuildHasher> Ring<H> {
     }
 
     /// What a source takes, beside its two places in the index.
-    #[cfg(test)]
+    #[cfg(all(test, target_pointer_width = "64"))]
     pub const ENTRY_BYTES: usize = size_of::<Entry>();
 
     /// Whether nothing is left in the index.
