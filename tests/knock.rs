@@ -312,6 +312,8 @@ fn what_makes_no_sense_says_so_and_sends_nothing() {
             ),
             (&rotating, &[host, "7000", "--print"], 2, "go with a mirage"),
             (&rotating, &[host, "7000", "8000:icmp"], 2, "8000:icmp"),
+            (&rotating, &[host, "8000:icmp"], 2, "8000:icmp: "),
+            (&rotating, &[host, "70000"], 2, "70000: "),
             (&packet, &[NAME, "--close"], 2, "no close-sequence"),
             (
                 &packet,

@@ -34,7 +34,7 @@ pub fn main(mut words: Words) -> Result<(), Failure> {
     let address = words.parsed("--address", parse_address)?;
     let wanted = Wanted::read(&mut words, None)?;
     let second = words.word()?.map(cli::text);
-    if second.is_some_and(|word| config::parse_hop(word).is_ok()) {
+    if second.is_some_and(is_meant_as_a_hop) {
         // The plain knocker: the first word is no mirage but the host.
         if is_dry || is_next || closes || address.is_some() {
             return Err(Failure::usage(format_args!(
@@ -281,6 +281,14 @@ fn datagram(key: &Key, unix: u64, inside: Option<IpAddr>) -> io::Result<[u8; PAC
 /// Waits, so that what comes next does not overtake what was sent.
 pub fn pause() {
     output::wait(KNOCK_PAUSE_MS as u32);
+}
+
+/// Whether this begins with a number as PORT does. A wrong one is told as a wrong port, and not taken for
+/// the host of a mirage, which may be an address or a name.
+fn is_meant_as_a_hop(word: &str) -> bool {
+    let number = word.split(':').next().unwrap_or_default();
+    let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    is_number && word.parse::<IpAddr>().is_err()
 }
 
 fn parse_address(text: &str) -> config::Parsed<IpAddr> {
