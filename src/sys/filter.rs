@@ -8,6 +8,7 @@
 //! Programs are classic BPF, which every kernel has and which needs no privilege. Jumps lead forward
 //! only, and not over more than 255 instructions.
 
+use super::packet::{FLAGS, SYN};
 use super::socket::set;
 use crate::limits::{ADMITTED, SENSED_RANGES};
 use crate::scheme::packet::PACKET;
@@ -43,11 +44,6 @@ const TO_THIS_HOST: u32 = 0;
 
 /// More fragments follow, or this is not the first.
 const IS_FRAGMENT: u32 = 0x3fff;
-
-const FIN: u32 = 0x01;
-const SYN: u32 = 0x02;
-const RST: u32 = 0x04;
-const ACK: u32 = 0x10;
 
 const TCP: u32 = libc::IPPROTO_TCP as u32;
 const UDP: u32 = libc::IPPROTO_UDP as u32;
@@ -111,8 +107,8 @@ pub fn arrivals(family: Family, ranges: &[Range]) -> Program {
         jump(BPF_JMP | BPF_JEQ, UDP, 5, 0),
         jump(BPF_JMP | BPF_JEQ, TCP, 0, 3),
         statement(BPF_LD | BPF_B | BPF_IND, 13),
-        statement(BPF_ALU | BPF_AND, FIN | SYN | RST | ACK),
-        jump(BPF_JMP | BPF_JEQ, SYN, 1, 0),
+        statement(BPF_ALU | BPF_AND, FLAGS.into()),
+        jump(BPF_JMP | BPF_JEQ, SYN.into(), 1, 0),
         NOTHING,
         // The destination port.
         statement(BPF_LD | BPF_H | BPF_IND, 2),

@@ -135,8 +135,12 @@ const IPV6_HEADER: usize = 40;
 const UDP_HEADER: usize = 8;
 const TCP_TO_FLAGS: usize = 14;
 
-const FLAGS: u8 = 0x17;
-const SYN: u8 = 0x02;
+/// TCP's flags (RFC 9293, section 3.1), of which a first packet has SYN alone.
+const FIN: u8 = 0x01;
+pub(super) const SYN: u8 = 0x02;
+const RST: u8 = 0x04;
+const ACK: u8 = 0x10;
+pub(super) const FLAGS: u8 = FIN | SYN | RST | ACK;
 
 /// Reads what begins with an IP header. The filter has looked at it before; nothing is believed of that.
 #[must_use]
