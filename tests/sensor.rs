@@ -6,6 +6,7 @@
 
 mod common;
 
+use common::gates::apart;
 use common::{own_address, visitor, wait_for};
 use mio::{Events, Poll};
 use shimmer::daemon::sensor::{Sensed, Sensor, Spot, Way};
@@ -17,45 +18,10 @@ use shimmer::scheme::schedule::Range;
 use shimmer::sys::filter;
 use shimmer::sys::socket::{self, Place};
 use socket2::{Domain, SockAddr, Socket, Type};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
-use std::thread;
 use std::time::Duration;
-
-/// Runs a test where no packets of others are. All of `lo` works there, and nothing else.
-fn apart(test: impl FnOnce() + Send) {
-    thread::scope(|scope| {
-        let run = scope.spawn(|| {
-            // SAFETY: no pointers.
-            if unsafe { libc::unshare(libc::CLONE_NEWNET) } == 0 {
-                raise_loopback();
-            } else {
-                eprintln!("this test has no network of its own: that needs CAP_SYS_ADMIN");
-            }
-            test();
-        });
-        if let Err(panic) = run.join() {
-            std::panic::resume_unwind(panic);
-        }
-    });
-}
-
-fn raise_loopback() {
-    let socket = UdpSocket::from(Socket::new(Domain::IPV4, Type::DGRAM, None).unwrap());
-    // SAFETY: all zeros is a request, and it is long enough for the kernel's answer.
-    let raised = unsafe {
-        let mut request: libc::ifreq = std::mem::zeroed();
-        request.ifr_name[..2].copy_from_slice(&[b'l' as _, b'o' as _]);
-        request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as _;
-        libc::ioctl(
-            socket.as_raw_fd(),
-            libc::SIOCSIFFLAGS as _,
-            &raw mut request,
-        )
-    };
-    assert_eq!(raised, 0, "{}", io::Error::last_os_error());
-}
 
 /// A sensor, and a clock that the test moves.
 struct Rig {
