@@ -6,7 +6,7 @@
 //! Meanwhile sessions do round trips, and twice a second somebody new comes with a token.
 
 use crate::network::{self, Scanner, fresh_source};
-use crate::process::{DAY_S, Daemon, Plan};
+use crate::process::{DAY_S, Daemon, Plan, Usage};
 use crate::success::Dice;
 use crate::table::Report;
 use shimmer::limits::{LOG_LINES, LOG_WINDOW_MS, PIPES, TRAPS};
@@ -47,7 +47,7 @@ pub const DESCRIPTORS: (u64, u64) = (1_024, 4_096);
 
 /// KiB that the tables may take when strangers have filled them for the first time: the bans, the
 /// places, and what the allocator keeps.
-pub const MOST_KIB: u64 = 512;
+const MOST_KIB: u64 = 512;
 
 /// When the flood is over, the others go on for so long.
 const AFTERWARDS: Duration = Duration::from_secs(6);
@@ -186,8 +186,7 @@ impl Attack<'_> {
 /// The most of what was seen.
 #[derive(Default)]
 struct Peak {
-    descriptors: usize,
-    kib: u64,
+    usage: Usage,
     trip: Duration,
     entry: Duration,
     trips: usize,
@@ -195,6 +194,41 @@ struct Peak {
     program: Duration,
     programs: usize,
     failures: Vec<String>,
+}
+
+/// Between two looks at what the daemon takes.
+pub const LOOK_PAUSE: Duration = Duration::from_millis(20);
+
+/// What it took at most over what it took before, and what it wrote; `descriptors` may be more by so many,
+/// which are these.
+pub fn report_usage(
+    report: &mut Report,
+    before: Usage,
+    peak: Usage,
+    (places, which): (usize, &str),
+    log: &str,
+) {
+    let kib = peak.kib.saturating_sub(before.kib);
+    report.row(
+        "memory of its own, over the KiB before",
+        &format!("{kib} KiB over {}", before.kib),
+        &format!("{MOST_KIB} KiB"),
+        kib <= MOST_KIB,
+    );
+    let descriptors = peak.descriptors.saturating_sub(before.descriptors);
+    report.row(
+        "descriptors, over those before",
+        &format!("{descriptors} over {}", before.descriptors),
+        &format!("{places}: {which}"),
+        descriptors <= places,
+    );
+    let lines = busiest_window(log);
+    report.row(
+        "lines of the log in 10 s",
+        &lines.to_string(),
+        &format!("{LOG_LINES} of peers, 5 of its own"),
+        lines <= LOG_LINES as usize + 5,
+    );
 }
 
 pub fn ceilings(report: &mut Report) {
@@ -224,7 +258,7 @@ fn fill(report: &mut Report, plan: Plan, listen: &str, connects: usize) {
     let mut sessions: Vec<TcpStream> = (0..SESSIONS)
         .map(|_| enter(plan, LONGEST_ENTRY).expect("nobody is in the way yet"))
         .collect();
-    let (kib, descriptors) = (daemon.memory_kib(), daemon.descriptors());
+    let before = daemon.usage();
     let attack = Attack {
         daemon: &daemon,
         ports: Scanner::new().open_ports(plan.host, range.low()..=range.high()),
@@ -269,9 +303,8 @@ fn fill(report: &mut Report, plan: Plan, listen: &str, connects: usize) {
                 }
                 peak.program = peak.program.max(begun.elapsed());
             }
-            peak.kib = peak.kib.max(daemon.memory_kib());
-            peak.descriptors = peak.descriptors.max(daemon.descriptors());
-            thread::sleep(Duration::from_millis(20));
+            peak.usage = peak.usage.max(daemon.usage());
+            thread::sleep(LOOK_PAUSE);
         }
         attack.is_over.store(true, Ordering::Relaxed);
         flood
@@ -287,28 +320,10 @@ fn fill(report: &mut Report, plan: Plan, listen: &str, connects: usize) {
         ),
     );
     let ms = |duration: Duration| format!("{:.0} ms", duration.as_secs_f64() * 1_000.0);
-    let grown = peak.kib.saturating_sub(kib);
-    report.row(
-        "memory of its own, over the KiB before",
-        &format!("{grown} KiB over {kib}"),
-        &format!("{MOST_KIB} KiB"),
-        grown <= MOST_KIB,
-    );
     // A new user's session may still be about to end.
     let places = TRAPS + 2 * PIPES + 2 * 4;
-    report.row(
-        "descriptors, over those before",
-        &format!("{} over {descriptors}", peak.descriptors - descriptors),
-        &format!("{places}: TRAPS, PIPES, 4"),
-        peak.descriptors - descriptors <= places,
-    );
-    let lines = busiest_window(&daemon.log());
-    report.row(
-        "lines of the log in 10 s",
-        &lines.to_string(),
-        &format!("{LOG_LINES} of peers, 5 of its own"),
-        lines <= LOG_LINES as usize + 5,
-    );
+    let most = (places, "TRAPS, PIPES, 4");
+    report_usage(report, before, peak.usage, most, &daemon.log());
     report.row(
         &format!("a round trip of {SESSIONS} sessions, {} in all", peak.trips),
         &ms(peak.trip),
@@ -340,7 +355,7 @@ fn fill(report: &mut Report, plan: Plan, listen: &str, connects: usize) {
 }
 
 /// The most lines of a log within [`LOG_WINDOW_MS`].
-pub fn busiest_window(log: &str) -> usize {
+fn busiest_window(log: &str) -> usize {
     let at = |line: &str| -> Option<u64> {
         // 2026-11-21T09:00:12.404Z
         let time = line.get(11..23)?;

@@ -6,14 +6,12 @@
 //! what 2,000 packets a second cost, and a member the knocks that are dropped with it. Nothing tells
 //! him so: he dials, hears nothing, and knocks again.
 
-use crate::ceilings::{DESCRIPTORS, MOST_KIB, busiest_window, echo, trip};
+use crate::ceilings::{DESCRIPTORS, LOOK_PAUSE, echo, report_usage, trip};
 use crate::network::{SYN, Sender, fresh_source};
-use crate::process::{DAY_S, Daemon, Plan};
+use crate::process::{DAY_S, Daemon, Plan, Usage};
 use crate::success::Dice;
 use crate::table::Report;
-use shimmer::limits::{
-    CONNECT_MS, KNOCK_PAUSE_MS, KNOCK_TIMES, LIVE_WINDOWS, LOG_LINES, SENSED_PER_SECOND,
-};
+use shimmer::limits::{CONNECT_MS, KNOCK_PAUSE_MS, KNOCK_TIMES, LIVE_WINDOWS, SENSED_PER_SECOND};
 use shimmer::scheme::knock::{self, Hop, Protocols};
 use shimmer::scheme::packet::{self, PACKET};
 use shimmer::scheme::token::{NONCE, Nonce};
@@ -175,13 +173,6 @@ impl Flood<'_> {
     }
 }
 
-/// The most of what was seen.
-#[derive(Default)]
-struct Peak {
-    kib: u64,
-    descriptors: usize,
-}
-
 pub fn flood(report: &mut Report) {
     for gate in Gate::ALL {
         fill(report, gate);
@@ -202,7 +193,7 @@ fn fill(report: &mut Report, gate: Gate) {
         crate::process::limit_descriptors(command, DESCRIPTORS);
     });
     daemon.load_firewall(&[]);
-    let (kib, descriptors) = (daemon.memory_kib(), daemon.descriptors());
+    let before = daemon.usage();
     let (plan, sender) = (&daemon.plan, Sender::new());
     // One run of `shimmer connect` tries three minutes.
     let longest = (gate.takes() + Duration::from_millis(CONNECT_MS)) * LIVE_WINDOWS as u32;
@@ -266,41 +257,20 @@ fn fill(report: &mut Report, gate: Gate) {
             entries.len() == wanted && most <= longest,
         );
     }
-    let grown = peak.kib.saturating_sub(kib);
-    report.row(
-        "memory of its own, over the KiB before",
-        &format!("{grown} KiB over {kib}"),
-        &format!("{MOST_KIB} KiB"),
-        grown <= MOST_KIB,
-    );
-    let more = peak.descriptors.saturating_sub(descriptors);
     // The last member's session may still be about to end.
-    let places = LIVE_WINDOWS + 2 * 4;
-    report.row(
-        "descriptors, over those before",
-        &format!("{more} over {descriptors}"),
-        &format!("{places}: open ports, 2 sessions"),
-        more <= places,
-    );
-    let lines = busiest_window(&daemon.log());
-    report.row(
-        "lines of the log in 10 s",
-        &lines.to_string(),
-        &format!("{LOG_LINES} of peers, 5 of its own"),
-        lines <= LOG_LINES as usize + 5,
-    );
+    let most = (LIVE_WINDOWS + 2 * 4, "open ports, 2 sessions");
+    report_usage(report, before, peak, most, &daemon.log());
     let failed = failures.len();
     let what = failures.first().cloned().unwrap_or_default();
     report.row("failures", &format!("{failed} {what}"), "0", failed == 0);
 }
 
 /// Looks at the daemon until it is over.
-fn watch(daemon: &Daemon, is_over: &AtomicBool) -> Peak {
-    let mut peak = Peak::default();
+fn watch(daemon: &Daemon, is_over: &AtomicBool) -> Usage {
+    let mut peak = Usage::default();
     while !is_over.load(Ordering::Relaxed) {
-        peak.kib = peak.kib.max(daemon.memory_kib());
-        peak.descriptors = peak.descriptors.max(daemon.descriptors());
-        thread::sleep(Duration::from_millis(20));
+        peak = peak.max(daemon.usage());
+        thread::sleep(LOOK_PAUSE);
     }
     peak
 }

@@ -25,6 +25,23 @@ pub struct Plan {
     secret: String,
 }
 
+/// What a daemon takes of the machine.
+#[derive(Clone, Copy, Default)]
+pub struct Usage {
+    pub kib: u64,
+    pub descriptors: usize,
+}
+
+impl Usage {
+    /// The most of both.
+    pub fn max(self, other: Self) -> Self {
+        Self {
+            kib: self.kib.max(other.kib),
+            descriptors: self.descriptors.max(other.descriptors),
+        }
+    }
+}
+
 /// A daemon, gone with this.
 pub struct Daemon {
     pub plan: Plan,
@@ -175,6 +192,14 @@ impl Daemon {
             .find_map(|line| line.strip_prefix("RssAnon:"));
         let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
         kib.expect("proc(5) has RssAnon")
+    }
+
+    /// What it takes of the machine now.
+    pub fn usage(&self) -> Usage {
+        Usage {
+            kib: self.memory_kib(),
+            descriptors: self.descriptors(),
+        }
     }
 
     /// Has `shimmer connect` bring some bytes to the service and back, within this time.
