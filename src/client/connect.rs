@@ -13,7 +13,7 @@ use crate::scheme::key::Key;
 use crate::scheme::schedule::Pattern;
 use crate::scheme::token::{self, NONCE};
 use crate::sys::{clock, random};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Write};
 use std::net::{SocketAddr, TcpStream};
 
 /// `shimmer connect MIRAGE [HOST]` and `shimmer connect NAME:LOW:HIGH HOST`
@@ -56,11 +56,7 @@ pub fn main(mut words: Words) -> Result<(), Failure> {
 /// # Errors
 /// [`Failure::Failed`] if there is no connection; those of [`Mirage::key`].
 pub fn touch(mirage: &Mirage, host: &str, addresses: &[SocketAddr]) -> Result<(), Failure> {
-    let mut stream = Visit::new(mirage, host)?.enter(addresses)?;
-    let failed = |error| Failure::failed(format_args!("{host}: {error}"));
-    stream.set_nonblocking(false).map_err(failed)?;
-    // However it ends.
-    while let Ok(1..) = stream.read(&mut [0]) {}
+    join::drain(&Visit::new(mirage, host)?.enter(addresses)?);
     Ok(())
 }
 

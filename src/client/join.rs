@@ -36,6 +36,11 @@ pub fn join(stream: TcpStream) -> Result<(), End> {
     }
 }
 
+/// Waits until the service closes, whatever it says, and however it ends.
+pub fn drain(stream: &TcpStream) {
+    platform::drain(stream);
+}
+
 /// How the service's way ended.
 enum Outcome {
     /// Before a byte had come.
@@ -102,6 +107,14 @@ mod platform {
             ErrorKind::WouldBlock | ErrorKind::Interrupted => Ok(()),
             _ => Err(error),
         }
+    }
+
+    /// The stream is one of ours, and never blocks.
+    pub fn drain(mut stream: &TcpStream) {
+        let mut bytes = Bytes::new();
+        while wait::for_any([Some((stream.as_fd(), Want::Read))]).is_ok()
+            && bytes.read(&mut stream).unwrap_or(false)
+        {}
     }
 
     /// The stream is one of ours, and never blocks.
@@ -210,6 +223,10 @@ mod platform {
             return Ok(Outcome::Over(session.broken().take()));
         }
         Ok(Outcome::Over(end))
+    }
+
+    pub fn drain(mut stream: &TcpStream) {
+        while let Ok(1..) = read(&mut stream, &mut [0; BUFFER]) {}
     }
 
     /// Passes stdin on. What can't be read any more is at its end.

@@ -6,7 +6,7 @@
 //! process group of its own, so that what it starts can be killed together with it.
 
 use super::program::Program;
-use super::{check, file};
+use super::{check, control, file};
 use core::fmt;
 use core::ptr;
 use std::fs::File;
@@ -101,13 +101,14 @@ pub fn spawn(words: &[String], stdio: Stdio<'_>) -> io::Result<Pid> {
     };
     let mut files = [0; 3];
     for (number, file) in files.iter_mut().zip([stdin, stdout, stderr]) {
-        *number = made_to_block(file)?;
+        control::block(file)?;
+        *number = file.as_raw_fd();
     }
 
     // What keeps the child from becoming the program comes through this pipe; the program closes it.
     let (failed, fails) = super::pipe::pipe()?;
     let failed = File::from(failed);
-    made_to_block(failed.as_fd())?;
+    control::block(failed.as_fd())?;
     let ours: libc::c_long = 0;
     // SAFETY: without CLONE_VM the child has memory of its own, as after fork(2). Until it is another
     // program it makes system calls and allocates nothing; this process has one thread, so nobody holds a
@@ -162,8 +163,7 @@ fn prepare(files: [i32; 3]) -> io::Result<()> {
     // Above the three first, or one would be overwritten before it is in its place.
     let mut above = [0; 3];
     for (above, file) in above.iter_mut().zip(files) {
-        // SAFETY: no pointers.
-        *above = check(unsafe { libc::fcntl(file, libc::F_DUPFD_CLOEXEC, 3) })?;
+        *above = control::of_file(file, libc::F_DUPFD_CLOEXEC, 3)?;
     }
     for (number, above) in (0..).zip(above) {
         // SAFETY: no pointers.
@@ -192,16 +192,6 @@ const LAST_SIGNAL: i32 = 64;
 const SIGNAL_SET: usize = 16;
 #[cfg(not(target_arch = "mips"))]
 const SIGNAL_SET: usize = 8;
-
-/// The number of a descriptor, whose file blocks from now on (fcntl(2)).
-fn made_to_block(file: BorrowedFd<'_>) -> io::Result<i32> {
-    let file = file.as_raw_fd();
-    // SAFETY: no pointers.
-    let flags = check(unsafe { libc::fcntl(file, libc::F_GETFL) })?;
-    // SAFETY: no pointers.
-    check(unsafe { libc::fcntl(file, libc::F_SETFL, flags & !libc::O_NONBLOCK) })?;
-    Ok(file)
-}
 
 /// Kills a child that has not been reaped, and its process group with it: not those that have left it,
 /// as daemons do. After it was reaped, the number may be anybody's.

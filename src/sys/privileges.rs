@@ -108,5 +108,5 @@ fn ambient(what: i32, capability: u32) -> io::Result<()> {
 fn control(what: i32, value: libc::c_ulong, other: libc::c_ulong) -> io::Result<()> {
     let none: libc::c_ulong = 0;
     // SAFETY: these three take numbers and no pointers.
-    check(unsafe { libc::prctl(what, value, other, none, none) }).map(drop)
+    check(unsafe { libc::syscall(libc::SYS_prctl, what, value, other, none, none) }).map(drop)
 }

@@ -11,16 +11,17 @@ use std::os::fd::{AsFd, AsRawFd};
 /// # Errors
 /// What prlimit(2) says. (setrlimit(3) does the same, and brings the locks of all threads.)
 pub fn raise_descriptor_limit() -> io::Result<usize> {
-    let mut limit = MaybeUninit::<libc::rlimit>::uninit();
+    let mut limit = MaybeUninit::<libc::rlimit64>::uninit();
+    let none = ptr::null_mut::<libc::rlimit64>();
+    let call = libc::SYS_prlimit64;
     // SAFETY: the kernel fills in the struct, and reads none.
-    check(unsafe { libc::prlimit(0, libc::RLIMIT_NOFILE, ptr::null(), limit.as_mut_ptr()) })?;
+    check(unsafe { libc::syscall(call, 0, libc::RLIMIT_NOFILE, none, limit.as_mut_ptr()) })?;
     // SAFETY: the call has succeeded, so it is filled in.
     let mut limit = unsafe { limit.assume_init() };
     let soft = limit.rlim_cur;
     limit.rlim_cur = limit.rlim_max;
     // SAFETY: the kernel reads the struct, and fills in none.
-    let raised =
-        unsafe { libc::prlimit(0, libc::RLIMIT_NOFILE, &raw const limit, ptr::null_mut()) };
+    let raised = unsafe { libc::syscall(call, 0, libc::RLIMIT_NOFILE, &raw const limit, none) };
     let now = if raised == 0 { limit.rlim_cur } else { soft };
     Ok(usize::try_from(now).unwrap_or(usize::MAX))
 }

@@ -8,26 +8,38 @@ use std::io;
 /// which a read of /dev/urandom would not.
 ///
 /// # Errors
-/// A kernel before 3.17 has no such bytes.
+/// A kernel before 3.17 has no such bytes (getrandom(2)).
 pub fn fill(bytes: &mut [u8]) -> io::Result<()> {
     platform::fill(bytes)
 }
 
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 mod platform {
     use super::super::check;
-    use core::ffi::{c_int, c_void};
     use std::io;
 
-    // In glibc since 2.25, musl since 1.1.20, macOS since 10.12. The libc crate lacks musl's.
-    unsafe extern "C" {
-        fn getentropy(bytes: *mut c_void, count: usize) -> c_int;
+    pub fn fill(bytes: &mut [u8]) -> io::Result<()> {
+        loop {
+            let (to, count) = (bytes.as_mut_ptr(), bytes.len());
+            // SAFETY: the call writes no more bytes than the buffer has. Of so few it writes all.
+            match check(unsafe { libc::syscall(libc::SYS_getrandom, to, count, 0) }) {
+                // While it waits for the kernel to gather them.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                done => return done.map(drop),
+            }
+        }
     }
+}
 
+#[cfg(all(unix, not(target_os = "linux")))]
+mod platform {
+    use super::super::check;
+    use std::io;
+
+    // In macOS since 10.12.
     pub fn fill(bytes: &mut [u8]) -> io::Result<()> {
         // SAFETY: the call writes as many bytes as the buffer has.
-        check(unsafe { getentropy(bytes.as_mut_ptr().cast(), bytes.len()) })?;
-        Ok(())
+        check(unsafe { libc::getentropy(bytes.as_mut_ptr().cast(), bytes.len()) }).map(drop)
     }
 }
 
