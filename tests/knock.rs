@@ -13,6 +13,7 @@ use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 fn range() -> (u16, u16) {
@@ -391,6 +392,39 @@ fn a_wrong_knock_begins_anew_and_a_doubled_one_breaks_nothing() {
         keeper.knock(visitor(3), &hops[..2]);
         keeper.knock(visitor(4), &hops[2..]);
         assert_eq!(keeper.counter("passed"), 2);
+    });
+}
+
+/// Where packets of neighbours come in each other's place, or twice, nothing is wrong: each knock is sent
+/// twice, so one of them is there before the next.
+#[test]
+fn a_network_that_shuffles_keeps_nobody_out() {
+    apart(|| {
+        for (word, protocols) in [("tcp", Protocols::Tcp), ("udp", Protocols::Udp)] {
+            let gate = format!("gate = knock\nprotocols = {word}\n");
+            // Whoever was wrong once would be out for longer than this lasts.
+            let setting = Setting::new(&gate, "lock = 1h\n");
+            let (keeper, member) = (&setting.keeper, &setting.member);
+            let hops = member.sequence(member.minute(), KNOCKS, protocols);
+            for (number, order) in (1..).zip([
+                &[0, 2, 1, 4, 3, 5][..],
+                &[1, 0, 3, 2, 5, 4],
+                &[0, 0, 2, 2, 1, 1, 4, 4, 3, 3, 5, 5],
+                // One that comes when all is over.
+                &[0, 1, 3, 4, 5, 2],
+            ]) {
+                let network = Shuffler::new(&hops);
+                let there = network.host.to_string();
+                thread::scope(|scope| {
+                    scope.spawn(|| network.pass_on(keeper, visitor(number), order));
+                    setting.knocks(&[NAME, &there]);
+                });
+                setting.wait_for("open", visitor(number));
+                assert_echo(&mut member.enter(visitor(number)), "in");
+            }
+            assert_eq!(keeper.counter("passed"), 4, "each passed once");
+            assert_eq!(keeper.daemon.count(" wrong "), 0);
+        }
     });
 }
 

@@ -163,6 +163,52 @@ impl Gatekeeper {
     }
 }
 
+/// A network between a client and a gate, in which packets overtake each other, come twice, or get lost.
+pub struct Shuffler {
+    /// Where the client finds it.
+    pub host: Ipv4Addr,
+    ears: Vec<(Hop, Socket)>,
+}
+
+impl Shuffler {
+    /// One that hears these knocks.
+    pub fn new(hops: &[Hop]) -> Self {
+        let host = own_address();
+        let ear = |&hop: &Hop| {
+            let socket = match hop.protocol {
+                Protocol::Tcp => TcpListener::bind((host, hop.port)).unwrap().into(),
+                Protocol::Udp => UdpSocket::bind((host, hop.port)).unwrap().into(),
+            };
+            let socket: Socket = socket;
+            socket.set_nonblocking(true).unwrap();
+            (hop, socket)
+        };
+        let ears = hops.iter().map(ear).collect();
+        Self { host, ears }
+    }
+
+    /// Passes knocks on, from a source, in the order in which they are to come: each is the number of one
+    /// that was sent, and goes on its way as soon as that was.
+    #[track_caller]
+    pub fn pass_on(&self, keeper: &Gatekeeper, source: Ipv4Addr, order: &[usize]) {
+        let mut sent = Vec::new();
+        for &number in order {
+            while sent.len() <= number {
+                sent.push(wait_for("a knock", || self.hear()));
+            }
+            keeper.knock(source, &[sent[number]]);
+        }
+    }
+
+    fn hear(&self) -> Option<Hop> {
+        let has_come = |(hop, socket): &&(Hop, Socket)| match hop.protocol {
+            Protocol::Tcp => socket.accept().is_ok(),
+            Protocol::Udp => socket.recv(&mut []).is_ok(),
+        };
+        self.ears.iter().find(has_come).map(|&(hop, _)| hop)
+    }
+}
+
 pub fn touch(source: Ipv4Addr, to: SocketAddr, protocol: Protocol) {
     match protocol {
         // Whatever answers.

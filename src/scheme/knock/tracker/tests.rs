@@ -1,5 +1,5 @@
 use super::*;
-use crate::limits::KNOCKERS;
+use crate::limits::{KNOCK_TIMES, KNOCKERS, MAX_KNOCKS};
 use crate::scheme::knock::{Protocol, fixed, parse_sequence};
 use core::net::{IpAddr, Ipv4Addr};
 use std::hash::RandomState;
@@ -172,6 +172,43 @@ fn a_syn_sent_again_changes_nothing_even_late_and_under_lock() {
     ] {
         let got = tracker.knock(source(1), tcp(port), &all, Instant(at));
         assert_eq!(got, expected, "at {at}");
+    }
+}
+
+/// All orders of packets in which some have changed places with a neighbour.
+fn shuffled(packets: &[u16]) -> Vec<Vec<u16>> {
+    let before = |first: &[u16], rest: &[u16]| -> Vec<Vec<u16>> {
+        let rests = shuffled(rest).into_iter();
+        rests.map(|rest| [first, &rest].concat()).collect()
+    };
+    match packets {
+        [] => vec![Vec::new()],
+        [first] => vec![vec![*first]],
+        [first, second, rest @ ..] => {
+            let (kept, swapped) = (&packets[..1], &[*second, *first]);
+            [before(kept, &packets[1..]), before(swapped, rest)].concat()
+        }
+    }
+}
+
+#[test]
+fn a_network_that_swaps_neighbours_and_doubles_packets_breaks_nothing() {
+    for knocks in 1..=MAX_KNOCKS as u16 {
+        let ports: Vec<String> = (1..=knocks).map(|port| port.to_string()).collect();
+        let all = opens(&ports.join(","));
+        // As the client sends them.
+        let sent: Vec<u16> = (1..=knocks).flat_map(|port| [port; KNOCK_TIMES]).collect();
+        for order in shuffled(&sent) {
+            for copies in 1..=2 {
+                let copied = |&port: &u16| vec![port; copies];
+                let came: Vec<u16> = order.iter().flat_map(copied).collect();
+                let got = answers(&mut locking(Scope::Source), &all, 0, &came);
+                let is_wrong = |answer: &Answer| matches!(answer, Answer::Wrong { .. });
+                assert!(!got.iter().any(is_wrong), "{came:?}: {got:?}");
+                let passed = got.iter().filter(|&&answer| answer == OPEN).count();
+                assert_eq!(passed, 1, "{came:?}: {got:?}");
+            }
+        }
     }
 }
 
