@@ -3,18 +3,22 @@
 
 mod common;
 
+use common::gates::*;
 use common::*;
 use shimmer::config::Server;
 use shimmer::daemon::Daemon;
 use shimmer::daemon::host::Host;
+use shimmer::scheme::knock::Protocols;
 use shimmer::scheme::schedule::{Pattern, Range};
 use shimmer::scheme::{Instant, Now};
+use shimmer::sys::clock;
 use shimmer::sys::signal::Signal;
 use std::collections::{BTreeSet, VecDeque};
 use std::io::{self, Read, Write};
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
@@ -213,6 +217,22 @@ impl Stage {
         };
         let said = stream.write_all(b"x").and_then(|()| stream.read(&mut [0]));
         matches!(said, Ok(1))
+    }
+
+    /// Shows a silent gate what opened it at a moment, and whether it does now.
+    fn opens(&self, gate: &str, source: Ipv4Addr, unix: u64) -> bool {
+        if gate == "knock" {
+            for hop in self.member.sequence(unix / 60, 3, Protocols::Tcp) {
+                touch(source, self.member.at(hop.port), hop.protocol);
+                self.change(|_| {});
+            }
+        } else {
+            let datagram = self.member.datagram(unix, None);
+            send_from(source, self.member.at(self.real(unix)), &datagram);
+            self.change(|_| {});
+        }
+        self.log()
+            .contains(&format!(" open mirage=ssh source={source} "))
     }
 
     /// A port that is a trap at this moment, and real in no window around.
@@ -499,4 +519,93 @@ fn a_client_whose_clock_is_off_is_forgiven_or_told_of_in_the_log() {
         assert!(off < 0 || !names_it, "{off}: {line}");
         assert_eq!(stage.gets_in(visitor(1), real(minute)), !is_banned, "{off}");
     }
+}
+
+/// Who is let in by a silent gate comes to a port that is filtered, which not everybody may.
+fn apart_or_not_at_all(test: &(impl Fn() + Sync)) {
+    if !only_apart(test) {
+        eprintln!("no network of its own: clocks at silent gates are not shown");
+    }
+}
+
+#[test]
+fn a_clock_that_jumps_changes_nothing_for_who_is_let_in_by_a_silent_gate() {
+    apart_or_not_at_all(&|| {
+        for gate in ["knock", "packet"] {
+            let stage = Stage::start(NOON, "", &format!("gate = {gate}\n"));
+            let at = |unix| stage.member.at(stage.real(unix));
+            assert!(stage.opens(gate, visitor(1), NOON));
+            let mut session = connect_from(visitor(1), at(NOON)).unwrap();
+            assert_echo(&mut session, "in");
+
+            let later = NOON + 3_600;
+            stage.set(later);
+            assert_echo(&mut session, "still in");
+            // He finds the port of the minute that it is now, and nobody else does.
+            assert!(stage.gets_in(visitor(1), stage.real(later)));
+            assert_shut(visitor(2), at(later));
+            assert_shut(visitor(1), at(NOON));
+            assert!(!stage.opens(gate, visitor(2), NOON));
+            assert!(stage.opens(gate, visitor(2), later));
+
+            // His time is that of the boot clock.
+            stage.pass(29);
+            assert!(stage.gets_in(visitor(1), stage.real(later)));
+            stage.pass(1);
+            stage.wait_for_lines(" shut mirage=ssh source=127.1.0.1", 1);
+            assert_shut(visitor(1), at(later));
+            assert_echo(&mut session, "still in");
+
+            // Whoever has seen what opened it at noon can do nothing with it when it is noon again.
+            stage.set(NOON + 30);
+            assert!(!stage.opens(gate, visitor(3), NOON + 30));
+            stage.pass(600);
+            assert!(stage.opens(gate, visitor(3), NOON + 630));
+            assert!(stage.gets_in(visitor(3), stage.real(NOON + 630)));
+        }
+    });
+}
+
+/// The client's clock is this machine's, so it is the daemon's that is another.
+#[test]
+fn a_client_whose_clock_is_off_gets_in_by_a_silent_gate_or_is_asked_for_the_time() {
+    apart_or_not_at_all(&|| {
+        for (gate, ahead_m, is_in) in [
+            ("knock", 2, true),
+            ("knock", -1, true),
+            ("knock", 5, false),
+            ("knock", -5, false),
+            ("packet", 1, true),
+            ("packet", -5, false),
+            ("packet\npacket-port = 62201", 5, false),
+        ] {
+            let unix = clock::unix().checked_add_signed(ahead_m * 60).unwrap();
+            let stage = Stage::start(unix, "", &format!("gate = {gate}\n"));
+            let laptop = stage.folder.file("laptop.conf");
+            let text = format!(
+                "[mirage-{NAME}]\nsecret = {SECRET}\nrange = 10000-10999\nhost = {}\ngate = {gate}\n",
+                stage.member.host
+            );
+            write_private(&laptop, text);
+            let mut client = Command::new(program());
+            client.stdin(std::fs::File::open(&laptop).unwrap());
+            client.arg("connect").arg("--config").arg(laptop).arg(NAME);
+            let output = client.output().unwrap();
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.success(), is_in, "{gate}, {ahead_m}: {said}");
+            assert_eq!(stage.log().contains(" accept "), is_in);
+            assert_eq!(stage.log().contains(" open "), is_in);
+            assert!(is_in || said.contains("; is that the UTC time? "), "{said}");
+            if gate.contains("packet-port") {
+                // There all that was made with the secret is read, and the log says what is wrong with it.
+                let line = stage.wait_for_lines(" reason=clock off=", 1).remove(0);
+                let (_, off) = line.rsplit_once("off=").unwrap();
+                let off_s: i64 = off.trim_end_matches('s').parse().unwrap();
+                assert!(
+                    off_s <= ahead_m * 60 && off_s > (ahead_m - 1) * 60,
+                    "{line}"
+                );
+            }
+        }
+    });
 }
