@@ -92,7 +92,8 @@ pub const DEFAULT_SEQUENCE_S: u32 = 15;
 pub const KNOCKERS: usize = 1_024;
 
 /// For so many milliseconds after the last knock of a sequence, each of its knocks may be the network's
-/// echo: a SYN that nobody answers is sent again after one second, and once more after three.
+/// echo: a SYN that nobody answers is sent again after one second, and once more after three. But for half
+/// of the time that it opens at most, or who knocks again would not be let in for longer.
 pub const KNOCK_ECHO_MS: u64 = 4_000;
 
 /// Seconds a ban lasts unless configured.

@@ -395,6 +395,23 @@ fn a_wrong_knock_begins_anew_and_a_doubled_one_breaks_nothing() {
     });
 }
 
+/// Its echo is over by then, which would last as long as this.
+#[test]
+fn who_is_let_in_for_a_short_time_knocks_again_and_stays() {
+    apart(|| {
+        let setting = Setting::new("gate = knock\n", "open-timeout = 4s\n");
+        let (keeper, hops) = (&setting.keeper, setting.sequence(0));
+        let seconds = || keeper.ask("status")["doors"][0]["seconds"].as_u64();
+        keeper.knock(visitor(1), &hops);
+        for _ in 0..2 {
+            wait_for("half of his time", || (seconds() <= Some(2)).then_some(()));
+            keeper.knock(visitor(1), &hops);
+            assert!(seconds() > Some(2));
+        }
+        assert_eq!(setting.opened(visitor(1)), 1, "it was renewed");
+    });
+}
+
 /// Where packets of neighbours come in each other's place, or twice, nothing is wrong: each knock is sent
 /// twice, so one of them is there before the next.
 #[test]

@@ -7,7 +7,7 @@ use super::{Door, Forward, Keyed, Knock, Known, Mirage, OnDemand, Packet, Secret
 use crate::ini::Section;
 use crate::limits::{
     DEFAULT_ADMITTED_S, DEFAULT_DECOYS, DEFAULT_KNOCKS, DEFAULT_PERIOD_S, DEFAULT_READY_S,
-    DEFAULT_SEQUENCE_S, DEFAULT_SERVICE_S, DEFAULT_TRAP_S,
+    DEFAULT_SEQUENCE_S, DEFAULT_SERVICE_S, DEFAULT_TRAP_S, KNOCK_ECHO_MS,
 };
 use crate::scheme::gate::Gate;
 use crate::scheme::knock::{Hops, Lock, Protocols, Rules, Scope};
@@ -176,7 +176,7 @@ impl<'a> Draft<'a> {
         })
     }
 
-    fn way(&mut self) -> Way {
+    fn way(&mut self, admitted_s: u32) -> Way {
         match self.gate {
             Gate::Port => Way::Port,
             Gate::Token => Way::Token,
@@ -187,6 +187,7 @@ impl<'a> Draft<'a> {
                 close_sequence: mem::take(&mut self.close_sequence),
                 rules: Rules {
                     timeout_ms: u64::from(self.sequence_s) * 1_000,
+                    echo_ms: KNOCK_ECHO_MS.min(u64::from(admitted_s) * 500),
                     lock: (self.lock_s > 0).then(|| Lock {
                         ms: u64::from(self.lock_s) * 1_000,
                         scope: self.lock_scope,
@@ -249,7 +250,7 @@ impl<'a> Draft<'a> {
             name: mem::take(&mut self.name),
             keyed,
             door: self.door()?,
-            way: self.way(),
+            way: self.way(admitted_s),
             admitted_s,
             listen: mem::take(&mut self.listen),
             from: mem::take(&mut self.from),
@@ -270,7 +271,7 @@ impl<'a> Draft<'a> {
             secret: self.secret.take(),
             pattern: self.pattern,
             host: self.host.take(),
-            way: self.way(),
+            way: self.way(DEFAULT_ADMITTED_S),
             leads: self.door == DoorKind::Forward,
         })
     }

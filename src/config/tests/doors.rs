@@ -45,6 +45,23 @@ fn a_rotating_sequence_has_its_keys() {
 }
 
 #[test]
+fn who_knocks_again_in_the_second_half_of_his_time_is_no_echo() {
+    for (text, echo_ms) in [
+        ("", 4_000),
+        ("open-timeout = 9\n", 4_000),
+        ("open-timeout = 3\n", 1_500),
+        // There it is the service's time.
+        ("open-timeout = 3\nopen-command = /bin/true\n", 4_000),
+    ] {
+        let Way::Knock(knock) = mirage(&format!("{KEYED}port = 22\ngate = knock\n{text}")).way
+        else {
+            panic!("it is a knock");
+        };
+        assert_eq!(knock.rules.echo_ms, echo_ms, "{text}");
+    }
+}
+
+#[test]
 fn a_fixed_sequence_needs_neither_secret_nor_range() {
     let text = "[mirage-opencloseSSH]\ngate = knock\nsequence = 7000:tcp,8000:udp,9000\n\
                 close-sequence = 9000 8000:udp 7000\ndoor = command\n\

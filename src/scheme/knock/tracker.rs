@@ -13,7 +13,7 @@
 //! are taken, the one that would end first makes room.
 
 use super::{Hop, Sequence, Sequences, Which};
-use crate::limits::{KNOCK_ECHO_MS, LIVE_WINDOWS};
+use crate::limits::LIVE_WINDOWS;
 use crate::scheme::ring::Ring;
 use crate::scheme::schedule::Range;
 use crate::scheme::source::Source;
@@ -47,6 +47,8 @@ pub struct Lock {
 pub struct Rules {
     /// A sequence is complete within so many milliseconds of its first knock, or begins again.
     pub timeout_ms: u64,
+    /// For so long after its last knock, each of a sequence's knocks may be the network's echo.
+    pub echo_ms: u64,
     /// What a wrong knock within a sequence does beside.
     pub lock: Option<Lock>,
     /// The sequence of a minute opens the door once, whoever knocks.
@@ -257,7 +259,7 @@ impl<H: BuildHasher> Tracker<H> {
             let _ = places.push(Place {
                 which,
                 position: length(sequences, which) as u8,
-                end: now.after(KNOCK_ECHO_MS),
+                end: now.after(self.rules.echo_ms),
             });
         }
         step
@@ -390,7 +392,7 @@ impl<H: BuildHasher> Tracker<H> {
 
     /// How long an entry is kept from the last sequence on that it began or completed.
     fn knock_ms(&self) -> u64 {
-        self.rules.timeout_ms.max(KNOCK_ECHO_MS)
+        self.rules.timeout_ms.max(self.rules.echo_ms)
     }
 
     fn lock_ms(&self) -> u64 {

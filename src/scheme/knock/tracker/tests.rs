@@ -1,5 +1,5 @@
 use super::*;
-use crate::limits::{KNOCK_TIMES, KNOCKERS, MAX_KNOCKS};
+use crate::limits::{KNOCK_ECHO_MS, KNOCK_TIMES, KNOCKERS, MAX_KNOCKS};
 use crate::scheme::knock::{Protocol, fixed, parse_sequence};
 use core::net::{IpAddr, Ipv4Addr};
 use std::hash::RandomState;
@@ -12,6 +12,7 @@ const LOCK_MS: u64 = 300_000;
 
 const RULES: Rules = Rules {
     timeout_ms: TIMEOUT_MS,
+    echo_ms: KNOCK_ECHO_MS,
     lock: None,
     is_once: false,
     range: None,
@@ -214,14 +215,12 @@ fn a_network_that_swaps_neighbours_and_doubles_packets_breaks_nothing() {
 
 #[test]
 fn after_the_echo_the_same_sequence_passes_again() {
-    let mut tracker = tracker(RULES);
     let all = opens("7000");
-    for (at, expected) in [
-        (0, OPEN),
-        (KNOCK_ECHO_MS - 1, Answer::Again),
-        (KNOCK_ECHO_MS, OPEN),
-    ] {
-        assert_eq!(answers(&mut tracker, &all, at, &[7000]), [expected]);
+    for echo_ms in [KNOCK_ECHO_MS, 500] {
+        let mut tracker = tracker(Rules { echo_ms, ..RULES });
+        for (at, expected) in [(0, OPEN), (echo_ms - 1, Answer::Again), (echo_ms, OPEN)] {
+            assert_eq!(answers(&mut tracker, &all, at, &[7000]), [expected]);
+        }
     }
 }
 

@@ -22,7 +22,7 @@ struct Oracle {
 
 impl Oracle {
     fn expire(&mut self, now: u64) {
-        let keep = self.rules.timeout_ms.max(KNOCK_ECHO_MS);
+        let keep = self.rules.timeout_ms.max(self.rules.echo_ms);
         let lock = self.rules.lock.map_or(0, |lock| lock.ms);
         self.knockers.retain(|plain| now < plain.last + keep);
         self.locked.retain(|(_, since)| now < since + lock);
@@ -76,7 +76,7 @@ impl Oracle {
             };
             self.used.push(which);
             let length = of(which).unwrap().hops.len();
-            plain.places = vec![(which, length, now + KNOCK_ECHO_MS)];
+            plain.places = vec![(which, length, now + self.rules.echo_ms)];
             renews = true;
         } else if !nexts.is_empty() {
             let mut farthest = 0;
@@ -178,6 +178,7 @@ proptest! {
         ),
         capacity in 1usize..6,
         timeout_ms in 1_000u64..16_000,
+        echo_ms in 500u64..=KNOCK_ECHO_MS,
         lock in prop::option::weighted(0.6, (500u64..20_000, any::<bool>())),
         is_once: bool,
         is_ranged: bool,
@@ -187,7 +188,7 @@ proptest! {
             scope: if all { Scope::All } else { Scope::Source },
         });
         let range = if is_ranged { Range::new(1, 7) } else { None };
-        let rules = Rules { timeout_ms, lock, is_once, range };
+        let rules = Rules { timeout_ms, echo_ms, lock, is_once, range };
         let mut tracker = Tracker::new(capacity, rules, RandomState::new());
         let mut oracle = Oracle {
             rules,
