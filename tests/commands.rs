@@ -327,8 +327,12 @@ struct OnDemand {
 
 impl OnDemand {
     fn new(before: &str, more: &str) -> Self {
+        Self::at(own_address(), before, more)
+    }
+
+    fn at(there: Ipv4Addr, before: &str, more: &str) -> Self {
         let (host, folder) = (own_address(), Folder::new());
-        let service = Service::new(&folder, "running");
+        let service = Service::at(there, &folder, "running");
         let diary = Diary::new(&folder);
         let file = service.file.display();
         let open = diary.command(&folder, "open", &format!("{before}\ntouch {file}"));
@@ -409,6 +413,29 @@ fn a_service_that_has_died_is_started_again_at_the_next_visit() {
         assert_echo(&mut setting.member.enter(visitor(2)), "in again");
         assert_eq!(setting.notes("open"), 2);
     });
+}
+
+/// There is no way to it before: a dial fails at once.
+#[test]
+fn a_service_that_brings_up_its_own_address_is_started() {
+    let is_shown = only_apart(&|| {
+        let there = Ipv4Addr::new(192, 0, 2, 1);
+        let (host, folder) = (own_address(), Folder::new());
+        let text = section(host, &format!("forward = {there}:2222\n"));
+        let keeper = Gatekeeper::start(folder, host, &text.replace("gate = packet", "gate = port"));
+        assert_closed(&mut Member::new(host, RANGE).enter(visitor(1)));
+        let told = " error mirage=ssh source=127.1.0.1 service: Network is unreachable";
+        keeper.daemon.wait_for_line(told);
+        keeper.daemon.wait_for_line(" end=no-service");
+
+        let setting = OnDemand::at(there, "", "");
+        assert_echo(&mut setting.member.enter(visitor(1)), "in");
+        assert_eq!(setting.notes("open"), 1);
+        assert_eq!(setting.keeper.daemon.count(" error "), 0);
+    });
+    if !is_shown {
+        eprintln!("no network of its own: a service that can't be reached is not shown");
+    }
 }
 
 #[test]

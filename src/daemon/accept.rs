@@ -417,18 +417,21 @@ impl<H: Host> Daemon<H> {
             Service::Exec(command) => {
                 let words = command.words(whom.peer, &who.mirage);
                 let pid = child::spawn(&words, Stdio::Socket(socket.as_fd()));
-                pid.map(|pid| Session::process(pid, who))
+                pid.map(|pid| (Session::process(pid, who), None))
             }
         };
         let section = &self.mirages[whom.mirage].label;
         let Whom { peer, port, .. } = whom;
         match session {
-            Ok(session) => {
+            Ok((session, failed)) => {
                 let event = format_args!("accept mirage={section} source={peer} port={port}");
                 self.log.write(Level::Info, Cause::Member, event);
                 self.counters.accepted += 1;
                 self.sessions.insert(place, session);
-                self.drive_session(place, None);
+                match failed {
+                    None => self.drive_session(place, None),
+                    Some(error) => self.lacks_service(place, error),
+                }
             }
             Err(error) => {
                 let event = format_args!("error mirage={section} source={peer} {to}: {error}");
@@ -437,7 +440,7 @@ impl<H: Host> Daemon<H> {
         }
     }
 
-    /// A visitor, joined to the service that is dialled for it.
+    /// A visitor, joined to the service that is dialled for it; and why, where that has failed already.
     fn join(
         &mut self,
         service: SocketAddr,
@@ -445,11 +448,16 @@ impl<H: Host> Daemon<H> {
         socket: OwnedFd,
         idle_ms: Option<u64>,
         who: Arrival,
-    ) -> io::Result<Session> {
-        let dialled = self.dial(service)?;
+    ) -> io::Result<(Session, Option<io::Error>)> {
+        let (dialled, failed) = match self.dial(service) {
+            Ok(dialled) => (dialled, None),
+            // It may be dialled again, by another in its place.
+            Err(error) => (socket::stream(service)?, Some(error)),
+        };
         self.register(socket.as_fd(), Wake::Session(place, Side::Client))?;
         self.register(dialled.as_fd(), Wake::Session(place, Side::Service))?;
-        Ok(Session::forward(socket, dialled, idle_ms, who))
+        let session = Session::forward(socket, dialled, idle_ms, who);
+        Ok((session, failed))
     }
 
     /// Dials the service again for a visitor who waits until it accepts.

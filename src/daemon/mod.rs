@@ -532,7 +532,7 @@ impl<H: Host> Daemon<H> {
         }
         match progress {
             Progress::Wait | Progress::Again => {}
-            Progress::Over(End::NoService(error)) if self.wait_for_service(place, &error) => {}
+            Progress::Over(End::NoService(error)) => self.lacks_service(place, error),
             Progress::Over(end) => self.end_session(place, &end),
         }
     }
@@ -565,7 +565,7 @@ impl<H: Host> Daemon<H> {
             match next {
                 None => break,
                 // Nobody has answered: a machine that is to be woken, say.
-                Some((place, End::NoService(error))) if self.wait_for_service(place, &error) => {}
+                Some((place, End::NoService(error))) => self.lacks_service(place, error),
                 Some((place, end)) => self.end_session(place, &end),
             }
         }

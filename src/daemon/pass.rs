@@ -346,9 +346,17 @@ impl<H: Host> Daemon<H> {
             .position(|mirage| *mirage.label == *label)
     }
 
+    /// The service of a visitor takes no connection, whatever the reason: what starts it may bring up the
+    /// way to it as well.
+    pub(super) fn lacks_service(&mut self, place: u32, error: io::Error) {
+        if !self.wait_for_service(place, &error) {
+            self.end_session(place, &End::NoService(error));
+        }
+    }
+
     /// Whether a visitor, whose service takes no connection, waits until it does: because it is started
     /// for those who come. It is started if nobody has done so.
-    pub(super) fn wait_for_service(&mut self, place: u32, error: &io::Error) -> bool {
+    fn wait_for_service(&mut self, place: u32, error: &io::Error) -> bool {
         let now = self.now.boot;
         let Some(session) = self.sessions.get_mut(place) else {
             return false;
@@ -411,8 +419,7 @@ impl<H: Host> Daemon<H> {
             };
             match dialled {
                 Ok(()) => self.drive_session(place, None),
-                Err(error) if self.wait_for_service(place, &error) => {}
-                Err(error) => self.end_session(place, &End::NoService(error)),
+                Err(error) => self.lacks_service(place, error),
             }
         }
     }

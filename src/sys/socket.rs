@@ -115,7 +115,7 @@ fn open(place: Place, port: u16, purpose: Purpose) -> io::Result<OwnedFd> {
 
 fn open_at(address: SocketAddr, only_its_family: bool, purpose: Purpose) -> io::Result<OwnedFd> {
     let socket = match purpose {
-        Purpose::Listen(..) => stream_socket(address)?,
+        Purpose::Listen(..) => stream(address)?,
         // It does not share its port: another program's datagrams would come here.
         Purpose::Datagrams => new_socket(address, libc::SOCK_DGRAM)?,
     };
@@ -144,7 +144,7 @@ fn open_at(address: SocketAddr, only_its_family: bool, purpose: Purpose) -> io::
 /// # Errors
 /// What socket(2) and connect(2) say, save that it is in progress.
 pub fn dial(address: SocketAddr) -> io::Result<OwnedFd> {
-    let socket = stream_socket(address)?;
+    let socket = stream(address)?;
     match tell(&socket, libc::connect, address) {
         Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
         _ => Ok(socket),
@@ -192,7 +192,7 @@ pub fn connect_from(
     destination: SocketAddr,
     timeout: core::time::Duration,
 ) -> io::Result<std::net::TcpStream> {
-    let socket = stream_socket(destination)?;
+    let socket = stream(destination)?;
     let (raw, length) = to_raw(SocketAddr::new(source, 0));
     // SAFETY: raw is a socket address of this length.
     check(unsafe { libc::bind(socket.as_raw_fd(), (&raw const raw).cast(), length) })?;
@@ -412,7 +412,10 @@ pub fn reset_on_close(socket: BorrowedFd<'_>) {
 
 /// A socket on which messages go out at once and dead peers are noticed. It may share its port with
 /// what has been closed or dials out, so that neither keeps a port of the range from us.
-fn stream_socket(address: SocketAddr) -> io::Result<OwnedFd> {
+///
+/// # Errors
+/// What socket(2) says.
+pub fn stream(address: SocketAddr) -> io::Result<OwnedFd> {
     let socket = new_socket(address, libc::SOCK_STREAM)?;
     set(&socket, libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
     set(&socket, libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1)?;

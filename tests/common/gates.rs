@@ -69,19 +69,31 @@ fn runs_in_a_user_namespace() -> bool {
 
 /// In a new network `lo` is down.
 pub fn raise_loopback() {
-    let socket = UdpSocket::from(Socket::new(Domain::IPV4, Type::DGRAM, None).unwrap());
-    // SAFETY: all zeros is a request, and it is long enough for the kernel's answer.
-    let raised = unsafe {
-        let mut request: libc::ifreq = std::mem::zeroed();
-        request.ifr_name[..2].copy_from_slice(&[b'l' as _, b'o' as _]);
+    configure("lo", libc::SIOCSIFFLAGS as _, |request| {
         request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as _;
-        libc::ioctl(
-            socket.as_raw_fd(),
-            libc::SIOCSIFFLAGS as _,
-            &raw mut request,
-        )
-    };
-    assert_eq!(raised, 0, "{}", io::Error::last_os_error());
+    });
+}
+
+/// Gives this network an address that is not in 127/8.
+pub fn add_address(address: Ipv4Addr) {
+    let address = SockAddr::from(SocketAddrV4::new(address, 0));
+    configure("lo:1", libc::SIOCSIFADDR as _, |request| {
+        // SAFETY: it is an address of this kind, and longer.
+        request.ifr_ifru.ifru_addr = unsafe { *address.as_ptr().cast() };
+    });
+}
+
+fn configure(name: &str, what: libc::Ioctl, set: impl FnOnce(&mut libc::ifreq)) {
+    let socket = UdpSocket::from(Socket::new(Domain::IPV4, Type::DGRAM, None).unwrap());
+    // SAFETY: all zeros is a request.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, byte) in request.ifr_name.iter_mut().zip(name.bytes()) {
+        *to = byte as _;
+    }
+    set(&mut request);
+    // SAFETY: it is long enough for the kernel's answer.
+    let done = unsafe { libc::ioctl(socket.as_raw_fd(), what, &raw mut request) };
+    assert_eq!(done, 0, "{}", io::Error::last_os_error());
 }
 
 /// A daemon with a control socket and a state file, which commands need.
@@ -343,7 +355,12 @@ pub struct Service {
 
 impl Service {
     pub fn new(folder: &Folder, name: &str) -> Self {
-        let address = SocketAddr::from((own_address(), 2_222));
+        Self::at(own_address(), folder, name)
+    }
+
+    /// One that brings its address along, if that has to be.
+    pub fn at(host: Ipv4Addr, folder: &Folder, name: &str) -> Self {
+        let address = SocketAddr::from((host, 2_222));
         let file = folder.file(name);
         let flag = file.clone();
         thread::spawn(move || {
@@ -351,6 +368,9 @@ impl Service {
                 thread::park_timeout(Duration::from_millis(5));
                 if !flag.exists() {
                     continue;
+                }
+                if !host.is_loopback() {
+                    add_address(host);
                 }
                 let listener = TcpListener::bind(address).unwrap();
                 listener.set_nonblocking(true).unwrap();
