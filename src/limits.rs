@@ -108,7 +108,8 @@ pub const DEFAULT_SERVICE_S: u32 = 3_600;
 /// Seconds in which a service on demand has to accept connections, unless configured.
 pub const DEFAULT_READY_S: u32 = 10;
 
-/// What commands can have open at once; each is a service, or an address at a mirage.
+/// What commands can have open at once; each is a service, or an address at a mirage. Elements of sets
+/// have the places that are left, for they need nothing but a line of the log when they end.
 pub const OPENINGS: usize = 256;
 
 /// Connections that wait until a command has opened for their address; the next is let go at once.

@@ -97,6 +97,27 @@ fn a_second_pass_renews_and_opens_nothing_twice() {
 }
 
 #[test]
+fn without_a_command_that_closes_it_the_log_says_as_well_that_its_time_is_over() {
+    apart(|| {
+        let (host, folder) = (own_address(), Folder::new());
+        let more = "door = command\nopen-command = true\nopen-timeout = 2s\n";
+        let keeper = Gatekeeper::start(folder, host, &section(host, more));
+        let member = silent_member(host, NAME, RANGE);
+        keeper.send(
+            visitor(1),
+            member.port(),
+            &member.datagram(clock::unix(), None),
+        );
+        keeper.daemon.wait_for_line(&told("open"));
+        let opened = Instant::now();
+        assert_eq!(keeper.doors(), ["127.1.0.1 ssh"]);
+        keeper.daemon.wait_for_line(&told("shut"));
+        assert!(opened.elapsed() >= Duration::from_millis(1_900));
+        assert!(keeper.doors().is_empty());
+    });
+}
+
+#[test]
 fn one_that_fails_to_open_is_told_with_its_last_line_and_is_not_open() {
     apart(|| {
         let script = "[ -e /nonexistent ] || { echo trying; echo 'no such table' >&2; exit 3; }";

@@ -267,7 +267,11 @@ impl Pair {
                 let file = folder.join(format!("{}-{}", self.name, self.source));
                 assert!(file.exists(), "{}", file.display());
             }
-            Door::Set => assert!(self.elements().contains(&self.source.to_string())),
+            Door::Set => {
+                assert!(self.elements().contains(&self.source.to_string()));
+                let door = format!("{} {}", self.source, self.name);
+                assert!(keeper.doors().contains(&door));
+            }
             Door::Forward | Door::Exec => {}
         }
     }
@@ -292,7 +296,7 @@ impl Pair {
     /// What was done for it is undone.
     fn close(&mut self, keeper: &Gatekeeper, folder: &Path) {
         let daemon = &keeper.daemon;
-        if self.door == Door::Command {
+        if let Door::Command | Door::Set = self.door {
             daemon.wait_for_line(&self.told("shut"));
         }
         match self.door {
@@ -304,9 +308,7 @@ impl Pair {
                 let file = folder.join(format!("{}-{}", self.name, self.source));
                 assert!(!file.exists(), "{}", file.display());
             }
-            Door::Set => wait_for("the element's end", || {
-                (!self.elements().contains(&self.source.to_string())).then_some(())
-            }),
+            Door::Set => assert!(!self.elements().contains(&self.source.to_string())),
             Door::Forward | Door::Exec => {}
         }
     }

@@ -452,7 +452,9 @@ impl<H: Host> Daemon<H> {
         for opening in self.openings.iter().filter(|opening| opening.is_open()) {
             let (mirage, ms) = (&opening.mirage, opening.stays_ms(now));
             match opening.whom {
-                Whom::Address(address) => tell(format_args!("{address}"), mirage, ms),
+                Whom::Address(address) | Whom::Element(address) => {
+                    tell(format_args!("{address}"), mirage, ms);
+                }
                 Whom::Service => tell(format_args!("service"), mirage, ms),
             }
         }

@@ -29,6 +29,8 @@ pub enum Whom {
     Address(IpAddr),
     /// For all who come: the hidden service itself.
     Service,
+    /// For one address, as an element of a set, which ends without us.
+    Element(IpAddr),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -116,14 +118,14 @@ pub enum Ended {
     StillOpen,
 }
 
-/// What was written down before a restart.
+/// What is open though no command of ours has run: it was before a restart, or is an element of a set.
 pub struct Remembered {
     /// The section of the mirage.
     pub mirage: Rc<str>,
     /// For whom.
     pub whom: Whom,
     /// What closes it.
-    pub close: Words,
+    pub close: Option<Words>,
     /// When that is due.
     pub until: Instant,
 }
@@ -159,8 +161,8 @@ impl Openings {
     /// Makes it open, or stay open. A guest waits for that.
     pub fn wish(&mut self, wish: Wish, guest: Option<OwnedFd>, now: Instant) -> Granted {
         let until = match wish.whom {
-            Whom::Address(_) => Some(now.after(wish.stays_ms)),
             Whom::Service => None,
+            Whom::Address(_) | Whom::Element(_) => Some(now.after(wish.stays_ms)),
         };
         self.has_news = true;
         if let Some(opening) = self.find(&wish.mirage, wish.whom) {
@@ -209,7 +211,7 @@ impl Openings {
             }
             return Granted::Begun;
         }
-        if self.all.len() >= OPENINGS {
+        if !self.make_room() {
             return Granted::Full;
         }
         self.next_id = self.next_id.wrapping_add(1);
@@ -229,9 +231,34 @@ impl Openings {
         Granted::Begun
     }
 
+    /// Whether there is a place for one more. An element gives its own up: it ends, be that told or not.
+    fn make_room(&mut self) -> bool {
+        let is_element = |opening: &Opening| matches!(opening.whom, Whom::Element(_));
+        self.all.len() < OPENINGS || {
+            let place = self.all.iter().position(is_element);
+            place.map(|place| self.all.swap_remove(place)).is_some()
+        }
+    }
+
+    /// An address is an element of a set until then.
+    pub fn include(&mut self, mirage: &Rc<str>, address: IpAddr, until: Instant, now: Instant) {
+        let whom = Whom::Element(address);
+        if let Some(opening) = self.find(mirage, whom) {
+            opening.until = Some(until);
+            return;
+        }
+        let element = Remembered {
+            mirage: Rc::clone(mirage),
+            whom,
+            close: None,
+            until,
+        };
+        self.restore(element, now);
+    }
+
     /// Puts back what a restart has to close.
     pub fn restore(&mut self, remembered: Remembered, now: Instant) {
-        if self.all.len() >= OPENINGS {
+        if !self.make_room() {
             return;
         }
         self.next_id = self.next_id.wrapping_add(1);
@@ -242,7 +269,7 @@ impl Openings {
             until: Some(remembered.until),
             stays_ms: remembered.until.since(now),
             open: Rc::new([]),
-            close: Some(remembered.close),
+            close: remembered.close,
             stage: Stage::Open {
                 since: now,
                 is_ready: true,
@@ -305,19 +332,23 @@ impl Openings {
         }
     }
 
+    /// What is over with its time, because no command closes it.
+    pub fn next_end(&mut self, now: Instant) -> Option<(Rc<str>, Whom)> {
+        let is_over = |opening: &Opening| {
+            let is_open = matches!(opening.stage, Stage::Open { .. });
+            opening.close.is_none() && is_open && opening.until.is_some_and(|until| until <= now)
+        };
+        let place = self.all.iter().position(is_over)?;
+        let Opening { mirage, whom, .. } = self.all.swap_remove(place);
+        Some((mirage, whom))
+    }
+
     /// What has to be done now: a command that is to run, until there is none. What it will open has to
     /// be written down before.
     pub fn next_command(&mut self, now: Instant) -> Option<(Ticket, Words)> {
-        // Without a command to close it, it is over with its time.
-        let before = self.all.len();
-        self.all.retain(|opening| {
-            let is_over = opening.until.is_some_and(|until| until <= now);
-            let is_open = matches!(opening.stage, Stage::Open { .. });
-            !(is_over && is_open && opening.close.is_none())
-        });
-        self.has_news |= before != self.all.len();
         for opening in &mut self.all {
             let is_due = match opening.stage {
+                Stage::Open { .. } if opening.close.is_none() => false,
                 Stage::Open { .. } => opening.until.is_some_and(|until| until <= now),
                 Stage::Again(at) => at <= now,
                 _ => false,

@@ -57,8 +57,10 @@ pub fn save(path: &Path, openings: &Openings, now: Now) -> io::Result<()> {
         let until = now.unix() + seconds;
         // Writing to a String can't fail.
         let _ = match opening.whom {
-            Whom::Address(address) => write!(text, "open {} {address}", opening.mirage),
             Whom::Service => write!(text, "open {} {SERVICE}", opening.mirage),
+            Whom::Address(address) | Whom::Element(address) => {
+                write!(text, "open {} {address}", opening.mirage)
+            }
         };
         let _ = write!(text, " {until} {seconds} ");
         for (index, word) in close.iter().enumerate() {
@@ -137,7 +139,7 @@ fn parse(text: &[u8], now: Now) -> Option<Vec<Remembered>> {
             } else {
                 Whom::Address(whom.parse().ok()?)
             },
-            close: close.into(),
+            close: Some(close.into()),
             until: now.boot.after(
                 unix.saturating_sub(now.unix())
                     .min(seconds)

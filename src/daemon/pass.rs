@@ -39,7 +39,7 @@ struct For(Whom);
 impl fmt::Display for For {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            Whom::Address(address) => write!(f, "source={address}"),
+            Whom::Address(address) | Whom::Element(address) => write!(f, "source={address}"),
             Whom::Service => f.write_str("service"),
         }
     }
@@ -179,9 +179,12 @@ impl<H: Host> Daemon<H> {
         }
     }
 
-    /// Starts the commands that are due; what they open is written down before.
+    /// Tells what is over, and starts the commands that are due; what they open is written down before.
     pub(super) fn run_commands(&mut self) {
         let now = self.now.boot;
+        while let Some((mirage, whom)) = self.openings.next_end(now) {
+            self.tell_shut(&mirage, whom);
+        }
         while let Some((ticket, words)) = self.openings.next_command(now) {
             self.write_journal();
             if self.hooks.start(words, ticket).is_err() {
@@ -304,8 +307,12 @@ impl<H: Host> Daemon<H> {
         while let Some(news) = self.nft.next_news() {
             match news {
                 News::Added(passed) => {
-                    let whom = Whom::Address(passed.peer);
-                    self.tell_open(&passed.mirage, whom, u64::from(passed.seconds));
+                    let Passed { mirage, peer, .. } = passed;
+                    let seconds = u64::from(passed.seconds);
+                    // The kernel's time for it began a moment ago.
+                    let (now, until) = (self.now.boot, self.now.boot.after(seconds * 1_000));
+                    self.openings.include(&mirage, peer, until, now);
+                    self.tell_open(&mirage, Whom::Element(peer), seconds);
                 }
                 News::TooLate(Passed { mirage, peer, .. }) => {
                     let event = format_args!(

@@ -154,7 +154,7 @@ fn what_was_open_before_a_restart_is_closed_at_its_time() {
     let remembered = Remembered {
         mirage: "gone".into(),
         whom: Whom::Address(address()),
-        close: words("close it"),
+        close: Some(words("close it")),
         until: Instant(100),
     };
     openings.restore(remembered, Instant(0));
@@ -168,7 +168,7 @@ fn who_passes_after_a_restart_finds_it_closed_and_opened_once() {
     let remembered = Remembered {
         mirage: "home".into(),
         whom: Whom::Address(address()),
-        close: words("close it"),
+        close: Some(words("close it")),
         until: Instant(100),
     };
     openings.restore(remembered, Instant(0));
@@ -222,6 +222,77 @@ fn a_service_that_could_not_be_stopped_and_is_used_again_stays() {
     openings.ended(ticket, false, Instant(STAYS_MS));
     openings.service_is_used("home", Instant(STAYS_MS + 1));
     assert!(next(&mut openings, 100 * STAYS_MS).is_none());
+}
+
+#[test]
+fn what_no_command_closes_is_over_with_its_time() {
+    for whom in [Whom::Address(address()), Whom::Service] {
+        let mut openings = Openings::new();
+        let close = None;
+        openings.wish(
+            Wish {
+                close,
+                ..wish(whom)
+            },
+            None,
+            Instant(0),
+        );
+        // Its time is that from when it is open.
+        assert!(openings.next_end(Instant(STAYS_MS)).is_none());
+        let ticket = next(&mut openings, 0).unwrap();
+        assert!(openings.next_end(Instant(STAYS_MS)).is_none());
+        openings.ended(ticket, true, Instant(0));
+        openings.service_is_used("home", Instant(0));
+        openings.service_is_left("home", Instant(0));
+        assert!(openings.next_end(Instant(STAYS_MS - 1)).is_none());
+        assert_eq!(openings.next_deadline(), Some(Instant(STAYS_MS)));
+        assert!(next(&mut openings, STAYS_MS).is_none());
+        let over = openings.next_end(Instant(STAYS_MS));
+        assert_eq!(over, Some(("home".into(), whom)));
+        assert!(openings.iter().next().is_none());
+    }
+    // And not what one does close.
+    let mut openings = Openings::new();
+    pass(&mut openings, 0);
+    let ticket = next(&mut openings, 0).unwrap();
+    openings.ended(ticket, true, Instant(0));
+    assert!(openings.next_end(Instant(STAYS_MS)).is_none());
+}
+
+#[test]
+fn an_element_ends_by_itself_is_renewed_and_makes_room_for_what_a_command_opens() {
+    let mut openings = Openings::new();
+    let (home, element) = (Rc::from("home"), Whom::Element(address()));
+    openings.include(&home, address(), Instant(100), Instant(0));
+    openings.include(&home, address(), Instant(200), Instant(50));
+    assert!(openings.iter().all(|it| it.to_close().is_none()));
+    assert!(openings.next_end(Instant(199)).is_none() && next(&mut openings, 200).is_none());
+    let over = openings.next_end(Instant(200));
+    assert_eq!(over, Some((Rc::clone(&home), element)));
+    assert!(openings.next_end(Instant(200)).is_none());
+
+    // What is open by a command is another matter, after a reload to another door.
+    openings.include(&home, address(), Instant(300), Instant(200));
+    assert_eq!(pass(&mut openings, 200), Granted::Begun);
+    assert!(next(&mut openings, 200).unwrap().is_opening);
+    for number in 0..=OPENINGS {
+        let [.., high, low] = number.to_be_bytes();
+        let address = [10, 0, high, low].into();
+        openings.include(&home, address, Instant(300), Instant(200));
+    }
+    assert_eq!(openings.iter().count(), OPENINGS);
+    let other = wish(Whom::Address([192, 0, 2, 8].into()));
+    assert_eq!(openings.wish(other, None, Instant(200)), Granted::Begun);
+    let remembered = Remembered {
+        mirage: "gone".into(),
+        whom: Whom::Address(address()),
+        close: Some(words("close it")),
+        until: Instant(300),
+    };
+    openings.restore(remembered, Instant(200));
+    assert_eq!(openings.iter().count(), OPENINGS);
+    let is_commands = |it: &&Opening| matches!(it.whom, Whom::Address(_));
+    assert_eq!(openings.iter().filter(is_commands).count(), 3);
 }
 
 #[test]
