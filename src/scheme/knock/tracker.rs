@@ -8,9 +8,10 @@
 //! ```
 //!
 //! A source is at a place in each sequence that counts, and its places move independently: what is
-//! right for one sequence is wrong for none. Whoever has not hit a first knock takes no memory. One
-//! who has does so until a sequence's time is over, in a ring like that of the bans; where all entries
-//! are taken, the one that would end first makes room.
+//! right for one sequence is wrong for none. What completes one ends the others, and begins none.
+//! Whoever has not hit a first knock takes no memory. One who has does so until a sequence's time is
+//! over, in a ring like that of the bans; where all entries are taken, the one that would end first
+//! makes room.
 
 use super::{Hop, Sequence, Sequences, Which};
 use crate::limits::LIVE_WINDOWS;

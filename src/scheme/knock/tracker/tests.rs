@@ -278,6 +278,32 @@ fn sequences_that_share_ports_move_on_independently() {
     assert_eq!(got, [waiting(1), waiting(2), OPEN]);
 }
 
+/// As at knockd: who knocks at 7000 next begins to open again, and does not close what he has just opened.
+#[test]
+fn the_knock_that_completes_a_sequence_begins_no_other() {
+    let open = parse_sequence("7000,8000,9000").unwrap();
+    let (opened, closed) = (OPEN, Answer::Passed(Which::Close));
+    for (close, rest) in [
+        ("9000,7000", &[7000][..]),
+        ("9000,8000,7000", &[8000, 7000]),
+    ] {
+        let close_hops = parse_sequence(close).unwrap();
+        let all = fixed(&open, Some(&close_hops));
+        let mut tracker = tracker(RULES);
+        assert_eq!(
+            answers(&mut tracker, &all, 0, &[7000, 8000, 9000])[2],
+            opened
+        );
+        let got = answers(&mut tracker, &all, 300, rest);
+        assert!(!got.contains(&closed), "{close}: {got:?}");
+        // The whole of it does, at once, and begins nothing in its turn.
+        let got = answers(&mut tracker, &all, 1_000, &[&[9000], rest].concat());
+        assert_eq!(got.last(), Some(&closed), "{close}");
+        let got = answers(&mut tracker, &all, 2_000, &[8000, 9000]);
+        assert!(!got.contains(&opened), "{close}: {got:?}");
+    }
+}
+
 #[test]
 fn what_is_right_for_one_live_minute_is_wrong_for_none() {
     let mut tracker = tracker(RULES);
