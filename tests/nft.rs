@@ -101,7 +101,7 @@ impl Turns {
         self.nft.go_on(self.poll.registry(), self.now);
         while let Some(news) = self.nft.next_news() {
             self.news.push(match news {
-                News::Added(ticket) => format!("added {ticket}"),
+                News::Done(ticket) => format!("done {ticket}"),
                 News::TooLate(ticket) => format!("late {ticket}"),
                 News::Failing { set, why } => format!("failing {set}: {why}"),
             });
@@ -167,7 +167,7 @@ fn an_address_is_added_with_its_time_and_renewed() {
     turns.must_add(SET, "192.0.2.7", 30, 1);
     turns.must_add(SET, "2001:db8::7", 3_600, 2);
     turns.must_add("ip/filter/x-1", "192.0.2.8", 1, 3);
-    assert_eq!(turns.news(3), ["added 1", "added 2", "added 3"]);
+    assert_eq!(turns.news(3), ["done 1", "done 2", "done 3"]);
     let expected = "\
 add element inet fw4 ssh4 { 192.0.2.7 }
 delete element inet fw4 ssh4 { 192.0.2.7 }
@@ -183,11 +183,45 @@ add element ip filter x-14 { 192.0.2.8 timeout 1s }";
 }
 
 #[test]
+fn an_address_is_taken_out_and_the_last_wish_counts() {
+    let mut turns = Turns::new("");
+    turns.must_add(SET, "192.0.2.7", 0, 1);
+    turns.must_add(SET, "192.0.2.8", 30, 2);
+    turns.must_add(SET, "192.0.2.8", 0, 3);
+    turns.must_add(SET, "192.0.2.9", 0, 4);
+    turns.must_add(SET, "192.0.2.9", 30, 5);
+    assert_eq!(turns.news(3), ["done 1", "done 3", "done 5"]);
+    let expected = "\
+add element inet fw4 ssh4 { 192.0.2.7 }
+delete element inet fw4 ssh4 { 192.0.2.7 }
+add element inet fw4 ssh4 { 192.0.2.8 }
+delete element inet fw4 ssh4 { 192.0.2.8 }
+add element inet fw4 ssh4 { 192.0.2.9 }
+delete element inet fw4 ssh4 { 192.0.2.9 }
+add element inet fw4 ssh4 { 192.0.2.9 timeout 30s }";
+    assert_eq!(turns.runs(), [expected]);
+    assert!(turns.nft.next_deadline().is_none());
+}
+
+#[test]
+fn the_last_wish_counts_after_a_failure_too() {
+    let mut turns = Turns::new(BAD_SETS_FAIL);
+    turns.must_add("inet/t/bad", "192.0.2.7", 30, 1);
+    turns.turn();
+    turns.must_add("inet/t/bad", "192.0.2.7", 0, 2);
+    turns.news(1);
+    turns.behave("");
+    turns.now = turns.now.after(NFT_LONGEST_PAUSE_MS / 2);
+    assert_eq!(turns.news(1), ["done 2"]);
+    assert!(turns.nft.next_deadline().is_none());
+}
+
+#[test]
 fn one_nft_a_second_has_what_came_meanwhile() {
     let mut turns = Turns::new("");
     turns.must_add(SET, "192.0.2.1", 30, 1);
     let first = turns.now;
-    assert_eq!(turns.news(1), ["added 1"]);
+    assert_eq!(turns.news(1), ["done 1"]);
     turns.must_add(SET, "192.0.2.2", 30, 2);
     turns.now = first.after(NFT_PAUSE_MS - 1);
     turns.must_add(SET, "192.0.2.3", 30, 3);
@@ -196,7 +230,7 @@ fn one_nft_a_second_has_what_came_meanwhile() {
     assert_eq!(turns.sizes(), [1]);
     assert!(turns.nft.next_deadline() == Some(first.after(NFT_PAUSE_MS)));
     turns.now = first.after(NFT_PAUSE_MS);
-    assert_eq!(turns.news(2), ["added 2", "added 3"]);
+    assert_eq!(turns.news(2), ["done 2", "done 3"]);
     assert_eq!(turns.sizes(), [1, 2]);
     // Of the time of the second a second was over.
     assert!(turns.runs()[1].contains("192.0.2.2 timeout 29s"));
@@ -219,7 +253,7 @@ fn while_one_runs_no_other_does() {
     assert!(turns.news.is_empty() && turns.sizes().len() <= 1);
     turns.behave("");
     fs::write(&fifo, "go on\n").unwrap();
-    assert_eq!(turns.news(2), ["added 1", "added 2"]);
+    assert_eq!(turns.news(2), ["done 1", "done 2"]);
     assert_eq!(turns.sizes(), [1, 1]);
 }
 
@@ -237,7 +271,7 @@ fn a_batch_fits_into_the_smallest_pipe() {
         turns.must_add(set, address, seconds, ticket);
     }
     let expected: Vec<String> = (0..NFT_QUEUED)
-        .map(|number| format!("added {number}"))
+        .map(|number| format!("done {number}"))
         .collect();
     let mut news = Vec::new();
     while news.len() < NFT_QUEUED {
@@ -282,7 +316,7 @@ fn a_set_that_fails_is_told_of_once_and_the_others_do_not_wait_for_it() {
     assert_eq!(turns.news, [FAILING]);
     // It is known now whose fault it is.
     assert!(turns.next_moment());
-    assert_eq!(turns.news[1..], ["added 1", "added 3", "added 5"]);
+    assert_eq!(turns.news[1..], ["done 1", "done 3", "done 5"]);
     assert_eq!(turns.sizes(), [6, 1, 3]);
 
     // Its own are tried one by one, with growing pauses, and in vain.
@@ -298,7 +332,7 @@ fn a_set_that_fails_is_told_of_once_and_the_others_do_not_wait_for_it() {
     assert_eq!(turns.news.split_off(4), [FAILING]);
     turns.behave("");
     assert!(turns.next_moment());
-    assert_eq!(turns.news.split_off(4), ["added 7"]);
+    assert_eq!(turns.news.split_off(4), ["done 7"]);
     assert!(turns.nft.next_deadline().is_none());
 }
 
@@ -342,17 +376,17 @@ echo $((had + new)) >"$folder/had"
         *runs.last().unwrap() < 60_000 && runs.len() < 20,
         "{runs:?}"
     );
-    let added = turns
+    let done = turns
         .news
         .iter()
-        .filter(|news| news.starts_with("added"))
+        .filter(|news| news.starts_with("done"))
         .count();
     let late = turns
         .news
         .iter()
         .filter(|news| news.starts_with("late"))
         .count();
-    assert_eq!((added, late), (5, 15));
+    assert_eq!((done, late), (5, 15));
     let failing = "failing inet fw4 ssh4: exit=1: Error: Too many open files in system";
     assert_eq!(turns.news.len(), 21);
     assert!(turns.news.iter().any(|news| news == failing));
@@ -383,7 +417,7 @@ fn an_nft_that_hangs_is_killed_and_one_that_is_missing_is_waited_for() {
     fs::rename(&away, &here).unwrap();
     turns.behave("");
     assert!(turns.next_moment());
-    assert_eq!(turns.news, ["added 1"]);
+    assert_eq!(turns.news, ["done 1"]);
 
     turns.now = turns.now.after(NFT_PAUSE_MS);
     fs::rename(&here, &away).unwrap();
@@ -421,7 +455,7 @@ case $text in *bad*) exit 1 ;; esac
         }
     }
     for (ticket, end) in ends.iter().enumerate() {
-        let expected = if ticket % 3 == 1 { "late" } else { "added" };
+        let expected = if ticket % 3 == 1 { "late" } else { "done" };
         assert_eq!(end, expected, "{ticket}");
     }
 }

@@ -280,9 +280,9 @@ impl Openings {
         });
     }
 
-    /// Closes now what is open for an address.
-    pub fn close(&mut self, mirage: &str, address: IpAddr, now: Instant) {
-        if let Some(opening) = self.find(mirage, Whom::Address(address)) {
+    /// Closes now what is open for somebody.
+    pub fn close(&mut self, mirage: &str, whom: Whom, now: Instant) {
+        if let Some(opening) = self.find(mirage, whom) {
             opening.until = Some(now);
             // Where it is only just being opened, too.
             opening.stays_ms = 0;

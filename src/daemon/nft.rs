@@ -1,7 +1,7 @@
 //! Addresses as elements of the kernel's sets: many at once, by one nft at a time and one a second.
 //!
 //! ```text
-//!   add ─▶ waits ──go_on──▶ in a batch ──nft ends──▶ Added
+//!   add ─▶ waits ──go_on──▶ in a batch ──nft ends──▶ Done
 //!            ▲ │                 │
 //!            │ └─ its time is over ─▶ TooLate
 //!            └──── nft has failed
@@ -13,7 +13,7 @@
 //!
 //! A set's elements have a time, and kernels before 6.12 do not renew it: adding what is there changes
 //! nothing, and deleting what is not there is an error. So each element is added, deleted and added
-//! with its time, of which the firewall sees the last alone.
+//! with its time, of which the firewall sees the last alone. What is taken out is added and deleted.
 
 use super::child::{Child, Outcome, Telling};
 use crate::config::{Capability, Set};
@@ -52,8 +52,8 @@ impl fmt::Display for Refused {
 
 /// What has happened.
 pub enum News<T> {
-    /// The element with this ticket is in its set.
-    Added(T),
+    /// The element with this ticket is in its set, or out of it if that was wanted.
+    Done(T),
     /// Its time was over before nft took it.
     TooLate(T),
     /// A set takes no elements; they are tried again. It is told once, until it takes some.
@@ -69,8 +69,17 @@ struct Element<T> {
     /// As nft names it.
     set: String,
     address: IpAddr,
+    /// Whether it is to be in the set, or out of it.
+    stays: bool,
+    /// When it is over, or given up.
     until: Instant,
     ticket: T,
+}
+
+impl<T> Element<T> {
+    fn contradicts(&self, other: &Self) -> bool {
+        self.stays != other.stays && self.address == other.address && self.set == other.set
+    }
 }
 
 /// A set that takes no elements.
@@ -115,7 +124,8 @@ impl<T> Nft<T> {
     }
 
     /// Lets an address wait for the next [`Nft::go_on`] or a later one. It will be in the set for so
-    /// many seconds from now on; one that is there already stays for as long.
+    /// many seconds from now on; one that is there already stays for as long, and with no seconds it is
+    /// taken out. Of what contradicts itself the last counts, and there are no news of the other.
     ///
     /// # Errors
     /// Too many wait already, or it can't be in that set.
@@ -130,15 +140,24 @@ impl<T> Nft<T> {
         if !set.takes(address) {
             return Err(Refused::Family);
         }
+        let stays = seconds > 0;
+        let ms = if stays {
+            u64::from(seconds) * 1_000
+        } else {
+            NFT_LONGEST_PAUSE_MS
+        };
+        let element = Element {
+            set: set.of(address),
+            address,
+            stays,
+            until: now.after(ms),
+            ticket,
+        };
+        self.waiting.retain(|old| !element.contradicts(old));
         if self.waiting.len() + self.batch.len() >= NFT_QUEUED {
             return Err(Refused::Full);
         }
-        self.waiting.push(Element {
-            set: set.of(address),
-            address,
-            until: now.after(u64::from(seconds) * 1_000),
-            ticket,
-        });
+        self.waiting.push(element);
         Ok(())
     }
 
@@ -262,13 +281,15 @@ impl<T> Nft<T> {
             }
             let element = self.waiting.remove(place);
             let Element { set, address, .. } = &element;
-            let seconds = element.until.since(now).div_ceil(1_000);
             let _ = write!(
                 text,
                 "add element {set} {{ {address} }}\n\
-                 delete element {set} {{ {address} }}\n\
-                 add element {set} {{ {address} timeout {seconds}s }}\n"
+                 delete element {set} {{ {address} }}\n"
             );
+            if element.stays {
+                let seconds = element.until.since(now).div_ceil(1_000);
+                let _ = writeln!(text, "add element {set} {{ {address} timeout {seconds}s }}");
+            }
             self.batch.push(element);
             if is_alone {
                 break;
@@ -284,7 +305,7 @@ impl<T> Nft<T> {
             self.most = NFT_QUEUED.min(2 * self.most);
             for element in batch {
                 self.failing.retain(|failing| failing.set != element.set);
-                self.news.push(News::Added(element.ticket));
+                self.news.push(News::Done(element.ticket));
             }
             return;
         }
@@ -293,6 +314,7 @@ impl<T> Nft<T> {
             self.set_has_failed(set, outcome, now);
             self.most = NFT_QUEUED;
             // Another of the set's may have more luck.
+            batch.retain(|old| !self.waiting.iter().any(|new| new.contradicts(old)));
             self.waiting.append(&mut batch);
         } else {
             self.most = 1;

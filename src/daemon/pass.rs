@@ -28,6 +28,7 @@ use std::rc::Rc;
 pub struct Passed {
     mirage: Rc<str>,
     peer: IpAddr,
+    /// None of them: it is to be taken out.
     seconds: u32,
     /// Its connection, which is closed once it is let in.
     _guest: Option<OwnedFd>,
@@ -104,10 +105,23 @@ impl<H: Host> Daemon<H> {
     pub(super) fn close_door(&mut self, mirage: usize, peer: IpAddr) {
         let now = self.now.boot;
         let Mirage {
-            admitted, label, ..
+            admitted,
+            label,
+            config,
+            ..
         } = &mut self.mirages[mirage];
         admitted.end(peer, now);
-        self.openings.close(label, peer, now);
+        self.openings.close(label, Whom::Address(peer), now);
+        if let Door::Nft { set, .. } = &config.door {
+            let passed = Passed {
+                mirage: Rc::clone(label),
+                peer,
+                seconds: 0,
+                _guest: None,
+            };
+            // If too many wait, its time ends it.
+            let _ = self.nft.add(set, peer, 0, passed, now);
+        }
     }
 
     /// Lets an address come to the minute's real ports.
@@ -306,17 +320,28 @@ impl<H: Host> Daemon<H> {
     fn tell_sets(&mut self) {
         while let Some(news) = self.nft.next_news() {
             match news {
-                News::Added(passed) => {
+                News::Done(passed) => {
                     let Passed { mirage, peer, .. } = passed;
-                    let seconds = u64::from(passed.seconds);
+                    let (seconds, now) = (u64::from(passed.seconds), self.now.boot);
+                    let whom = Whom::Element(peer);
+                    if seconds == 0 {
+                        self.openings.close(&mirage, whom, now);
+                        continue;
+                    }
                     // The kernel's time for it began a moment ago.
-                    let (now, until) = (self.now.boot, self.now.boot.after(seconds * 1_000));
+                    let until = now.after(seconds * 1_000);
                     self.openings.include(&mirage, peer, until, now);
-                    self.tell_open(&mirage, Whom::Element(peer), seconds);
+                    self.tell_open(&mirage, whom, seconds);
                 }
-                News::TooLate(Passed { mirage, peer, .. }) => {
+                News::TooLate(passed) => {
+                    let Passed { mirage, peer, .. } = passed;
+                    let what = if passed.seconds > 0 {
+                        "let it in"
+                    } else {
+                        "take it out"
+                    };
                     let event = format_args!(
-                        "error mirage={mirage} source={peer} nft: it took too long to let it in"
+                        "error mirage={mirage} source={peer} nft: it took too long to {what}"
                     );
                     self.log.write(Level::Error, Cause::Member, event);
                 }

@@ -89,6 +89,29 @@ END
   expect_same "and no error" 0 "$(logged gated error)"
 }
 
+who_knocks_to_close_is_taken_out_of_the_set() {
+  start_daemon shutting gated <<'END' || return
+[common]
+[mirage-keyless]
+gate = knock
+sequence = 7000,8000:udp,9000
+close-sequence = 9500,8000:udp
+door = nft
+open-set = inet/shimmer/home
+open-port = 22
+open-timeout = 1h
+END
+  expect "the rules load" load_rules gated shutting
+  expect "the member knocks" knock_at shutting "$(v4 gated)" keyless
+  expect "nft lists him in the set" wait_for 5 is_in_set gated v4
+  expect "he knocks to close" knock_at shutting "$(v4 gated)" keyless --close
+  expect "nft lists him no more" wait_for 5 fails is_in_set gated v4
+  expect "the log says so" wait_for 5 has_logged shutting shut 'mirage=keyless source='
+  expect "he knocks again" knock_at shutting "$(v4 gated)" keyless
+  expect "and is in the set again" wait_for 5 is_in_set gated v4
+  expect_same "the log has no error" 0 "$(logged shutting error)"
+}
+
 # nft is a child of a daemon that is not root.
 nobody_knocks_and_nft_works() {
   local pid folder=$FOLDER/knocked

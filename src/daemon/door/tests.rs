@@ -205,7 +205,7 @@ fn its_time_begins_when_it_is_open() {
     let mut openings = Openings::new();
     pass(&mut openings, 0);
     let ticket = next(&mut openings, 0).unwrap();
-    openings.close("home", address(), Instant(1));
+    openings.close("home", Whom::Address(address()), Instant(1));
     openings.ended(ticket, true, Instant(2));
     assert!(!next(&mut openings, 2).unwrap().is_opening);
 }
