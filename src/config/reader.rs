@@ -235,6 +235,7 @@ impl<'a> Reader<'a> {
         }
         self.check_door(&mut draft);
         self.warn_of_lock(&draft);
+        self.warn_of_close(&draft);
         draft.listen = without_covered(&draft.listen);
         self.check_trap_time(&draft);
         draft.pool_port = self.pool_port(&draft);
@@ -305,6 +306,17 @@ impl<'a> Reader<'a> {
         let line = draft.section.line_of("lock");
         let what = format_args!("whoever forges an address can lock {whom} out with it");
         self.warn(line, "lock", what);
+    }
+
+    /// Each knock is sent twice, for one may be lost.
+    fn warn_of_close(&mut self, draft: &Draft) {
+        let is_doubled = draft.close_sequence.first() == draft.sequence.last();
+        if is_doubled && !draft.close_sequence.is_empty() && self.is_servers() {
+            let (key, line) = ("close-sequence", draft.section.line_of("close-sequence"));
+            let what =
+                format_args!("the last knock of sequence comes twice, and begins it; take another");
+            self.warn(line, key, what);
+        }
     }
 
     /// What is opened has to be closed after a crash, so it has to be written down.

@@ -255,6 +255,36 @@ fn a_lock_warns_that_anybody_can_turn_it() {
 }
 
 #[test]
+fn a_close_sequence_that_begins_where_the_other_ends_warns() {
+    let warnings = |close: &str| {
+        let config = server(format!(
+            "[mirage-b]\ngate = knock\nsequence = 7000,8000:udp\n{close}\
+             door = nft\nopen-set = inet/t/s\nopen-port = 22\n"
+        ));
+        config
+            .warnings
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+    };
+    let nothing: Vec<String> = Vec::new();
+    assert_eq!(
+        warnings("close-sequence = 8000:udp,7000\n"),
+        [
+            "t.conf:4: close-sequence: the last knock of sequence comes twice, and begins it; take \
+             another"
+        ]
+    );
+    for close in [
+        "",
+        "close-sequence = 8000,7000\n",
+        "close-sequence = 7000\n",
+    ] {
+        assert_eq!(warnings(close), nothing, "{close}");
+    }
+}
+
+#[test]
 fn who_knocks_is_led_into_no_trap_and_one_datagram_opens_one_mirage() {
     let fixed = "[mirage-b]\ngate = knock\nsequence = 10005,7000\ndoor = command\n\
                  open-command = /bin/true\n";
