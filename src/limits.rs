@@ -294,6 +294,10 @@ pub const NFT_PAUSE_MS: u64 = 1_000;
 /// The longest pause after a set's failures in milliseconds; each is twice as long as the one before.
 pub const NFT_LONGEST_PAUSE_MS: u64 = 60_000;
 
+/// Milliseconds after which nft is no longer asked to take an element out of its set: so many times has it
+/// failed by then that the element's own time has to do it.
+pub const NFT_REMOVAL_MS: u64 = 60_000;
+
 /// Letters of a table's name and of a set's: half of what the kernel takes, so that an element's lines
 /// fit into [`NFT_BATCH`].
 pub const NFT_NAME: usize = 127;

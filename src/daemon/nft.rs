@@ -17,7 +17,9 @@
 
 use super::child::{Child, Outcome, Telling};
 use crate::config::{Capability, Set};
-use crate::limits::{NFT_BATCH, NFT_LONGEST_PAUSE_MS, NFT_MS, NFT_NAME, NFT_PAUSE_MS, NFT_QUEUED};
+use crate::limits::{
+    NFT_BATCH, NFT_LONGEST_PAUSE_MS, NFT_MS, NFT_NAME, NFT_PAUSE_MS, NFT_QUEUED, NFT_REMOVAL_MS,
+};
 use crate::scheme::Instant;
 use crate::sys::child::{Exit, Pid};
 use crate::sys::{pipe, privileges};
@@ -144,7 +146,7 @@ impl<T> Nft<T> {
         let ms = if stays {
             u64::from(seconds) * 1_000
         } else {
-            NFT_LONGEST_PAUSE_MS
+            NFT_REMOVAL_MS
         };
         let element = Element {
             set: set.of(address),
