@@ -2,7 +2,7 @@
 
 use super::host::{dial, resolve};
 use super::join::{self, join};
-use super::knock::{self, Knocks};
+use super::knocks::{self, Knocks};
 use super::{Mirage, Wanted};
 use crate::cli::{self, Failure, Words};
 use crate::config::{self, Way};
@@ -110,7 +110,7 @@ impl<'a> Visit<'a> {
         for (minute, address) in doors(&self.key, &self.pattern, unix, addresses) {
             if self.way.gate().is_silent() && knocked.replace(minute) != Some(minute) {
                 knocks.send(minute, unix, addresses)?;
-                knock::pause();
+                knocks::pause();
             }
             let error = match dial(address, CONNECT_MS) {
                 Ok(stream) => return self.introduce(stream, minute, address.port()),

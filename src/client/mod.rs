@@ -6,6 +6,7 @@ pub mod connect;
 mod host;
 mod join;
 pub mod knock;
+mod knocks;
 mod known;
 mod moment;
 pub mod port;
