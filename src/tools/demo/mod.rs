@@ -6,23 +6,27 @@
 //! ```text
 //!   stage.rs      the daemon as a child process, the hidden service, a secret for the evening
 //!   visitors.rs   the member and the scanner ──┐
-//!                      the daemon's log ───────┤ events
+//!                      the daemon's log ───────┤ event.rs
 //!                                              ▼
 //!   story.rs      what has happened so far, and whether it is what ought to
 //!   screen.rs     the story: drawn in place on a terminal, else told line by line
+//!   scene.rs      addresses, times and the secret, which all of them know
 //! ```
 //!
 //! Everything has an address of its own in 127.0.0.0/8: no port is in anybody's way, and a ban
 //! meets the scanner alone. Nothing is written to disk, and the kernel ends the daemon with us.
 
+mod event;
+mod scene;
 mod screen;
 mod stage;
 mod story;
 mod visitors;
 
+use self::event::Moment;
 use self::screen::Screen;
 use self::stage::Stage;
-use self::story::{Moment, Outcome, Story};
+use self::story::{Outcome, Story};
 use crate::cli::Failure;
 use crate::sys::clock;
 use crate::sys::signal::Signals;
@@ -35,9 +39,6 @@ const FRAME: Duration = Duration::from_millis(100);
 
 /// Pictures between two looks at which ports are open: the kernel's list may be long.
 const LOOK_EVERY: u32 = 4;
-
-/// Seconds of a window. Short enough to see three turns, long enough to follow them.
-const PERIOD_S: u32 = 3;
 
 /// The show is over by then, for better or worse.
 const LONGEST_MS: u64 = 14_000;

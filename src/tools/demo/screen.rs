@@ -11,9 +11,9 @@
 //! The cursor stays visible below the frame and no mode is changed, so that a terminal is as it was
 //! however we end.
 
-use super::stage::NAME;
+use super::event::Found;
+use super::scene::{NAME, PERIOD_S};
 use super::story::{Check, Guest, Story};
-use super::visitors::Found;
 use crate::sys::window;
 use std::env;
 use std::io::{self, IsTerminal, Write};
@@ -287,7 +287,7 @@ fn closing() -> [&'static str; 2] {
 fn invitation(story: &Story) -> [String; 4] {
     let scene = &story.scene;
     let (address, secret, seconds) = (scene.address, &scene.secret, scene.ban_s);
-    let (low, high, period) = (scene.range.low(), scene.range.high(), super::PERIOD_S);
+    let (low, high, period) = (scene.range.low(), scene.range.high(), PERIOD_S);
     let program = env::args_os().next().unwrap_or_default();
     let program = program.to_string_lossy();
     [
@@ -356,7 +356,7 @@ impl Painter {
         let (low, high) = (scene.range.low(), scene.range.high());
         let address = scene.address;
         let open = story.ports.open.len();
-        let period = super::PERIOD_S;
+        let period = PERIOD_S;
         let text = format!(
             "{address}, ports {low}-{high}: {open} open. Here a minute takes {period} seconds."
         );
@@ -480,7 +480,7 @@ impl Painter {
     }
 
     fn bar(&self, story: &Story) -> Row {
-        let period_ms = u64::from(super::PERIOD_S) * 1_000;
+        let period_ms = u64::from(PERIOD_S) * 1_000;
         let into = story.now.real_ms.rem_euclid(period_ms as i64) as u64;
         let left = period_ms - into;
         let cells = (left * BAR).div_ceil(period_ms);

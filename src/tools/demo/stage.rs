@@ -1,10 +1,10 @@
 //! The stage: addresses, a secret, the hidden service, and the daemon as a child of ours.
 
-use super::PERIOD_S;
-use super::story::{Event, Story};
+use super::event::Event;
+use super::scene::{GREETING, Insight, NAME, PERIOD_S, Scene};
+use super::story::Story;
 use super::visitors;
-use crate::limits::{DEFAULT_DECOYS, LIVE_WINDOWS, RELEASE_UNIX};
-use crate::scheme::key::Key;
+use crate::limits::{DEFAULT_DECOYS, RELEASE_UNIX};
 use crate::scheme::schedule::{Pattern, Range};
 use crate::sys::{child, clock, random};
 use core::net::{Ipv4Addr, SocketAddr};
@@ -19,24 +19,14 @@ use std::sync::mpsc::Sender;
 use std::thread;
 use std::time::Instant;
 
-/// The mirage's name.
-pub const NAME: &str = "demo";
-
 /// Ports of the range: sixteen to a row of the map, so few that all can be seen.
 const PORTS: u16 = 128;
 
 /// Where a range may begin. Somebody may have a port of the first one open on all addresses.
 const RANGES: [u16; 5] = [20_000, 21_000, 23_000, 25_000, 27_000];
 
-/// What the hidden service says first. It is what an ssh server could say (RFC 4253, section 4.2).
-pub const GREETING: &str = "SSH-2.0-hidden_by_Shimmer type, and it comes back";
-
 /// Bytes of randomness in the secret.
 const SECRET: usize = 16;
-
-/// Windows whose real ports have to differ, or the member's port would be real again while the show
-/// claims that it is gone.
-const DISTINCT_WINDOWS: u64 = 10;
 
 /// How long a ban lasts when visitors are invited to earn one, in seconds.
 const STAY_BAN_S: u32 = 20;
@@ -46,89 +36,6 @@ const SHOW_BAN_S: u32 = 60;
 
 /// Lines of the daemon's log that are told when it ends unasked.
 const LAST_LINES: usize = 3;
-
-/// What follows from the secret: the whole point of having one.
-pub struct Insight {
-    key: Key,
-    pattern: Pattern,
-}
-
-/// The ports of a moment.
-#[derive(Clone, PartialEq, Eq)]
-#[cfg_attr(test, derive(Debug))]
-pub struct Ports {
-    /// Which window it is.
-    pub minute: u64,
-    /// The real ports of the last window, this one and the next.
-    pub real: [u16; LIVE_WINDOWS],
-    /// All that are open.
-    pub open: BTreeSet<u16>,
-}
-
-impl Insight {
-    /// What this secret tells about ports of this pattern.
-    pub fn new(secret: &str, pattern: Pattern) -> Self {
-        let key = Key::stretch(secret.as_bytes(), NAME);
-        Self { key, pattern }
-    }
-
-    /// The window of a moment, in milliseconds since 1970.
-    pub fn minute(&self, real_ms: i64) -> u64 {
-        let unix = u64::try_from(real_ms / 1_000).unwrap_or(0);
-        self.pattern.minute(unix)
-    }
-
-    /// The ports of a window, as anybody computes them who has the secret.
-    pub fn ports(&self, minute: u64) -> Ports {
-        let live = [minute - 1, minute, minute + 1];
-        let of = |minute| self.pattern.ports(&self.key, minute);
-        Ports {
-            minute,
-            real: live.map(|minute| self.pattern.real(&self.key, minute)),
-            open: live.into_iter().flat_map(of).collect(),
-        }
-    }
-
-    /// The real port of this moment.
-    pub fn way_in(&self) -> u16 {
-        let minute = self.minute(clock::real_ms());
-        self.pattern.real(&self.key, minute)
-    }
-
-    fn is_tellable(&self) -> bool {
-        let first = self.minute(clock::real_ms());
-        let minutes = first..first + DISTINCT_WINDOWS;
-        let real: BTreeSet<u16> = minutes
-            .map(|minute| self.pattern.real(&self.key, minute))
-            .collect();
-        real.len() as u64 == DISTINCT_WINDOWS
-    }
-}
-
-/// Who plays, and where.
-#[derive(Clone)]
-pub struct Scene {
-    /// When the show began.
-    pub began: Instant,
-    /// The daemon's address; nobody else listens there.
-    pub address: Ipv4Addr,
-    /// From where the member comes.
-    pub member: Ipv4Addr,
-    /// From where the scanner comes.
-    pub scanner: Ipv4Addr,
-    /// From where one comes who tries the member's old port.
-    pub newcomer: Ipv4Addr,
-    /// The mirage's range.
-    pub range: Range,
-    /// The mirage's secret.
-    pub secret: String,
-    /// Seconds of a ban.
-    pub ban_s: u32,
-    /// The show goes on when everything is proven.
-    pub stays: bool,
-    /// What the secret tells.
-    pub insight: Arc<Insight>,
-}
 
 /// The stage, set. When it goes, so does the daemon.
 pub struct Stage {
@@ -211,17 +118,6 @@ fn random_bytes<const COUNT: usize>() -> Result<[u8; COUNT], String> {
     let mut bytes = [0; COUNT];
     random::fill(&mut bytes).map_err(|error| format!("no random bytes: {error}"))?;
     Ok(bytes)
-}
-
-/// The ports in an order that nobody foresees.
-pub fn shuffled(range: Range) -> Vec<u16> {
-    let mut ports: Vec<u16> = (range.low()..=range.high()).collect();
-    // Without randomness they come in their own order, which a scanner may choose as well.
-    let dice = random_bytes::<{ PORTS as usize }>().unwrap_or([0; PORTS as usize]);
-    for (place, die) in (1..ports.len()).rev().zip(dice) {
-        ports.swap(place, place - usize::from(die) % (place + 1));
-    }
-    ports
 }
 
 fn find_secret(seed: [u8; SECRET], pattern: Pattern) -> Result<(String, Insight), String> {

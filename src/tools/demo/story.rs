@@ -3,8 +3,8 @@
 //! It hears of everything twice: from the visitors, who say what they met, and from the daemon's
 //! log, which says what it did. It asks for no time and opens no socket, so a test tells it anything.
 
-use super::stage::{Ports, Scene};
-use super::visitors::Found;
+use super::event::{Event, Found, Moment};
+use super::scene::{Ports, Scene};
 use core::fmt;
 use core::net::Ipv4Addr;
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,53 +24,6 @@ const REST_MS: u64 = 1_500;
 
 /// The end does not wait for the rest of the scan any longer than this.
 const SCAN_UNTIL_MS: u64 = 11_500;
-
-/// A moment of the show.
-#[derive(Clone, Copy)]
-pub struct Moment {
-    /// Milliseconds since 1970: the ports follow it.
-    pub real_ms: i64,
-    /// Milliseconds since the show began.
-    pub since_ms: u64,
-}
-
-/// Something that happens.
-pub enum Event {
-    /// The daemon writes a line into its log.
-    Log(String),
-    /// Something that must not happen, and what.
-    Broken(String),
-    /// The member is in.
-    Entered {
-        /// By this port.
-        port: u16,
-    },
-    /// The member's line came back from the service, unchanged.
-    Echoed,
-    /// The scanner has tried a port.
-    Tried {
-        /// This one.
-        port: u16,
-        /// And found this.
-        found: Found,
-    },
-    /// The scanner, banned, and the member have tried the real port in one moment.
-    Compared {
-        /// This one.
-        port: u16,
-        /// What the scanner found.
-        scanner: Found,
-        /// What the member found.
-        member: Found,
-    },
-    /// The scanner's ban is over, and it begins anew.
-    ScansAgain,
-    /// A newcomer has tried the port by which the member came in, when its time was over.
-    CameLate {
-        /// And found this.
-        found: Found,
-    },
-}
 
 /// The member, once it is in.
 pub struct Session {

@@ -1,8 +1,9 @@
 //! The visitors: real connections, each from its own address.
 
-use super::stage::{self, GREETING, Scene};
-use super::story::Event;
-use crate::sys::socket;
+use super::event::{Event, Found};
+use super::scene::{GREETING, Scene};
+use crate::scheme::schedule::Range;
+use crate::sys::{random, socket};
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -40,20 +41,6 @@ const STROLL_PORTS: usize = 8;
 
 /// How long the scanner wonders why nobody speaks, for us to see what has happened to it.
 const WONDER: Duration = Duration::from_millis(1_000);
-
-/// What a visitor finds at a port.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(test, derive(Debug))]
-pub enum Found {
-    /// Nobody listens.
-    Closed,
-    /// It opens and is shut at once.
-    Shut,
-    /// It opens and says nothing.
-    Mute,
-    /// The hidden service greets.
-    Greeting,
-}
 
 /// Tries a port from an address, and waits so long for a greeting.
 fn try_port(from: Ipv4Addr, to: SocketAddr, patience: Duration) -> io::Result<Found> {
@@ -147,7 +134,7 @@ fn scan_for_ever(scene: &Scene, is_banned: &AtomicBool, teller: &Sender<Event>) 
 
 fn scan(scene: &Scene, is_banned: &AtomicBool, teller: &Sender<Event>) -> io::Result<()> {
     let mut has_seen_the_way_in = false;
-    for (number, port) in stage::shuffled(scene.range).into_iter().enumerate() {
+    for (number, port) in shuffled(scene.range).into_iter().enumerate() {
         let target = SocketAddr::from((scene.address, port));
         let found = try_port(scene.scanner, target, LISTEN)?;
         tell(teller, Event::Tried { port, found })?;
@@ -199,4 +186,16 @@ pub fn newcomer(scene: &Scene, port: u16, teller: &Sender<Event>) {
     let visit = try_port(scene.newcomer, target, LISTEN)
         .and_then(|found| tell(teller, Event::CameLate { found }));
     report("newcomer", visit, teller);
+}
+
+/// The ports in random order.
+fn shuffled(range: Range) -> Vec<u16> {
+    let mut ports: Vec<u16> = (range.low()..=range.high()).collect();
+    let mut dice = vec![0; ports.len()];
+    // Without randomness they come in their own order, which a scanner may choose as well.
+    let _ = random::fill(&mut dice);
+    for (place, die) in (1..ports.len()).rev().zip(dice) {
+        ports.swap(place, place - usize::from(die) % (place + 1));
+    }
+    ports
 }

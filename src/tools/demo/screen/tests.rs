@@ -1,5 +1,5 @@
+use super::super::event::{Event, Moment};
 use super::super::story::tests::story;
-use super::super::story::{Event, Moment};
 use super::*;
 
 fn frames(story: &Story) -> Vec<Vec<Row>> {

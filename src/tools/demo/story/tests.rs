@@ -1,4 +1,4 @@
-use super::super::stage::Insight;
+use super::super::scene::Insight;
 use super::*;
 use crate::scheme::schedule::{Pattern, Range};
 use std::sync::Arc;
