@@ -487,7 +487,8 @@ fn who_waits_in_vain_is_closed_and_the_log_says_why() {
         let setting = OnDemand::new("exit 0", "ready-timeout = 1s\n");
         let begin = Instant::now();
         assert_closed(&mut setting.member.enter(visitor(1)));
-        assert!(begin.elapsed() >= Duration::from_secs(1));
+        // Its second counts from the beginning of the turn that took the visitor, which may be earlier.
+        assert!(begin.elapsed() >= Duration::from_millis(900));
         let line = setting
             .keeper
             .daemon
