@@ -6,7 +6,7 @@ mod common;
 
 use common::*;
 use mio::{Events, Poll, Token};
-use shimmer::daemon::hooks::{Hooks, Outcome};
+use shimmer::daemon::hooks::{Hooks, Id, Outcome};
 use shimmer::limits::{HOOK_LINE, HOOK_MS, HOOK_PAUSE_MS, HOOKS, HOOKS_LEFT, HOOKS_QUEUED};
 use shimmer::scheme::Instant;
 use shimmer::sys::child::{self, Exit, Pid, Stdio};
@@ -291,7 +291,7 @@ impl Turns {
         Self {
             poll: Poll::new().unwrap(),
             events: Events::with_capacity(64),
-            hooks: Hooks::new(|place| Token(place as usize)),
+            hooks: Hooks::new(|id| Token(id.bits() as usize)),
             now: Instant(1_000_000),
             step_ms: 0,
             outcomes: Vec::new(),
@@ -317,13 +317,13 @@ impl Turns {
             assert!(self.hooks.ended(pid, exit, self.now).is_none());
         }
         for event in &self.events {
-            self.hooks.hear(event.token().0 as u32, self.now);
+            self.hooks
+                .hear(Id::from_bits(event.token().0 as u32), self.now);
         }
         self.hooks.expire(self.now);
         while let Some(not_started) = self.hooks.go_on(self.poll.registry(), self.now) {
             self.outcomes.push(not_started);
         }
-        self.hooks.sweep();
     }
 
     #[track_caller]

@@ -3,12 +3,13 @@
 use super::host::Host;
 use super::listeners::PortId;
 use super::reload::Mirage;
-use super::session::{Arrival, Session};
-use super::trap::Suspect;
+use super::session::{Arrival, Session, Share};
+use super::table::Id;
+use super::trap::{Held, Suspect};
 use super::wake::{Side, Wake};
 use super::{Daemon, Told};
 use crate::config::{Level, Service};
-use crate::limits::{BACKLOG, CLOSING_ACCEPTS, NONCES, RETRY_MS, TELL_FULL_MS, TURN_ACCEPTS};
+use crate::limits::{CLOSING_ACCEPTS, NONCES, RETRY_MS, TELL_FULL_MS, TURN_ACCEPTS};
 use crate::log::Cause;
 use crate::scheme::Instant;
 use crate::scheme::blacklist::{Touch, Why};
@@ -19,8 +20,8 @@ use crate::sys::child::{self, Stdio};
 use crate::sys::{filter, socket};
 use core::fmt;
 use core::net::{IpAddr, SocketAddr};
-use mio::Interest;
 use mio::unix::SourceFd;
+use mio::{Interest, Registry};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
@@ -81,9 +82,6 @@ impl<H: Host> Daemon<H> {
     /// Takes the visitors of a port, as many as one port may in a turn, and as there are places for.
     pub(super) fn accept(&mut self, id: PortId) {
         for _ in 0..TURN_ACCEPTS {
-            if !self.traps.has_vacancy() {
-                break;
-            }
             if !self.accept_one(id) {
                 return;
             }
@@ -91,15 +89,15 @@ impl<H: Host> Daemon<H> {
         self.accept_later(id, self.now.boot);
     }
 
-    /// Takes all who wait at ports that are about to close, or to change what they are: when no event of
-    /// this turn is left. The kernel keeps one more for each than it was told. In a flood there are more
+    /// Takes all who wait at ports that are about to close, or to change what they are. The kernel keeps one more for each than it was told. In a flood there are more
     /// than a turn has time for, and those behind them meet a reset, or the next plan.
     pub(super) fn accept_all(&mut self, ids: &[PortId]) {
         let mut left = CLOSING_ACCEPTS;
         for &id in ids {
-            for _ in 0..=BACKLOG {
-                self.judge_suspects();
-                self.traps.sweep();
+            let Some(mirage) = self.listeners.get_mut(id).map(|listener| listener.mirage) else {
+                continue;
+            };
+            for _ in 0..=self.mirages[mirage].backlog() {
                 if left == 0 {
                     self.accept_later(id, self.now.boot);
                     break;
@@ -119,7 +117,11 @@ impl<H: Host> Daemon<H> {
             accepted = self.accept_with_the_spare(id);
         }
         match accepted {
-            Ok((socket, peer)) => self.receive(id, socket, peer),
+            Ok((socket, peer)) => {
+                self.receive(id, socket, peer);
+                // Whoever was to make room may have said a token.
+                self.judge_suspects();
+            }
             Err(error) => match error.kind() {
                 io::ErrorKind::WouldBlock => return false,
                 io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {}
@@ -243,14 +245,14 @@ impl<H: Host> Daemon<H> {
     /// Judges those who have said a token, or have had the time for it. A mirage that a reload has
     /// dropped meanwhile judges nobody: they are held for their time.
     pub(super) fn judge_suspects(&mut self) {
-        while let Some((place, source, suspect)) = self.traps.next_ready() {
-            self.judge_suspect(place, source, &suspect);
+        while let Some((id, source, suspect)) = self.traps.next_ready() {
+            self.judge_suspect(id, source, &suspect);
             // Whoever is still there is held on, and what it sends is thrown away.
-            self.traps.hear(place, self.now.boot);
+            self.traps.hear(id, self.now.boot);
         }
     }
 
-    fn judge_suspect(&mut self, place: u32, source: Source, suspect: &Suspect) {
+    fn judge_suspect(&mut self, id: Id<Held>, source: Source, suspect: &Suspect) {
         let is_its = |mirage: &Mirage| mirage.label == suspect.mirage;
         let Some(number) = self.mirages.iter().position(is_its) else {
             return;
@@ -280,7 +282,7 @@ impl<H: Host> Daemon<H> {
         if verdict != Verdict::Admit {
             return self.turn_away(verdict, &whom, Why::Token);
         }
-        let Some(socket) = self.traps.take(place) else {
+        let Some(socket) = self.traps.take(id) else {
             return;
         };
         // It becomes one end of a session, which is woken otherwise.
@@ -319,7 +321,9 @@ impl<H: Host> Daemon<H> {
     /// What is known of a visitor to a mirage.
     pub(super) fn visitor(&self, mirage: usize, peer: IpAddr) -> Visitor {
         let source = Source::of(peer);
-        let (sessions, forgiven) = self.sessions_of(source);
+        let Share {
+            sessions, forgiven, ..
+        } = self.sources.get(source);
         let is_in = |networks: &[Network]| networks.iter().any(|network| network.contains(peer));
         let from = &self.mirages[mirage].config.from;
         Visitor {
@@ -340,7 +344,8 @@ impl<H: Host> Daemon<H> {
             Verdict::Hold(reason) => {
                 self.counters.held += 1;
                 if reason == Reason::Forgiven {
-                    self.forgive(whom.source);
+                    self.sources
+                        .change(whom.source, |share| share.forgiven += 1);
                 }
                 self.tell_held(whom, reason);
             }
@@ -366,25 +371,6 @@ impl<H: Host> Daemon<H> {
         }
     }
 
-    /// The live sessions of a source, and the touches that they were forgiven.
-    pub(super) fn sessions_of(&self, source: Source) -> (usize, u8) {
-        let sessions = self
-            .sessions
-            .iter()
-            .filter(|(_, session)| session.who.source == source);
-        sessions.fold((0, 0), |(count, forgiven), (_, session)| {
-            (count + 1, session.who.forgiven.max(forgiven))
-        })
-    }
-
-    fn forgive(&mut self, source: Source) {
-        for (_, session) in self.sessions.iter_mut() {
-            if session.who.source == source {
-                session.who.forgiven += 1;
-            }
-        }
-    }
-
     /// Opens the door, if there is room behind it.
     fn admit(&mut self, guest: Guest) {
         let config = &self.mirages[guest.whom.mirage].config;
@@ -396,41 +382,38 @@ impl<H: Host> Daemon<H> {
         let idle_ms = forward.idle_s.map(|seconds| u64::from(seconds) * 1_000);
         let to = forward.to.clone();
         let Guest { socket, whom } = guest;
-        let (sessions, forgiven) = self.sessions_of(whom.source);
-        if sessions >= self.most_sessions_per_source() {
+        if self.sources.get(whom.source).sessions >= self.most_sessions_per_source() {
             return self.tell_full(whom.peer, whom.port, "source");
         }
-        let vacancy = self.sessions.vacancy();
-        let Some(place) = vacancy.filter(|_| self.sessions.len() < self.most_sessions()) else {
+        if self.sessions.len() >= self.most_sessions() {
             return self.tell_full(whom.peer, whom.port, "sessions");
-        };
+        }
         let who = Arrival {
             mirage: Rc::clone(&self.mirages[whom.mirage].label),
             source: whom.source,
             peer: whom.peer,
             port: whom.port,
-            forgiven,
             since: self.now.boot,
         };
-        let session = match &to {
-            Service::At(service) => self.join(*service, place, socket, idle_ms, who),
+        let begun = match &to {
+            Service::At(service) => self.join(*service, socket, idle_ms, who),
             Service::Exec(command) => {
                 let words = command.words(whom.peer, &who.mirage);
                 let pid = child::spawn(&words, Stdio::Socket(socket.as_fd()));
                 pid.map(|pid| (Session::process(pid, who), None))
             }
         };
+        let begun = begun.and_then(|(session, failed)| Ok((self.begin_session(session)?, failed)));
         let section = &self.mirages[whom.mirage].label;
         let Whom { peer, port, .. } = whom;
-        match session {
-            Ok((session, failed)) => {
+        match begun {
+            Ok((id, failed)) => {
                 let event = format_args!("accept mirage={section} source={peer} port={port}");
                 self.log.write(Level::Info, Cause::Member, event);
                 self.counters.accepted += 1;
-                self.sessions.insert(place, session);
                 match failed {
-                    None => self.drive_session(place, None),
-                    Some(error) => self.lacks_service(place, error),
+                    None => self.drive_session(id, None),
+                    Some(error) => self.lacks_service(id, error),
                 }
             }
             Err(error) => {
@@ -444,7 +427,6 @@ impl<H: Host> Daemon<H> {
     fn join(
         &mut self,
         service: SocketAddr,
-        place: u32,
         socket: OwnedFd,
         idle_ms: Option<u64>,
         who: Arrival,
@@ -454,18 +436,32 @@ impl<H: Host> Daemon<H> {
             // It may be dialled again, by another in its place.
             Err(error) => (socket::stream(service)?, Some(error)),
         };
-        self.register(socket.as_fd(), Wake::Session(place, Side::Client))?;
-        self.register(dialled.as_fd(), Wake::Session(place, Side::Service))?;
         let session = Session::forward(socket, dialled, idle_ms, who);
         Ok((session, failed))
     }
 
+    /// Gives a session its place, and has the loop woken for what happens at either end.
+    fn begin_session(&mut self, session: Session) -> io::Result<Id<Session>> {
+        let full = io::ErrorKind::QuotaExceeded;
+        let vacant = self.sessions.vacancy().ok_or(full)?;
+        let (id, source) = (vacant.id(), session.who.source);
+        if let Some((client, service)) = session.sockets() {
+            let registry = self.poll.registry();
+            register(registry, client, Wake::Session(id, Side::Client))?;
+            register(registry, service, Wake::Session(id, Side::Service))?;
+        }
+        self.timers.set(id, session.deadline());
+        self.sources.change(source, |share| share.sessions += 1);
+        Ok(vacant.insert(session))
+    }
+
     /// Dials the service again for a visitor who waits until it accepts.
-    pub(super) fn dial_again(&mut self, place: u32, service: SocketAddr) -> io::Result<()> {
+    pub(super) fn dial_again(&mut self, id: Id<Session>, service: SocketAddr) -> io::Result<()> {
         let dialled = self.dial(service)?;
-        self.register(dialled.as_fd(), Wake::Session(place, Side::Service))?;
+        let wake = Wake::Session(id, Side::Service);
+        register(self.poll.registry(), dialled.as_fd(), wake)?;
         let now = self.now.boot;
-        if let Some(session) = self.sessions.get_mut(place) {
+        if let Some(session) = self.sessions.get_mut(id) {
             session.dial_again(dialled, now);
         }
         Ok(())
@@ -474,25 +470,11 @@ impl<H: Host> Daemon<H> {
     fn hold(&mut self, guest: Guest, suspect: Option<Suspect>) {
         let Guest { socket, whom } = guest;
         let now = self.now.boot;
-        let Some(place) = self.traps.vacate(now) else {
-            return;
-        };
         let trap_ms = u64::from(self.mirages[whom.mirage].config.trap_s) * 1_000;
-        if self.register(socket.as_fd(), Wake::Trap(place)).is_ok() {
-            let who = (socket, whom.source);
-            self.traps.hold(place, who, suspect, now, trap_ms);
-        }
-    }
-
-    fn register(&self, socket: BorrowedFd<'_>, wake: Wake) -> io::Result<()> {
-        let interest = match wake {
-            Wake::Session(..) => Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY,
-            _ => Interest::READABLE,
-        };
-        let descriptor = socket.as_raw_fd();
-        self.poll
-            .registry()
-            .register(&mut SourceFd(&descriptor), wake.into(), interest)
+        let registry = self.poll.registry();
+        let wake = |visitor: &OwnedFd, id| register(registry, visitor.as_fd(), Wake::Trap(id));
+        self.traps
+            .hold((socket, whom.source), suspect, now, trap_ms, wake);
     }
 
     fn tell_ban(&mut self, whom: &Whom) {
@@ -553,6 +535,15 @@ impl<H: Host> Daemon<H> {
         }
         is_news
     }
+}
+
+fn register(registry: &Registry, socket: BorrowedFd<'_>, wake: Wake) -> io::Result<()> {
+    let interest = match wake {
+        Wake::Session(..) => Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY,
+        _ => Interest::READABLE,
+    };
+    let descriptor = socket.as_raw_fd();
+    registry.register(&mut SourceFd(&descriptor), wake.into(), interest)
 }
 
 /// The port that a visitor dialled. At a pool the kernel knows; None if it came past the redirect.

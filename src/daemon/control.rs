@@ -17,7 +17,7 @@ use super::accept::is_out_of_descriptors;
 use super::door::Whom;
 use super::host::Host;
 use super::reload::Mirage;
-use super::slab::Slab;
+use super::table::{Id, Table, Vacant};
 use super::wake::Wake;
 use super::{Daemon, Failure};
 use crate::config::{DEFAULT_CONTROL, Level, Location, Owner};
@@ -39,7 +39,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 /// Somebody who asks.
-struct Asker {
+pub struct Asker {
     stream: UnixStream,
     until: Instant,
     asked: heapless::Vec<u8, ASKED_BYTES>,
@@ -57,7 +57,7 @@ struct Answer {
 #[derive(Clone, Copy)]
 enum Rest {
     Mirages(usize, Ports),
-    Sessions(u32),
+    Sessions(usize),
     Bans(usize),
     Nothing,
 }
@@ -71,7 +71,7 @@ enum Ports {
 /// The socket, and who asks.
 pub struct Control {
     listener: Option<(UnixListener, PathBuf)>,
-    askers: Slab<Asker>,
+    askers: Table<Asker>,
     /// Somebody's answer goes on in the next turn.
     pub is_due: bool,
     /// When those are looked at again who could not be accepted.
@@ -83,8 +83,7 @@ impl Control {
     pub fn new() -> Self {
         Self {
             listener: None,
-            // One who is sent away for the next frees the place in the next turn only.
-            askers: Slab::new(2 * ASKERS),
+            askers: Table::new(ASKERS),
             is_due: false,
             again: None,
         }
@@ -106,14 +105,9 @@ impl Control {
         }
         loop {
             let over = self.askers.iter().find(|(_, asker)| asker.until <= now);
-            let Some((place, _)) = over else { break };
-            self.askers.remove(place);
+            let Some((id, _)) = over else { break };
+            self.askers.remove(id);
         }
-    }
-
-    /// Gives the places away again that were freed in this turn.
-    pub fn sweep(&mut self) {
-        self.askers.sweep();
     }
 
     /// Takes the socket out of the file system.
@@ -132,16 +126,14 @@ impl Control {
         local::accept(listener.as_fd())
     }
 
-    /// The place for the next; when all are taken, the one who has been there longest goes for it.
-    /// None when that many have come in one turn.
-    fn vacate(&mut self) -> Option<u32> {
-        let place = self.askers.vacancy()?;
+    /// A place for the next; where all are taken, the one who has been there longest goes for it.
+    fn vacate(&mut self) -> Option<Vacant<'_, Asker>> {
         if self.askers.len() >= ASKERS {
             let oldest = self.askers.iter().min_by_key(|(_, asker)| asker.until);
-            let oldest = oldest.map(|(place, _)| place);
-            oldest.map(|place| self.askers.remove(place));
+            let oldest = oldest.map(|(id, _)| id);
+            oldest.map(|id| self.askers.remove(id));
         }
-        Some(place)
+        self.askers.vacancy()
     }
 }
 
@@ -241,9 +233,6 @@ impl<H: Host> Daemon<H> {
     pub(super) fn accept_askers(&mut self) {
         // As many as there can be; who is behind them finds the socket again.
         for _ in 0..ASKERS {
-            if self.control.askers.vacancy().is_none() {
-                break;
-            }
             let stream = match self.control.accept() {
                 Ok(stream) => stream,
                 Err(error) => match error.kind() {
@@ -258,7 +247,7 @@ impl<H: Host> Daemon<H> {
                     }
                 },
             };
-            let Some(place) = self.control.vacate() else {
+            let Some(vacant) = self.control.vacate() else {
                 continue;
             };
             let descriptor = stream.as_raw_fd();
@@ -266,7 +255,7 @@ impl<H: Host> Daemon<H> {
             let interest = Interest::READABLE | Interest::WRITABLE;
             let registry = self.poll.registry();
             if registry
-                .register(&mut source, Wake::Asker(place).into(), interest)
+                .register(&mut source, Wake::Asker(vacant.id()).into(), interest)
                 .is_ok()
             {
                 let asker = Asker {
@@ -275,7 +264,7 @@ impl<H: Host> Daemon<H> {
                     asked: heapless::Vec::new(),
                     answer: None,
                 };
-                self.control.askers.insert(place, asker);
+                vacant.insert(asker);
             }
         }
         self.control.is_due = true;
@@ -284,28 +273,28 @@ impl<H: Host> Daemon<H> {
     /// Goes on with all who have more to be told, or who may wait at the socket unseen.
     pub(super) fn go_on_with_askers(&mut self) {
         if core::mem::take(&mut self.control.is_due) {
-            let askers: heapless::Vec<u32, { 2 * ASKERS }> =
-                self.control.askers.iter().map(|(place, _)| place).collect();
-            for place in askers {
-                self.drive_asker(place);
+            let askers: heapless::Vec<Id<Asker>, ASKERS> =
+                self.control.askers.iter().map(|(id, _)| id).collect();
+            for id in askers {
+                self.drive_asker(id);
             }
             self.accept_askers();
         }
     }
 
     /// Hears what one asks, and tells as much as one turn may.
-    pub(super) fn drive_asker(&mut self, place: u32) {
-        let Some(asker) = self.control.askers.get_mut(place) else {
+    pub(super) fn drive_asker(&mut self, id: Id<Asker>) {
+        let Some(asker) = self.control.askers.get_mut(id) else {
             return;
         };
         if asker.answer.is_none() {
             let Some(line) = asker.hear() else { return };
             let answer = self.answer(&line);
-            if let Some(asker) = self.control.askers.get_mut(place) {
+            if let Some(asker) = self.control.askers.get_mut(id) {
                 asker.answer = Some(answer);
             }
         }
-        let asker = self.control.askers.get_mut(place);
+        let asker = self.control.askers.get_mut(id);
         let Some((stream, answer)) = asker.and_then(Asker::telling) else {
             return;
         };
@@ -316,16 +305,16 @@ impl<H: Host> Daemon<H> {
                 Ok(sent) => answer.sent += sent,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(_) => return drop(self.control.askers.remove(place)),
+                Err(_) => return drop(self.control.askers.remove(id)),
             }
         }
         let rest = answer.rest;
         if let Rest::Nothing = rest {
-            self.control.askers.remove(place);
+            self.control.askers.remove(id);
             return;
         }
         let next = self.go_on_answering(rest);
-        if let Some(asker) = self.control.askers.get_mut(place) {
+        if let Some(asker) = self.control.askers.get_mut(id) {
             asker.answer = Some(next);
         }
         self.control.is_due = true;
@@ -406,12 +395,12 @@ impl<H: Host> Daemon<H> {
         Rest::Sessions(0)
     }
 
-    fn tell_sessions(&self, text: &mut String, from: u32) -> Rest {
-        let sessions = self.sessions.iter().skip_while(|(place, _)| *place < from);
+    fn tell_sessions(&self, text: &mut String, from: usize) -> Rest {
+        let sessions = self.sessions.iter_from(from);
         let mut is_first = from == 0;
-        for (place, session) in sessions {
+        for (id, session) in sessions {
             if text.len() >= ANSWER_BYTES {
-                return Rest::Sessions(place);
+                return Rest::Sessions(id.slot());
             }
             let (peer, mirage) = (session.who.peer, &session.who.mirage);
             let (inward, outward) = session.moved();
@@ -548,7 +537,7 @@ impl<H: Host> Daemon<H> {
     /// What would happen to somebody at each mirage.
     fn foretell(&self, address: IpAddr) -> String {
         let source = Source::of(address);
-        let sessions = self.sessions_of(source).0;
+        let sessions = self.sources.get(source).sessions;
         let mut text = format!("{{\"source\":\"{source}\",\"sessions\":{sessions},\n\"bans\":[");
         if let Some(ban) = self.bans.get(source, self.now.boot) {
             self.tell_one_ban(&mut text, true, &ban);

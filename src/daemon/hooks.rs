@@ -11,7 +11,7 @@
 //! reads it, and it dies of its next line (SIGPIPE) unless it writes elsewhere, as daemons do.
 
 use super::child::{Child, Telling};
-use super::slab::Slab;
+use super::table::Table;
 use crate::limits::{HOOK_MS, HOOKS, HOOKS_LEFT, HOOKS_QUEUED};
 use crate::scheme::Instant;
 use crate::sys::child::{Exit, Pid};
@@ -19,9 +19,10 @@ use mio::{Registry, Token};
 use std::rc::Rc;
 
 pub use super::child::Outcome;
+pub use super::table::Id;
 
-/// In a turn, all that run may end, and each may leave something, before any place is given away again.
-const PLACES: usize = 2 * HOOKS + HOOKS_LEFT;
+/// Those that run, and what others have left.
+const PLACES: usize = HOOKS + HOOKS_LEFT;
 
 /// Too many commands wait already.
 pub struct Full;
@@ -31,7 +32,8 @@ struct Waiting<T> {
     ticket: T,
 }
 
-struct Hook<T> {
+/// A command that runs, or what one has left.
+pub struct Hook<T> {
     child: Child,
     /// None once it has ended.
     ticket: Option<T>,
@@ -41,17 +43,17 @@ struct Hook<T> {
 
 /// The commands that run and that wait.
 pub struct Hooks<T> {
-    hooks: Slab<Hook<T>>,
+    hooks: Table<Hook<T>>,
     waiting: Vec<Waiting<T>>,
-    token: fn(u32) -> Token,
+    token: fn(Id<Hook<T>>) -> Token,
     running: usize,
 }
 
 impl<T> Hooks<T> {
-    /// None run. The token is what wakes the loop for the command with this place.
-    pub fn new(token: fn(u32) -> Token) -> Self {
+    /// None run. The token is what wakes the loop for the command with this id.
+    pub fn new(token: fn(Id<Hook<T>>) -> Token) -> Self {
         Self {
-            hooks: Slab::new(PLACES),
+            hooks: Table::new(PLACES),
             waiting: Vec::new(),
             token,
             running: 0,
@@ -74,9 +76,11 @@ impl<T> Hooks<T> {
     /// Starts those who wait, as long as there are places. One that can't be started has had its
     /// outcome; then there may be more to start.
     pub fn go_on(&mut self, registry: &Registry, now: Instant) -> Option<(T, Outcome)> {
-        while let Some(place) = self.vacancy() {
+        while self.may_start()
+            && let Some(vacant) = self.hooks.vacancy()
+        {
             let Waiting { words, ticket } = self.waiting.remove(0);
-            let wakes = (registry, (self.token)(place));
+            let wakes = (registry, (self.token)(vacant.id()));
             match Child::start(&words, None, Telling::Last, wakes, now, HOOK_MS) {
                 Ok(child) => {
                     self.running += 1;
@@ -85,7 +89,7 @@ impl<T> Hooks<T> {
                         ticket: Some(ticket),
                         ended: now,
                     };
-                    self.hooks.insert(place, hook);
+                    vacant.insert(hook);
                 }
                 Err(error) => return Some((ticket, Outcome::NotStarted(error))),
             }
@@ -93,30 +97,28 @@ impl<T> Hooks<T> {
         None
     }
 
-    /// The place for the next of those who wait, if one may run.
-    fn vacancy(&self) -> Option<u32> {
-        self.hooks.vacancy().filter(|_| self.may_start())
-    }
-
     fn may_start(&self) -> bool {
         !self.waiting.is_empty() && self.running < HOOKS
     }
 
     /// Takes what one has said.
-    pub fn hear(&mut self, place: u32, now: Instant) {
-        if let Some(hook) = self.hooks.get_mut(place) {
+    pub fn hear(&mut self, id: Id<Hook<T>>, now: Instant) {
+        if let Some(hook) = self.hooks.get_mut(id) {
             hook.child.hear(now);
         }
+        self.drop_left_over();
     }
 
     /// A child has ended and has been reaped: if it is one of these, this is its outcome.
     pub fn ended(&mut self, pid: Pid, exit: Exit, now: Instant) -> Option<(T, Outcome)> {
-        let mut hooks = self.hooks.iter_mut();
-        let (_, hook) = hooks.find(|(_, hook)| hook.child.is(pid))?;
+        let is_it = |(_, hook): &(_, &mut Hook<T>)| hook.child.is(pid);
+        let (_, hook) = self.hooks.iter_mut().find(is_it)?;
         let outcome = hook.child.end(exit, now);
         hook.ended = now;
+        let ticket = hook.ticket.take();
         self.running -= 1;
-        Some((hook.ticket.take()?, outcome))
+        self.drop_left_over();
+        Some((ticket?, outcome))
     }
 
     /// Kills those whose time is over; they end of it, and have their outcome then.
@@ -124,6 +126,7 @@ impl<T> Hooks<T> {
         for (_, hook) in self.hooks.iter_mut() {
             hook.child.expire(now);
         }
+        self.drop_left_over();
     }
 
     /// When there is something to do: for [`Hooks::expire`] or [`Hooks::go_on`].
@@ -138,16 +141,15 @@ impl<T> Hooks<T> {
         soonest
     }
 
-    /// Gives the places away again of those who have ended and left nothing.
-    pub fn sweep(&mut self) {
-        while let Some(place) = self.place_to_clear() {
-            self.hooks.remove(place);
+    /// Drops those that have ended and left nothing.
+    fn drop_left_over(&mut self) {
+        while let Some(id) = self.left_over() {
+            self.hooks.remove(id);
         }
-        self.hooks.sweep();
     }
 
     /// One that has ended, and whose output nobody has; or the oldest, if too many are left.
-    fn place_to_clear(&self) -> Option<u32> {
+    fn left_over(&self) -> Option<Id<Hook<T>>> {
         let left = || {
             self.hooks
                 .iter()
@@ -158,6 +160,6 @@ impl<T> Hooks<T> {
             let oldest = left().min_by_key(|(_, hook)| hook.ended);
             oldest.filter(|_| left().count() > HOOKS_LEFT)
         };
-        mute.or_else(too_old).map(|(place, _)| place)
+        mute.or_else(too_old).map(|(id, _)| id)
     }
 }

@@ -16,7 +16,7 @@
 //!   hooks.rs       commands                       nft.rs      the kernel's sets
 //!   child.rs       a child of either              user.rs     who it is
 //!   keyed.rs       where a source is in the list
-//!   wake.rs, slab.rs   events and tables
+//!   wake.rs        events                         table.rs, timers.rs, sources.rs   tables
 //! ```
 
 mod accept;
@@ -38,8 +38,10 @@ mod pipes;
 mod reload;
 pub mod sensor;
 mod session;
-mod slab;
+mod sources;
 mod state;
+mod table;
+mod timers;
 mod trap;
 mod user;
 mod wake;
@@ -56,9 +58,11 @@ use self::pass::Passed;
 use self::pipes::Pipes;
 use self::reload::{Mirage, Reload, UsedTokens};
 use self::sensor::Sensor;
-use self::session::{Arrival, End, Progress, Ready, Session};
-use self::slab::Slab;
+use self::session::{Arrival, End, Progress, Ready, Session, Share};
+use self::sources::Sources;
 use self::state::StateFile;
+use self::table::{Id, Table};
+use self::timers::Timers;
 use self::trap::Traps;
 use self::wake::Wake;
 use crate::config::{Errors, Level, Owner, Server};
@@ -143,7 +147,9 @@ pub struct Daemon<H> {
     mirages: Vec<Mirage>,
     used: Vec<UsedTokens>,
     listeners: Listeners,
-    sessions: Slab<Session>,
+    sessions: Table<Session>,
+    timers: Timers<Session>,
+    sources: Sources<Share>,
     traps: Traps,
     bans: Blacklist<Keyed>,
     /// What tables of sources are keyed with.
@@ -154,14 +160,12 @@ pub struct Daemon<H> {
     saved: Option<u64>,
     saved_at: Instant,
     /// Sessions with more to do than one turn allows.
-    due: Vec<u32>,
+    due: Vec<Id<Session>>,
     descriptor_limit: usize,
     /// Given up for a moment to tell a visitor that there are no descriptors left.
     spare: Option<std::fs::File>,
     /// The minute has turned, and not yet for all mirages.
     is_turning: bool,
-    /// No session's deadline comes before this.
-    session_deadline: Option<Instant>,
     /// When the ports with visitors that could not be accepted are looked at again.
     accept_again: Option<Instant>,
     /// When the ports that could not be opened are tried again.
@@ -280,7 +284,9 @@ impl<H: Host> Daemon<H> {
             mirages: Vec::new(),
             used: Vec::new(),
             listeners: Listeners::default(),
-            sessions: Slab::new(0),
+            sessions: Table::new(0),
+            timers: Timers::new(),
+            sources: Sources::new(),
             traps: Traps::new(TRAPS.min(descriptor_limit / 8).max(1)),
             bans: Blacklist::new(BANS, ban_ms, keyed.clone()),
             keyed,
@@ -290,7 +296,6 @@ impl<H: Host> Daemon<H> {
             saved_at: now.boot,
             due: Vec::new(),
             is_turning: false,
-            session_deadline: None,
             descriptor_limit,
             spare: spare(),
             accept_again: None,
@@ -300,7 +305,7 @@ impl<H: Host> Daemon<H> {
             control: Control::new(),
             sensor: None,
             openings: Openings::new(),
-            hooks: Hooks::new(|place| Wake::Command(place).into()),
+            hooks: Hooks::new(|id| Wake::Command(id).into()),
             nft: Nft::new(NFT, Wake::Nft.into()),
             started: now.boot,
             common: Rc::clone(&common),
@@ -314,12 +319,11 @@ impl<H: Host> Daemon<H> {
 
     /// Runs until a signal ends it. One turn is:
     ///
-    /// the time → signals → events → verdicts → what is left of the last turn → deadlines → a slice of
-    /// a reload → the minute's turn → dead places → the next deadline
+    /// the time → signals → events → what is left of the last turn → deadlines → a slice of a reload →
+    /// the minute's turn → the next deadline
     ///
     /// The time is asked once, so all that happens in a turn happens at one moment. Events come
-    /// before the minute's turn, so a visitor is judged by the plan it found. Dead places are given
-    /// away last, so no event of this turn meets their new owner.
+    /// before the minute's turn, so a visitor is judged by the plan it found.
     ///
     /// # Errors
     /// The kernel no longer lets it poll.
@@ -337,18 +341,20 @@ impl<H: Host> Daemon<H> {
                 match event.token().into() {
                     Wake::Host => {}
                     Wake::Port(id) => self.accept(id),
-                    Wake::Trap(place) => self.traps.hear(place, self.now.boot),
-                    Wake::Session(place, side) => {
-                        self.drive_session(place, Some(Ready::new(side, event)));
+                    Wake::Trap(id) => {
+                        self.traps.hear(id, self.now.boot);
+                        self.judge_suspects();
+                    }
+                    Wake::Session(id, side) => {
+                        self.drive_session(id, Some(Ready::new(side, event)));
                     }
                     Wake::Control => self.accept_askers(),
-                    Wake::Asker(place) => self.drive_asker(place),
+                    Wake::Asker(id) => self.drive_asker(id),
                     Wake::Sensor(number) => self.heed_sensor(number),
-                    Wake::Command(place) => self.hooks.hear(place, self.now.boot),
+                    Wake::Command(id) => self.hooks.hear(id, self.now.boot),
                     Wake::Nft => self.nft.hear(self.now.boot),
                 }
             }
-            self.judge_suspects();
             self.sense();
             self.go_on_with_sessions();
             self.go_on_with_askers();
@@ -356,10 +362,6 @@ impl<H: Host> Daemon<H> {
             self.run_commands();
             self.go_on_with_reload();
             self.turn_minutes();
-            self.sessions.sweep();
-            self.traps.sweep();
-            self.control.sweep();
-            self.hooks.sweep();
 
             let timeout = self.until_next_deadline();
             match self.poll.poll(&mut events, Some(timeout)) {
@@ -479,11 +481,11 @@ impl<H: Host> Daemon<H> {
     /// How long the poll may sleep: to the end of the first thing that ends.
     fn until_next_deadline(&self) -> Duration {
         let now = self.now;
-        let is_due = self.control.is_due || self.traps.has_ready() || !self.due.is_empty();
+        let is_due = self.control.is_due || !self.due.is_empty();
         if self.reload.is_some() || self.is_turning || is_due {
             return Duration::ZERO;
         }
-        let mut soonest = self.session_deadline;
+        let mut soonest = self.timers.soonest();
         soonest = sooner(soonest, self.traps.next_deadline());
         soonest = sooner(soonest, self.control.next_deadline());
         soonest = sooner(soonest, self.bans.next_end());
@@ -506,25 +508,33 @@ impl<H: Host> Daemon<H> {
 
     /// Those that had more to do in the last turn, behind all that had events in this one.
     fn go_on_with_sessions(&mut self) {
-        for place in core::mem::take(&mut self.due) {
-            if let Some(session) = self.sessions.get_mut(place) {
+        for id in core::mem::take(&mut self.due) {
+            if let Some(session) = self.sessions.get_mut(id) {
                 session.is_due = false;
-                self.drive_session(place, None);
+                self.drive_session(id, None);
             }
         }
     }
 
-    fn drive_session(&mut self, place: u32, ready: Option<Ready>) {
-        let may_borrow = !self.pipes.are_scarce() || self.may_borrow(place);
-        let Some(session) = self.sessions.get_mut(place) else {
+    fn drive_session(&mut self, id: Id<Session>, ready: Option<Ready>) {
+        let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
-        let was_dialing = session.is_dialing();
+        let source = session.who.source;
+        let may_borrow =
+            !self.pipes.are_scarce() || self.sources.get(source).pipes < PIPES_PER_SOURCE;
+        let (was_dialing, had) = (session.is_dialing(), session.pipes());
         let progress = session.drive(ready, self.now.boot, &mut self.pipes, may_borrow);
-        let has_begun = was_dialing && !session.is_dialing();
-        self.session_deadline = sooner(self.session_deadline, session.deadline());
+        let (has_begun, has) = (was_dialing && !session.is_dialing(), session.pipes());
+        if had != has {
+            let count = |share: &mut Share| share.pipes = share.pipes + has - had;
+            self.sources.change(source, count);
+        }
+        if let Some(deadline) = session.deadline() {
+            self.timers.bring_forward(id, deadline);
+        }
         if matches!(progress, Progress::Again) && !core::mem::replace(&mut session.is_due, true) {
-            self.due.push(place);
+            self.due.push(id);
         }
         if has_begun {
             let mirage = Rc::clone(&session.who.mirage);
@@ -532,51 +542,44 @@ impl<H: Host> Daemon<H> {
         }
         match progress {
             Progress::Wait | Progress::Again => {}
-            Progress::Over(End::NoService(error)) => self.lacks_service(place, error),
-            Progress::Over(end) => self.end_session(place, &end),
+            Progress::Over(End::NoService(error)) => self.lacks_service(id, error),
+            Progress::Over(end) => self.end_session(id, &end),
         }
-    }
-
-    /// Whether the source of a session holds few enough pipes to get another.
-    fn may_borrow(&mut self, place: u32) -> bool {
-        let Some(source) = self
-            .sessions
-            .get_mut(place)
-            .map(|session| session.who.source)
-        else {
-            return false;
-        };
-        let of_source = self
-            .sessions
-            .iter()
-            .filter(|(_, session)| session.who.source == source);
-        of_source.map(|(_, session)| session.pipes()).sum::<usize>() < PIPES_PER_SOURCE
     }
 
     fn expire_sessions(&mut self) {
         let now = self.now.boot;
-        if self.session_deadline.is_none_or(|deadline| now < deadline) {
-            return;
-        }
-        self.dial_services_again();
-        let over = |(place, session): (u32, &mut Session)| Some((place, session.expire(now)?));
-        loop {
-            let next = self.sessions.iter_mut().find_map(over);
-            match next {
-                None => break,
+        while let Some(id) = self.timers.next_due(now) {
+            let Some(session) = self.sessions.get_mut(id) else {
+                continue;
+            };
+            if session.is_to_be_dialled(now) {
+                let mirage = Rc::clone(&session.who.mirage);
+                self.dial_service_again(id, &mirage);
+                continue;
+            }
+            match session.expire(now) {
+                // It was put off meanwhile.
+                None => self.timers.set(id, session.deadline()),
                 // Nobody has answered: a machine that is to be woken, say.
-                Some((place, End::NoService(error))) => self.lacks_service(place, error),
-                Some((place, end)) => self.end_session(place, &end),
+                Some(End::NoService(error)) => self.lacks_service(id, error),
+                Some(end) => self.end_session(id, &end),
             }
         }
-        let deadlines = self.sessions.iter().map(|(_, session)| session.deadline());
-        self.session_deadline = deadlines.fold(None, sooner);
     }
 
-    fn end_session(&mut self, place: u32, end: &End) {
-        let Some(session) = self.sessions.remove(place) else {
+    fn end_session(&mut self, id: Id<Session>, end: &End) {
+        let Some(session) = self.sessions.remove(id) else {
             return;
         };
+        self.timers.set(id, None);
+        self.sources.change(session.who.source, |share| {
+            share.sessions -= 1;
+            share.pipes -= session.pipes();
+            if share.sessions == 0 {
+                share.forgiven = 0;
+            }
+        });
         let Arrival {
             mirage,
             peer,

@@ -12,6 +12,7 @@ use super::nft::{News, Refused};
 use super::reload::Mirage;
 use super::session::{End, Session};
 use super::state::StateFile;
+use super::table::Id;
 use crate::config::{Door, Level, Service};
 use crate::limits::SERVICE_LOOK_MS;
 use crate::log::Cause;
@@ -278,8 +279,8 @@ impl<H: Host> Daemon<H> {
                 self.tell_sets();
             } else {
                 let is_its = |session: &Session| session.pid() == Some(pid);
-                if let Some(place) = self.find_session(is_its) {
-                    self.end_session(place, &End::Exit(exit));
+                if let Some(id) = self.find_session(is_its) {
+                    self.end_session(id, &End::Exit(exit));
                 }
             }
         }
@@ -366,10 +367,10 @@ impl<H: Host> Daemon<H> {
         self.log.write(Level::Info, Cause::Member, event);
     }
 
-    fn find_session(&self, is_it: impl Fn(&Session) -> bool) -> Option<u32> {
+    fn find_session(&self, is_it: impl Fn(&Session) -> bool) -> Option<Id<Session>> {
         let mut sessions = self.sessions.iter();
         let found = sessions.find(|(_, session)| is_it(session));
-        found.map(|(place, _)| place)
+        found.map(|(id, _)| id)
     }
 
     pub(super) fn find_mirage(&self, label: &str) -> Option<usize> {
@@ -380,17 +381,17 @@ impl<H: Host> Daemon<H> {
 
     /// The service of a visitor takes no connection, whatever the reason: what starts it may bring up the
     /// way to it as well.
-    pub(super) fn lacks_service(&mut self, place: u32, error: io::Error) {
-        if !self.wait_for_service(place, &error) {
-            self.end_session(place, &End::NoService(error));
+    pub(super) fn lacks_service(&mut self, id: Id<Session>, error: io::Error) {
+        if !self.wait_for_service(id, &error) {
+            self.end_session(id, &End::NoService(error));
         }
     }
 
     /// Whether a visitor, whose service takes no connection, waits until it does: because it is started
     /// for those who come. It is started if nobody has done so.
-    fn wait_for_service(&mut self, place: u32, error: &io::Error) -> bool {
+    fn wait_for_service(&mut self, id: Id<Session>, error: &io::Error) -> bool {
         let now = self.now.boot;
-        let Some(session) = self.sessions.get_mut(place) else {
+        let Some(session) = self.sessions.get_mut(id) else {
             return false;
         };
         let (since, peer) = (session.who.since, session.who.peer);
@@ -431,28 +432,23 @@ impl<H: Host> Daemon<H> {
             return false;
         }
         let again = now.after(SERVICE_LOOK_MS);
-        self.session_deadline = super::sooner(self.session_deadline, Some(again));
-        let session = self.sessions.get_mut(place);
-        session.is_some_and(|session| session.wait_to_dial(again))
+        let session = self.sessions.get_mut(id);
+        let waits = session.is_some_and(|session| session.wait_to_dial(again));
+        if waits {
+            self.timers.set(id, Some(again));
+        }
+        waits
     }
 
-    /// Dials services again for those who wait until they accept.
-    pub(super) fn dial_services_again(&mut self) {
-        let now = self.now.boot;
-        // Each waits for longer then, or for no more.
-        let is_due = |session: &Session| session.is_to_be_dialled(now);
-        while let Some(place) = self.find_session(is_due)
-            && let Some(session) = self.sessions.get_mut(place)
-        {
-            let label = Rc::clone(&session.who.mirage);
-            let dialled = match self.service_of(&label) {
-                Some(service) => self.dial_again(place, service),
-                None => Err(io::ErrorKind::NotFound.into()),
-            };
-            match dialled {
-                Ok(()) => self.drive_session(place, None),
-                Err(error) => self.lacks_service(place, error),
-            }
+    /// Dials the service again for one who waits until it accepts.
+    pub(super) fn dial_service_again(&mut self, id: Id<Session>, label: &str) {
+        let dialled = match self.service_of(label) {
+            Some(service) => self.dial_again(id, service),
+            None => Err(io::ErrorKind::NotFound.into()),
+        };
+        match dialled {
+            Ok(()) => self.drive_session(id, None),
+            Err(error) => self.lacks_service(id, error),
         }
     }
 
@@ -467,11 +463,8 @@ impl<H: Host> Daemon<H> {
     /// A service that could not be started: those who wait for it have waited in vain.
     fn send_waiting_away(&mut self, label: &str) {
         let waits = |session: &Session| *session.who.mirage == *label && session.is_waiting();
-        while let Some(place) = self.find_session(waits) {
-            self.end_session(
-                place,
-                &End::NoService(io::ErrorKind::ConnectionRefused.into()),
-            );
+        while let Some(id) = self.find_session(waits) {
+            self.end_session(id, &End::NoService(io::ErrorKind::ConnectionRefused.into()));
         }
     }
 
@@ -482,6 +475,9 @@ impl<H: Host> Daemon<H> {
 
     /// A session has ended: without another, its service runs on for a while only.
     pub(super) fn leave_service(&mut self, label: &str) {
+        if !self.openings.has_service(label) {
+            return;
+        }
         let mut sessions = self.sessions.iter();
         if !sessions.any(|(_, session)| *session.who.mirage == *label) {
             self.openings.service_is_left(label, self.now.boot);

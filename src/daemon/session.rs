@@ -20,7 +20,7 @@ use crate::sys::socket;
 use core::net::IpAddr;
 use mio::event::Event;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
 /// How a session ended.
@@ -101,6 +101,17 @@ enum State {
     },
 }
 
+/// What a source has in all its sessions together.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct Share {
+    /// Its sessions.
+    pub sessions: usize,
+    /// Touches of traps that it was forgiven since the first of them began.
+    pub forgiven: u8,
+    /// Pipes that the sessions hold.
+    pub pipes: usize,
+}
+
 /// Who comes, where to, and when.
 pub struct Arrival {
     /// The section of the mirage that it came through; it may be gone from the configuration.
@@ -111,8 +122,6 @@ pub struct Arrival {
     pub peer: IpAddr,
     /// The port that it came to.
     pub port: u16,
-    /// Touches of traps that its source was forgiven, before it came and while it was there.
-    pub forgiven: u8,
     /// When it came.
     pub since: Instant,
 }
@@ -159,6 +168,12 @@ impl Session {
             is_due: false,
             body: Body::Process(pid),
         }
+    }
+
+    /// The client's socket and the service's; a process has the connection to itself.
+    pub fn sockets(&self) -> Option<(BorrowedFd<'_>, BorrowedFd<'_>)> {
+        let link = self.link()?;
+        Some((link.client.as_fd(), link.service.as_fd()))
     }
 
     /// Its process, if it is one.

@@ -11,7 +11,9 @@
 //!                                                 └──a good token──▶ a session
 //! ```
 
-use super::slab::Slab;
+use super::sources::Sources;
+use super::table::{Id, Table};
+use super::timers::Timers;
 use crate::limits::{TOKEN_MS, TRAP_DISCARD};
 use crate::scheme::Instant;
 use crate::scheme::source::Source;
@@ -19,6 +21,7 @@ use crate::scheme::token::{Claims, TOKEN};
 use crate::sys::socket;
 use core::mem;
 use core::net::IpAddr;
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
@@ -43,13 +46,12 @@ enum Stage {
     Judged,
 }
 
-struct Held {
+/// One visitor in a trap.
+pub struct Held {
     visitor: OwnedFd,
     source: Source,
     since: Instant,
     until: Instant,
-    /// Places that its source has.
-    places: u16,
     discarded: usize,
     /// It was reset before its verdict, and is let go of after it.
     is_gone: bool,
@@ -76,23 +78,25 @@ impl Held {
 
 /// The visitors that are held.
 pub struct Traps {
-    held: Slab<Held>,
+    held: Table<Held>,
     capacity: usize,
-    /// Nothing is due before this.
-    soonest: Option<Instant>,
+    timers: Timers<Held>,
+    /// Places that a source has.
+    places: Sources<u16>,
     /// Those who wait for their verdict.
-    ready: Vec<u32>,
+    ready: VecDeque<Id<Held>>,
 }
 
 impl Traps {
     /// No visitors, and places for so many.
     pub fn new(capacity: usize) -> Self {
         Self {
-            // A place given up is free in the next turn only, so there is one more for each.
-            held: Slab::new(2 * capacity),
+            // One more is held where all the others wait for their verdict.
+            held: Table::new(capacity + 1),
             capacity,
-            soonest: None,
-            ready: Vec::new(),
+            timers: Timers::new(),
+            places: Sources::new(),
+            ready: VecDeque::new(),
         }
     }
 
@@ -106,53 +110,42 @@ impl Traps {
         self.capacity
     }
 
-    /// Whether there is a place for one more in this turn: a free one, or one who can go.
-    pub fn has_vacancy(&self) -> bool {
-        self.held.vacancy().is_some() && self.ready.len() < self.capacity
-    }
-
-    /// The place for the next visitor. When all are taken, others are let go for it: more than one
-    /// where a crowd with tokens has been lent a place, or the loan would be for ever. None when that
-    /// many have come in one turn that all have been let go.
-    pub fn vacate(&mut self, now: Instant) -> Option<u32> {
-        while self.held.len() >= self.capacity && self.give_up_one(now) {}
-        self.held.vacancy()
-    }
-
-    /// Holds a visitor at the place that [`Traps::vacate`] has named: as a suspect, or as one who has
-    /// been judged.
+    /// Holds a visitor: as a suspect, or as one who has been judged. Where all places are taken, others are
+    /// let go for it: more than one where a crowd that waits for its verdicts had to be lent a place.
+    ///
+    /// `register` has the loop woken for it. None, and the visitor is let go, where that fails.
     pub fn hold(
         &mut self,
-        place: u32,
         (visitor, source): (OwnedFd, Source),
         suspect: Option<Suspect>,
         now: Instant,
         ms: u64,
-    ) {
+        register: impl FnOnce(&OwnedFd, Id<Held>) -> io::Result<()>,
+    ) -> Option<Id<Held>> {
+        while self.held.len() >= self.capacity && self.give_up_one(now) {}
+        let vacant = self.held.vacancy()?;
+        register(&visitor, vacant.id()).ok()?;
         let held = Held {
             visitor,
             source,
             since: now,
             until: now.after(ms),
-            places: 0,
             discarded: 0,
             is_gone: false,
             stage: suspect.map_or(Stage::Judged, Stage::Listening),
         };
         let deadline = held.deadline();
-        self.held.insert(place, held);
-        self.count_places(source);
-        self.soonest = Some(
-            self.soonest
-                .map_or(deadline, |soonest| soonest.min(deadline)),
-        );
+        let id = vacant.insert(held);
+        self.timers.set(id, Some(deadline));
+        self.places.change(source, |places| *places += 1);
+        Some(id)
     }
 
     /// Takes what a visitor has sent: first as its token, then to throw it away.
-    pub fn hear(&mut self, place: u32, now: Instant) {
-        match self.held.get_mut(place).map(|held| &held.stage) {
-            Some(Stage::Listening(_)) => self.listen(place, now),
-            Some(Stage::Judged) => self.throw_away(place),
+    pub fn hear(&mut self, id: Id<Held>, now: Instant) {
+        match self.held.get_mut(id).map(|held| &held.stage) {
+            Some(Stage::Listening(_)) => self.listen(id, now),
+            Some(Stage::Judged) => self.throw_away(id),
             // What is behind a token belongs to the service.
             Some(Stage::Ready(_)) | None => {}
         }
@@ -160,8 +153,8 @@ impl Traps {
 
     /// Takes what there is of a token. With its 48th byte, with the end of the input, a reset or the
     /// end of its time there is no more to come, and its verdict is due.
-    fn listen(&mut self, place: u32, now: Instant) {
-        while let Some(held) = self.held.get_mut(place)
+    fn listen(&mut self, id: Id<Held>, now: Instant) {
+        while let Some(held) = self.held.get_mut(id)
             && let Stage::Listening(suspect) = &mut held.stage
         {
             let is_late = held.since.after(TOKEN_MS) <= now;
@@ -175,7 +168,7 @@ impl Traps {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 heard => {
                     held.is_gone = heard.is_err();
-                    self.await_verdict(place);
+                    self.await_verdict(id);
                 }
             }
         }
@@ -183,11 +176,11 @@ impl Traps {
 
     /// Throws away what there is, up to a bound; then the sender's window closes. Lets go of a visitor
     /// that is gone. One that has only said its last word is held like the others.
-    fn throw_away(&mut self, place: u32) {
-        while let Some(held) = self.held.get_mut(place) {
+    fn throw_away(&mut self, id: Id<Held>) {
+        while let Some(held) = self.held.get_mut(id) {
             let left = TRAP_DISCARD - held.discarded;
             let thrown = match left {
-                _ if held.is_gone => return drop(self.take(place)),
+                _ if held.is_gone => return drop(self.take(id)),
                 0 => return,
                 _ => socket::discard(held.visitor.as_fd(), left),
             };
@@ -201,74 +194,62 @@ impl Traps {
         }
     }
 
-    fn await_verdict(&mut self, place: u32) {
-        if let Some(held) = self.held.get_mut(place) {
+    fn await_verdict(&mut self, id: Id<Held>) {
+        if let Some(held) = self.held.get_mut(id) {
             held.finish();
-            self.ready.push(place);
+            let deadline = held.deadline();
+            self.timers.set(id, Some(deadline));
+            self.ready.push_back(id);
         }
     }
 
-    /// Whether somebody waits for a verdict.
-    pub fn has_ready(&self) -> bool {
-        !self.ready.is_empty()
-    }
-
-    /// The next who waits for a verdict. It is judged by being taken out here; what it sends from now
+    /// The one who has waited longest for a verdict. It is judged by being taken out here; what it sends from now
     /// on is thrown away.
-    pub fn next_ready(&mut self) -> Option<(u32, Source, Suspect)> {
-        while let Some(place) = self.ready.pop() {
-            if let Some(held) = self.held.get_mut(place)
+    pub fn next_ready(&mut self) -> Option<(Id<Held>, Source, Suspect)> {
+        while let Some(id) = self.ready.pop_front() {
+            if let Some(held) = self.held.get_mut(id)
                 && let Stage::Ready(_) = held.stage
                 && let Stage::Ready(suspect) = mem::replace(&mut held.stage, Stage::Judged)
             {
-                return Some((place, held.source, suspect));
+                return Some((id, held.source, suspect));
             }
         }
         None
     }
 
     /// Takes out the connection of one whose token is good.
-    pub fn take(&mut self, place: u32) -> Option<OwnedFd> {
-        let held = self.held.remove(place)?;
-        self.count_places(held.source);
+    pub fn take(&mut self, id: Id<Held>) -> Option<OwnedFd> {
+        let held = self.held.remove(id)?;
+        self.timers.set(id, None);
+        self.places.change(held.source, |places| *places -= 1);
         Some(held.visitor)
     }
 
     /// Does what is due: verdicts, and ends.
     pub fn expire(&mut self, now: Instant) {
-        if self.soonest.is_none_or(|soonest| now < soonest) {
-            return;
-        }
-        loop {
-            let over = self.held.iter().find(|(_, held)| held.deadline() <= now);
-            let Some((place, held)) = over else { break };
-            if let Stage::Listening(_) = held.stage {
-                self.await_verdict(place);
+        while let Some(id) = self.timers.next_due(now) {
+            let is_unheard = |held: &Held| matches!(held.stage, Stage::Listening(_));
+            if self.held.get(id).is_some_and(is_unheard) {
+                self.await_verdict(id);
             } else {
-                self.take(place);
+                self.take(id);
             }
         }
-        self.soonest = self.held.iter().map(|(_, held)| held.deadline()).min();
     }
 
-    /// When [`Traps::expire`] may have something to do.
+    /// When [`Traps::expire`] has something to do.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.soonest
-    }
-
-    /// Gives the places away again that were freed in this turn.
-    pub fn sweep(&mut self) {
-        self.held.sweep();
+        self.timers.soonest()
     }
 
     /// Lets one go. What has arrived from it is read first, and whoever has said a whole token stays.
     /// False when all that are left have.
     pub fn give_up_one(&mut self, now: Instant) -> bool {
-        while let Some(place) = self.most_dispensable() {
-            self.hear(place, now);
+        while let Some(id) = self.most_dispensable() {
+            self.hear(id, now);
             let is_ready = |held: &mut Held| matches!(held.stage, Stage::Ready(_));
-            if !self.held.get_mut(place).is_some_and(is_ready) {
-                drop(self.take(place));
+            if !self.held.get_mut(id).is_some_and(is_ready) {
+                drop(self.take(id));
                 return true;
             }
         }
@@ -277,25 +258,18 @@ impl Traps {
 
     /// One who was judged before one who was not; of those the source that holds most, and of that
     /// its oldest.
-    fn most_dispensable(&self) -> Option<u32> {
+    fn most_dispensable(&self) -> Option<Id<Held>> {
         let rank = |held: &Held| {
             let is_unheard = matches!(held.stage, Stage::Listening(_));
-            (is_unheard, u16::MAX - held.places, held.since)
+            (
+                is_unheard,
+                u16::MAX - self.places.get(held.source),
+                held.since,
+            )
         };
         let is_waiting = |held: &Held| matches!(held.stage, Stage::Ready(_));
         let all = self.held.iter().filter(|(_, held)| !is_waiting(held));
-        all.min_by_key(|(_, held)| rank(held))
-            .map(|(place, _)| place)
-    }
-
-    fn count_places(&mut self, source: Source) {
-        let of_source = |held: &Held| held.source == source;
-        let places = self.held.iter().filter(|(_, held)| of_source(held)).count();
-        for (_, held) in self.held.iter_mut() {
-            if of_source(held) {
-                held.places = u16::try_from(places).unwrap_or(u16::MAX);
-            }
-        }
+        all.min_by_key(|(_, held)| rank(held)).map(|(id, _)| id)
     }
 }
 
@@ -332,12 +306,12 @@ mod tests {
     }
 
     /// A visitor's end of a connection that is held for 100 ms, and its place.
-    fn hold(traps: &mut Traps, source: &str, now: u64) -> (TcpStream, u32) {
+    fn hold(traps: &mut Traps, source: &str, now: u64) -> (TcpStream, Id<Held>) {
         hold_as(traps, source, None, now, 100)
     }
 
     /// The same for one who may have a token.
-    fn suspect_at(traps: &mut Traps, source: &str, now: u64) -> (TcpStream, u32) {
+    fn suspect_at(traps: &mut Traps, source: &str, now: u64) -> (TcpStream, Id<Held>) {
         hold_as(traps, source, Some(suspect()), now, TRAP_MS)
     }
 
@@ -347,21 +321,20 @@ mod tests {
         suspect: Option<Suspect>,
         now: u64,
         ms: u64,
-    ) -> (TcpStream, u32) {
+    ) -> (TcpStream, Id<Held>) {
         let now = Instant(now);
-        let place = traps.vacate(now).unwrap();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let theirs = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (ours, _) = listener.accept().unwrap();
         ours.set_nonblocking(true).unwrap();
         let who = (ours.into(), source.parse().unwrap());
-        traps.hold(place, who, suspect, now, ms);
-        (theirs, place)
+        let held = traps.hold(who, suspect, now, ms, |_, _| Ok(()));
+        (theirs, held.unwrap())
     }
 
     /// Waits until so many bytes have arrived from a visitor; none is the end of its input.
-    fn wait_for_bytes(traps: &mut Traps, place: u32, bytes: usize) {
-        let visitor = &traps.held.get_mut(place).unwrap().visitor;
+    fn wait_for_bytes(traps: &mut Traps, id: Id<Held>, bytes: usize) {
+        let visitor = &traps.held.get(id).unwrap().visitor;
         let arrived = || socket::peek(visitor.as_fd(), &mut [0; 2_048]);
         while !arrived().is_ok_and(|arrived| arrived == bytes) {
             std::thread::yield_now();
@@ -371,7 +344,7 @@ mod tests {
     #[test]
     fn the_source_that_holds_most_gives_up_its_oldest() {
         let mut traps = Traps::new(4);
-        let _first = hold(&mut traps, "192.0.2.1", 0);
+        let (_first, first) = hold(&mut traps, "192.0.2.1", 0);
         let (_oldest, oldest) = hold(&mut traps, "192.0.2.2", 1);
         let _others = [
             hold(&mut traps, "192.0.2.2", 2),
@@ -381,14 +354,11 @@ mod tests {
         let _next = hold(&mut traps, "192.0.2.4", 4);
         assert_eq!(traps.len(), 4);
         // One each now: the oldest of all.
-        assert_eq!(traps.most_dispensable(), Some(0));
-        let _more: Vec<_> = (5..8)
+        assert_eq!(traps.most_dispensable(), Some(first));
+        let _more: Vec<_> = (5..20)
             .map(|now| hold(&mut traps, "192.0.2.5", now))
             .collect();
-        // Until the turn ends there is a place for as many as there are places.
-        assert!(!traps.has_vacancy());
-        traps.sweep();
-        let _last = hold(&mut traps, "192.0.2.6", 8);
+        assert_eq!(traps.len(), 4);
     }
 
     #[test]
@@ -465,7 +435,6 @@ mod tests {
         let (ready, _, suspect) = traps.next_ready().unwrap();
         assert_eq!((ready, suspect.said.len()), (place, TOKEN));
         // Once judged, it is the first to go.
-        traps.sweep();
         let _another = suspect_at(&mut traps, "192.0.2.4", 3);
         assert!(traps.held.get_mut(place).is_none());
     }
@@ -475,15 +444,14 @@ mod tests {
     #[test]
     fn a_place_lent_to_a_crowd_is_taken_back() {
         let mut traps = Traps::new(2);
-        for place in 0..2 {
-            let (mut visitor, _) = suspect_at(&mut traps, "192.0.2.1", 0);
+        for _ in 0..2 {
+            let (mut visitor, place) = suspect_at(&mut traps, "192.0.2.1", 0);
             visitor.write_all(&[7; TOKEN]).unwrap();
             wait_for_bytes(&mut traps, place, TOKEN);
         }
         let _lent = suspect_at(&mut traps, "192.0.2.2", 1);
         assert_eq!(traps.len(), 3);
         while traps.next_ready().is_some() {}
-        traps.sweep();
         let _next = suspect_at(&mut traps, "192.0.2.3", 2);
         assert_eq!(traps.len(), 2);
     }

@@ -2,7 +2,13 @@
 //!
 //! mio's token is a usize, 32 bits on a router: four for the kind, 28 for which one.
 
+use super::control::Asker;
+use super::door::Ticket;
+use super::hooks::Hook;
 use super::listeners::PortId;
+use super::session::Session;
+use super::table::{ID_BITS, Id};
+use super::trap::Held;
 use mio::Token;
 
 /// Which end of a session.
@@ -21,58 +27,61 @@ pub enum Wake {
     Host,
     /// A port: visitors wait.
     Port(PortId),
-    /// A trap's visitor, by place.
-    Trap(u32),
-    /// One end of a session, by place.
-    Session(u32, Side),
+    /// A visitor in a trap.
+    Trap(Id<Held>),
+    /// One end of a session.
+    Session(Id<Session>, Side),
     /// The control socket: somebody wants to ask.
     Control,
-    /// One who asks, by place.
-    Asker(u32),
+    /// A client of the control socket.
+    Asker(Id<Asker>),
     /// A socket of the sensor, by its number.
     Sensor(u32),
-    /// What a command says, by place.
-    Command(u32),
+    /// The output of a command.
+    Command(Id<Hook<Ticket>>),
     /// What nft says.
     Nft,
 }
 
-const KIND_BITS: u32 = 28;
-const REST: usize = (1 << KIND_BITS) - 1;
+/// What is left of 32 bits for the kind's own number: as much as an id has.
+const WHICH_BITS: u32 = ID_BITS;
+const WHICH: usize = (1 << WHICH_BITS) - 1;
+
+const _: () = assert!(WHICH_BITS + 4 <= 32);
 
 /// The highest number of one of a kind.
-pub const MOST: u32 = REST as u32;
+pub const MOST: u32 = WHICH as u32;
 
 impl From<Wake> for Token {
     fn from(wake: Wake) -> Self {
         let (kind, which) = match wake {
             Wake::Host => (0, 0),
             Wake::Port(port) => (1, port.0),
-            Wake::Trap(place) => (2, place),
-            Wake::Session(place, Side::Client) => (3, place),
-            Wake::Session(place, Side::Service) => (4, place),
+            Wake::Trap(id) => (2, id.bits()),
+            Wake::Session(id, Side::Client) => (3, id.bits()),
+            Wake::Session(id, Side::Service) => (4, id.bits()),
             Wake::Control => (5, 0),
-            Wake::Asker(place) => (6, place),
+            Wake::Asker(id) => (6, id.bits()),
             Wake::Sensor(number) => (7, number),
-            Wake::Command(place) => (8, place),
+            Wake::Command(id) => (8, id.bits()),
             Wake::Nft => (9, 0),
         };
-        Self(kind << KIND_BITS | which as usize)
+        Self(kind << WHICH_BITS | which as usize)
     }
 }
 
 impl From<Token> for Wake {
     fn from(token: Token) -> Self {
-        let which = (token.0 & REST) as u32;
-        match token.0 >> KIND_BITS {
+        let which = (token.0 & WHICH) as u32;
+        match token.0 >> WHICH_BITS {
             1 => Self::Port(PortId(which)),
-            2 => Self::Trap(which),
-            3 => Self::Session(which, Side::Client),
-            4 => Self::Session(which, Side::Service),
+            2 => Self::Trap(Id::from_bits(which)),
+            3 => Self::Session(Id::from_bits(which), Side::Client),
+            4 => Self::Session(Id::from_bits(which), Side::Service),
             5 => Self::Control,
-            6 => Self::Asker(which),
+            6 => Self::Asker(Id::from_bits(which)),
             7 => Self::Sensor(which),
-            8 => Self::Command(which),
+            8 => Self::Command(Id::from_bits(which)),
             9 => Self::Nft,
             _ => Self::Host,
         }
@@ -85,15 +94,15 @@ mod tests {
 
     #[test]
     fn a_token_is_the_one_it_was_made_for() {
-        let most = (1 << KIND_BITS) - 1;
+        let most = MOST;
         for wake in [
             Wake::Host,
             Wake::Port(PortId(most)),
-            Wake::Trap(255),
-            Wake::Session(most, Side::Client),
-            Wake::Session(0, Side::Service),
+            Wake::Trap(Id::from_bits(255)),
+            Wake::Session(Id::from_bits(most), Side::Client),
+            Wake::Session(Id::from_bits(0), Side::Service),
             Wake::Control,
-            Wake::Asker(3),
+            Wake::Asker(Id::from_bits(3)),
             Wake::Sensor(most),
         ] {
             let token = Token::from(wake);
