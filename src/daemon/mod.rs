@@ -15,7 +15,6 @@
 //!                  journal.rs what commands have opened
 //!   hooks.rs       commands                       nft.rs      the kernel's sets
 //!   child.rs       a child of either              user.rs     who it is
-//!   keyed.rs       where a source is in the list
 //!   wake.rs        events                         table.rs, timers.rs, sources.rs   tables
 //! ```
 
@@ -29,7 +28,6 @@ mod door;
 pub mod hooks;
 pub mod host;
 mod journal;
-mod keyed;
 mod knocks;
 mod listeners;
 pub mod nft;
@@ -51,7 +49,6 @@ use self::control::Control;
 use self::door::{Openings, Ticket};
 use self::hooks::Hooks;
 use self::host::{Host, Machine};
-use self::keyed::Keyed;
 use self::listeners::{Listeners, Trouble};
 use self::nft::Nft;
 use self::pass::Passed;
@@ -78,6 +75,7 @@ use crate::sys::{file, process};
 use mio::event::Event;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll};
+use std::hash::RandomState;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
@@ -151,9 +149,7 @@ pub struct Daemon<H> {
     timers: Timers<Session>,
     sources: Sources<Share>,
     traps: Traps,
-    bans: Blacklist<Keyed>,
-    /// What tables of sources are keyed with.
-    keyed: Keyed,
+    bans: Blacklist<RandomState>,
     pipes: Pipes,
     state: Option<StateFile>,
     /// The bans that the state file has, by their count of changes; None until it was read.
@@ -272,7 +268,6 @@ impl<H: Host> Daemon<H> {
                 .map_err(Failure::Host)?;
         }
         let ban_ms = u64::from(common.ban_s) * 1_000;
-        let keyed = Keyed::new().map_err(Failure::Host)?;
         let mut daemon = Self {
             clock: ClockWatch::new(&common, now, host.clock_is_kept()),
             host,
@@ -288,8 +283,7 @@ impl<H: Host> Daemon<H> {
             timers: Timers::new(),
             sources: Sources::new(),
             traps: Traps::new(TRAPS.min(descriptor_limit / 8).max(1)),
-            bans: Blacklist::new(BANS, ban_ms, keyed.clone()),
-            keyed,
+            bans: Blacklist::new(BANS, ban_ms, RandomState::new()),
             pipes,
             state: None,
             saved: None,

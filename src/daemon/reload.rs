@@ -8,7 +8,6 @@ use super::Daemon;
 use super::admitted::Admitted;
 use super::door::Whom;
 use super::host::Host;
-use super::keyed::Keyed;
 use super::listeners::{Listeners, PortId};
 use super::state::{StateError, StateFile};
 use super::{Failure, state};
@@ -30,6 +29,7 @@ use crate::sys::signal;
 use crate::sys::socket::Place;
 use core::fmt;
 use core::net::IpAddr;
+use std::hash::RandomState;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -50,7 +50,7 @@ pub struct Mirage {
     /// Where its used tokens or datagrams are, if it takes any.
     pub used: Option<usize>,
     /// Who is in the middle of its sequence, at gate = knock.
-    pub knockers: Option<Tracker<Keyed>>,
+    pub knockers: Option<Tracker<RandomState>>,
     /// The sequences that count now.
     pub sequences: Sequences,
     /// Which addresses a silent gate lets in, at door = forward.
@@ -409,7 +409,7 @@ impl<H: Host> Daemon<H> {
         {
             let (mut knockers, mut admitted) = (old.knockers, old.admitted);
             if old.config.way != config.way {
-                knockers = self::knockers(&config.way, &self.keyed);
+                knockers = self::knockers(&config.way);
                 admitted = Admitted::default();
             }
             // No other door has ports.
@@ -441,7 +441,7 @@ impl<H: Host> Daemon<H> {
             places,
             settled_at: now,
             used: None,
-            knockers: knockers(&config.way, &self.keyed),
+            knockers: knockers(&config.way),
             sequences: Sequences::new(),
             admitted: Admitted::default(),
             told_of_redirect: false,
@@ -537,9 +537,9 @@ impl fmt::Display for Served<'_> {
 }
 
 /// Who is in the middle of a sequence, where there is one: nobody yet.
-fn knockers(way: &Way, keyed: &Keyed) -> Option<Tracker<Keyed>> {
+fn knockers(way: &Way) -> Option<Tracker<RandomState>> {
     match way {
-        Way::Knock(knock) => Some(Tracker::new(KNOCKERS, knock.rules, keyed.clone())),
+        Way::Knock(knock) => Some(Tracker::new(KNOCKERS, knock.rules, RandomState::new())),
         Way::Port | Way::Token | Way::Packet(_) => None,
     }
 }
