@@ -3,7 +3,7 @@
 //! It is a value that the loop is given, so that a test runs the real loop and steps the clock under
 //! it without touching the machine's.
 
-use crate::scheme::Now;
+use crate::scheme::{Instant, Now};
 use crate::sys::signal::{Signal, Signals};
 use crate::sys::timer::ClockSet;
 use crate::sys::{child, clock, file, signal};
@@ -49,12 +49,20 @@ impl Machine {
     }
 }
 
+/// What the boot clock starts with here, so that moments before the boot have a number too: a
+/// ban that a restart has brought back may have begun there.
+const BEFORE_BOOT_MS: u64 = 1 << 40;
+
 /// The ntp hook of a router touches it once the clock has come right.
 const CLOCK_FILE: &str = "/var/run/shimmer/clock";
 
 impl Host for Machine {
     fn now(&mut self) -> Now {
-        clock::now()
+        let clocks = clock::now();
+        Now {
+            boot: Instant(BEFORE_BOOT_MS + clocks.boot_ms),
+            real_ms: clocks.real_ms,
+        }
     }
 
     fn clock_is_kept(&self) -> bool {

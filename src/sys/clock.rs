@@ -16,22 +16,25 @@ pub fn real_ms() -> i64 {
 }
 
 #[cfg(target_os = "linux")]
-pub use platform::{is_synchronised, now};
+pub use platform::{Clocks, is_synchronised, now};
 
 #[cfg(target_os = "linux")]
 mod platform {
-    use crate::scheme::{Instant, Now};
-
-    /// Two clocks can't be read at once. A reading that took longer than this many milliseconds is
-    /// taken again, or being stopped in the middle of it would look like a step of the clock.
+    /// Two clocks can't be read at once. A reading that took longer than this is
+    /// taken again, or being stopped in the middle of it would look like a step of the clock. In ms.
     const SLOW_READING_MS: i64 = 5;
-
-    /// What the boot clock starts with here, so that moments before the boot have a number too: a
-    /// ban that a restart has brought back may have begun there.
-    const BEFORE_BOOT_MS: u64 = 1 << 40;
 
     /// Readings until a slow one is believed.
     const READINGS: usize = 8;
+
+    /// What both clocks showed at one moment.
+    #[derive(Clone, Copy, Debug)]
+    pub struct Clocks {
+        /// Milliseconds since the machine was started, sleep included (CLOCK_BOOTTIME).
+        pub boot_ms: u64,
+        /// Milliseconds since 1970 in UTC, negative before it.
+        pub real_ms: i64,
+    }
 
     pub fn real_ms() -> i64 {
         read_ms(libc::CLOCK_REALTIME)
@@ -39,7 +42,7 @@ mod platform {
 
     /// Reads both clocks.
     #[must_use]
-    pub fn now() -> Now {
+    pub fn now() -> Clocks {
         let mut before = read_ms(libc::CLOCK_BOOTTIME);
         let mut real_ms = real_ms();
         for _ in 1..READINGS {
@@ -50,68 +53,65 @@ mod platform {
             before = after;
             real_ms = self::real_ms();
         }
-        Now {
-            boot: Instant(BEFORE_BOOT_MS + before.unsigned_abs()),
+        Clocks {
+            boot_ms: before.unsigned_abs(),
             real_ms,
         }
     }
 
-    /// Room for any kernel's `struct timex`.
+    /// Room for any kernel's `struct timex`, and for any C library's.
     const TIMEX_WORDS: usize = 64;
 
     /// Whether the kernel believes that somebody keeps its clock right (adjtimex(2), STA_UNSYNC).
+    ///
+    /// By the kernel's own call: its answer says all that is asked, so no layout has to be known, and libc and
+    /// musl do not agree on one on 32 bits. rustix and nix have no adjtimex.
     #[must_use]
     pub fn is_synchronised() -> bool {
         let mut timex = [0u64; TIMEX_WORDS];
         // SAFETY: all zeros is a timex whose modes make the call a read, and there is room for what
-        // it fills in. Its answer says all that is asked, so no layout has to be known.
+        // it fills in.
         let state = unsafe { libc::syscall(libc::SYS_adjtimex, timex.as_mut_ptr()) };
         state >= 0 && state != libc::c_long::from(libc::TIME_ERROR)
     }
 
-    /// Sixty-four bits of seconds on every target (`struct __kernel_timespec`).
-    #[cfg(target_pointer_width = "32")]
-    #[repr(C)]
-    struct Timespec64 {
-        seconds: i64,
-        nanoseconds: i64,
-    }
-
+    /// The C library's call has 32 bits with musl, and libc has the number of the kernel's for some targets
+    /// only. (rustix 1.1 can't be used: on mips it takes the C library's struct for one with 64 bits.)
     #[cfg(target_pointer_width = "32")]
     fn read_ms(clock: libc::clockid_t) -> i64 {
-        let mut time = Timespec64 {
-            seconds: 0,
-            nanoseconds: 0,
+        /// The number of clock_gettime64 (uapi/asm/unistd.h).
+        const CLOCK_GETTIME64: libc::c_long = if cfg!(target_arch = "mips") {
+            4_403
+        } else {
+            403
         };
-        // SAFETY: clock_gettime64 fills in the struct that it is given, which lives on this stack.
-        let done = unsafe { libc::syscall(CLOCK_GETTIME64, clock, &raw mut time) };
+        // Seconds and nanoseconds (struct __kernel_timespec).
+        let mut time = [0i64; 2];
+        // SAFETY: the call fills in the two numbers that it is given.
+        let done = unsafe { libc::syscall(CLOCK_GETTIME64, clock, time.as_mut_ptr()) };
         if done == 0 {
-            return time.seconds * 1_000 + time.nanoseconds / 1_000_000;
+            return time[0] * 1_000 + time[1] / 1_000_000;
         }
         // Kernels before 5.1 have the call of 32 bits only.
-        let mut time = [0i32; 2];
-        // SAFETY: clock_gettime fills in two words, which live on this stack. It can't fail for
-        // clocks that every kernel since 2.6.39 has.
-        unsafe { libc::syscall(libc::SYS_clock_gettime, clock, time.as_mut_ptr()) };
-        i64::from(time[0]) * 1_000 + i64::from(time[1]) / 1_000_000
+        usual_ms(clock)
     }
-
-    /// The number of clock_gettime64 (uapi/asm/unistd.h); libc names it on some targets only.
-    #[cfg(all(target_pointer_width = "32", target_arch = "mips"))]
-    const CLOCK_GETTIME64: libc::c_long = 4_403;
-    #[cfg(all(target_pointer_width = "32", not(target_arch = "mips")))]
-    const CLOCK_GETTIME64: libc::c_long = 403;
 
     #[cfg(target_pointer_width = "64")]
     fn read_ms(clock: libc::clockid_t) -> i64 {
+        usual_ms(clock)
+    }
+
+    /// What the C library says.
+    #[allow(clippy::unnecessary_cast, reason = "its numbers have 32 bits on mips")]
+    fn usual_ms(clock: libc::clockid_t) -> i64 {
         let mut time = libc::timespec {
             tv_sec: 0,
             tv_nsec: 0,
         };
-        // SAFETY: clock_gettime fills in the struct that it is given, which lives on this stack. It
-        // can't fail for clocks that every kernel since 2.6.39 has.
+        // SAFETY: the call fills in the struct that it is given. It can't fail for clocks that every
+        // kernel since 2.6.39 has.
         unsafe { libc::clock_gettime(clock, &raw mut time) };
-        time.tv_sec * 1_000 + time.tv_nsec / 1_000_000
+        time.tv_sec as i64 * 1_000 + time.tv_nsec as i64 / 1_000_000
     }
 }
 

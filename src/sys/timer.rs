@@ -1,8 +1,9 @@
 //! A descriptor that wakes the loop when somebody sets the clock.
 
 use super::check;
+use rustix::time::{TimerfdClockId, TimerfdFlags, timerfd_create};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// A moment that never comes, in seconds since 1970: the year 2255. The kernel counts nanoseconds
 /// in 64 bits, so this is about as far as it sees.
@@ -17,22 +18,17 @@ impl ClockSet {
     /// # Errors
     /// What the kernel says.
     pub fn watch() -> io::Result<Self> {
-        let flags = libc::TFD_CLOEXEC | libc::TFD_NONBLOCK;
-        // SAFETY: no pointers.
-        let descriptor = check(unsafe { libc::timerfd_create(libc::CLOCK_REALTIME, flags) })?;
-        // SAFETY: the descriptor is new and nobody else's.
-        let watch = Self(unsafe { OwnedFd::from_raw_fd(descriptor) });
+        let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
+        let watch = Self(timerfd_create(TimerfdClockId::Realtime, flags)?);
         arm(watch.as_fd())?;
         Ok(watch)
     }
 
     /// Takes note that the loop has woken, and watches on.
     pub fn acknowledge(&self) {
-        let mut expirations = [0u8; 8];
-        // SAFETY: the kernel writes eight bytes, for which there is room. It fails with ECANCELED,
-        // which is the news; the clocks are compared at every turn anyhow.
-        let read = unsafe { libc::read(self.0.as_raw_fd(), expirations.as_mut_ptr().cast(), 8) };
-        if read >= 0 || io::Error::last_os_error().kind() != io::ErrorKind::WouldBlock {
+        // It fails with ECANCELED, which is the news; the clocks are compared at every turn anyhow.
+        let read = rustix::io::read(&self.0, &mut [0; 8]);
+        if read != Err(rustix::io::Errno::AGAIN) {
             let _ = arm(self.as_fd());
         }
     }
@@ -46,31 +42,39 @@ impl AsFd for ClockSet {
 
 #[cfg(target_pointer_width = "64")]
 fn arm(timer: BorrowedFd<'_>) -> io::Result<()> {
-    set(timer, libc::SYS_timerfd_settime, [0, 0, NEVER, 0])
+    arm_for(timer, NEVER)
 }
 
-/// The seconds of the usual call have 32 bits here, which would make "never" 2038.
+/// The seconds of the C library's call have 32 bits with musl, which would make "never" 2038. libc has the
+/// number of the kernel's for some targets only.
 #[cfg(target_pointer_width = "32")]
 fn arm(timer: BorrowedFd<'_>) -> io::Result<()> {
-    match set(timer, TIMERFD_SETTIME64, [0, 0, NEVER, 0]) {
+    /// The number of timerfd_settime64 (uapi/asm/unistd.h).
+    const TIMERFD_SETTIME64: libc::c_long = if cfg!(target_arch = "mips") {
+        4_411
+    } else {
+        411
+    };
+    let times = [0, 0, NEVER, 0];
+    let (timer_fd, old) = (timer.as_raw_fd(), core::ptr::null::<u8>());
+    // SAFETY: the call reads four numbers of 64 bits, and null stands for no interest in the old times.
+    match unsafe { libc::syscall(TIMERFD_SETTIME64, timer_fd, FLAGS, times.as_ptr(), old) } {
+        0 => Ok(()),
         // Kernels before 5.1 have the usual call only, and end in 2038 themselves.
-        Err(_) => set(timer, libc::SYS_timerfd_settime, [0, 0, i32::MAX, 0]),
-        armed => armed,
+        _ => arm_for(timer, libc::time_t::MAX),
     }
 }
 
-/// The number of timerfd_settime64 (uapi/asm/unistd.h).
-#[cfg(all(target_pointer_width = "32", target_arch = "mips"))]
-const TIMERFD_SETTIME64: libc::c_long = 4_411;
-#[cfg(all(target_pointer_width = "32", not(target_arch = "mips")))]
-const TIMERFD_SETTIME64: libc::c_long = 411;
+const FLAGS: i32 = libc::TFD_TIMER_ABSTIME | libc::TFD_TIMER_CANCEL_ON_SET;
 
-/// Sets a timer to its interval and its first time, both in seconds and nanoseconds.
-fn set<T>(timer: BorrowedFd<'_>, call: libc::c_long, times: [T; 4]) -> io::Result<()> {
-    let flags = libc::TFD_TIMER_ABSTIME | libc::TFD_TIMER_CANCEL_ON_SET;
-    let old = core::ptr::null::<u8>();
-    // SAFETY: the call reads four numbers of the size that it is known for, and writes nothing
-    // where the old times would go.
-    let set = unsafe { libc::syscall(call, timer.as_raw_fd(), flags, times.as_ptr(), old) };
-    check(set).map(drop)
+/// By the C library's call. (rustix 1.1 can't be used: on mips it takes the struct for one with 64 bits.)
+fn arm_for(timer: BorrowedFd<'_>, seconds: libc::time_t) -> io::Result<()> {
+    let at = |tv_sec| libc::timespec { tv_sec, tv_nsec: 0 };
+    let times = libc::itimerspec {
+        it_interval: at(0),
+        it_value: at(seconds),
+    };
+    let (timer, old) = (timer.as_raw_fd(), core::ptr::null_mut());
+    // SAFETY: the call reads the struct, and null stands for no interest in the old times.
+    check(unsafe { libc::timerfd_settime(timer, FLAGS, &raw const times, old) }).map(drop)
 }
