@@ -5,26 +5,25 @@
 //! blocked mask is handed on through exec, and a child that has it lives through SIGTERM. It has a
 //! process group of its own, so that what it starts can be killed together with it.
 
-use super::program::Program;
-use super::{check, control, file};
-use core::fmt;
-use core::ptr;
-use std::fs::File;
-use std::io::{self, Read};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use super::signal_set::SignalSet;
+use core::ffi::{CStr, c_char};
+use core::{fmt, ptr};
+use rustix::process::{Signal, WaitOptions, kill_process_group, wait};
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 
 /// All that a child has as its environment.
-const PATH: &core::ffi::CStr = c"PATH=/usr/sbin:/usr/bin:/sbin:/bin";
+const PATH: &CStr = c"PATH=/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Where a program is looked for that is named without a folder: behind PATH's `=`, where a child looks
-/// for others.
-fn folders() -> &'static [u8] {
-    &PATH.to_bytes()[5..]
-}
+/// Where a program is looked for that is named without a folder, as in PATH.
+const FOLDERS: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
 /// The number of a child, until it has been reaped.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Pid(libc::pid_t);
+pub struct Pid(rustix::process::Pid);
 
 impl fmt::Display for Pid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -80,147 +79,140 @@ pub enum Stdio<'a> {
 /// of the usual folders. No shell, no environment but PATH, no signal blocked or ignored, a process group of its
 /// own, and no descriptor of ours but these three.
 ///
-/// It forks by the kernel's call and not by posix_spawn(3), which takes 10 KB of a router's C library, its
-/// heap among them.
-///
 /// # Errors
-/// What clone(2), dup2(2) and execve(2) say: no memory, no more processes, no such program.
+/// What fork(2) and execve(2) say: no memory, no more processes, no such program.
 /// `InvalidInput` for no words, and for one with a NUL.
 pub fn spawn(words: &[String], stdio: Stdio<'_>) -> io::Result<Pid> {
-    let mut all = Vec::new();
-    for word in words {
-        all.push(word.as_bytes());
-    }
-    let program = Program::new(&all, folders())?;
-
-    let nothing = file::open("/dev/null".as_ref(), libc::O_RDWR, 0)?;
-    let nothing = nothing.as_fd();
-    let (stdin, stdout, stderr) = match stdio {
-        Stdio::Pipes { input, output } => (input.unwrap_or(nothing), output, output),
-        Stdio::Socket(socket) => (socket, socket, nothing),
-    };
-    let mut files = [0; 3];
-    for (number, file) in files.iter_mut().zip([stdin, stdout, stderr]) {
-        control::block(file)?;
-        *number = file.as_raw_fd();
-    }
-
-    // What keeps the child from becoming the program comes through this pipe; the program closes it.
-    let (failed, fails) = super::pipe::pipe()?;
-    let failed = File::from(failed);
-    control::block(failed.as_fd())?;
-    let ours: libc::c_long = 0;
-    // SAFETY: without CLONE_VM the child has memory of its own, as after fork(2). Until it is another
-    // program it makes system calls and allocates nothing; this process has one thread, so nobody holds a
-    // lock that the child would wait for.
-    let pid = check(unsafe {
-        libc::syscall(
-            libc::SYS_clone,
-            libc::SIGCHLD as libc::c_long,
-            ours,
-            ours,
-            ours,
-            ours,
-        )
-    })?;
-    if pid == 0 {
-        let error = become_program(&program, files);
-        let error = error.raw_os_error().unwrap_or(libc::EINVAL).to_ne_bytes();
-        let _ = super::pipe::write(fails.as_fd(), &error);
-        // SAFETY: it ends this process, and nothing of it is tidied up, which is the parent's.
-        unsafe { libc::_exit(NOT_STARTED) };
-    }
-    drop(fails);
-    let mut error = [0; 4];
-    match (&failed).read_exact(&mut error) {
-        // It was closed: the program runs.
-        Err(_) => Ok(Pid(pid as libc::pid_t)),
-        Ok(()) => {
-            // SAFETY: no status is asked for. It ends at once.
-            unsafe { libc::waitpid(pid as libc::pid_t, ptr::null_mut(), 0) };
-            Err(io::Error::from_raw_os_error(i32::from_ne_bytes(error)))
+    let program = Program::new(words)?;
+    let mut command = Command::new(&words[0]);
+    command.process_group(0);
+    match stdio {
+        Stdio::Pipes { input, output } => {
+            match input {
+                Some(input) => command.stdin(shared(input)?),
+                None => command.stdin(std::process::Stdio::null()),
+            };
+            command.stdout(shared(output)?).stderr(shared(output)?);
+        }
+        Stdio::Socket(socket) => {
+            command.stdin(shared(socket)?).stdout(shared(socket)?);
+            command.stderr(std::process::Stdio::null());
         }
     }
+    let begin = move || {
+        reset_signals()?;
+        Err(program.exec())
+    };
+    // SAFETY: between fork and exec it calls what signal-safety(7) lists, and allocates nothing: all memory
+    // of the program was made before.
+    unsafe { command.pre_exec(begin) };
+    let child = command.spawn()?;
+    let pid = child.id().try_into().ok();
+    let pid = pid.and_then(rustix::process::Pid::from_raw);
+    pid.map(Pid)
+        .ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
-/// What a child says of itself that could not become its program, to whoever asks, which is nobody.
-const NOT_STARTED: i32 = 127;
-
-/// In the child: becomes the program, or says what kept it from that.
-fn become_program(program: &Program, files: [i32; 3]) -> io::Error {
-    if let Err(error) = prepare(files) {
-        return error;
-    }
-    let environment = [PATH.as_ptr(), ptr::null()];
-    // SAFETY: it is a list of one text with a NUL, and ends in a null pointer.
-    unsafe { program.run(environment.as_ptr()) }
+/// A descriptor of the child's. It blocks for all who share it, as programs expect.
+fn shared(file: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    rustix::io::ioctl_fionbio(file, false)?;
+    file.try_clone_to_owned()
 }
 
-/// In the child: a process group of its own, its three files, and all signals as they are by default.
-fn prepare(files: [i32; 3]) -> io::Result<()> {
-    // SAFETY: no pointers.
-    check(unsafe { libc::setpgid(0, 0) })?;
-    // Above the three first, or one would be overwritten before it is in its place.
-    let mut above = [0; 3];
-    for (above, file) in above.iter_mut().zip(files) {
-        *above = control::of_file(file, libc::F_DUPFD_CLOEXEC, 3)?;
-    }
-    for (number, above) in (0..).zip(above) {
-        // SAFETY: no pointers.
-        check(unsafe { libc::dup2(above, number) })?;
-    }
-    // All zeros is the default, whatever the kernel's struct looks like. Two can't be set, and need not
-    // be. (The C library keeps some for itself, and whoever started us may ignore those.)
+/// In the child: no signal is blocked, and each has its default.
+///
+/// By the kernel's call: libc's does not change the signals that the C library keeps for itself, which whoever
+/// started us may ignore. (rustix and nix have no other.)
+fn reset_signals() -> io::Result<()> {
+    // All zeros is the default, whatever the kernel's struct looks like.
     let default = [0u64; 8];
+    let (call, old) = (libc::SYS_rt_sigaction, ptr::null::<u64>());
     for signal in 1..=LAST_SIGNAL {
-        let (old, call) = (ptr::null::<u64>(), libc::SYS_rt_sigaction);
-        // SAFETY: the kernel reads a struct that is no longer than this, and writes nothing.
+        // It fails for the two that can't be set, and need not be.
+        // SAFETY: the kernel reads a struct that is no longer than this, and null stands for no interest in
+        // the old one. The default is no handler, so no code of ours will run.
         unsafe { libc::syscall(call, signal, default.as_ptr(), old, SIGNAL_SET) };
     }
-    // SAFETY: all zeros is the empty set.
-    let none: libc::sigset_t = unsafe { core::mem::zeroed() };
-    // SAFETY: the set is read, and nothing is written where the old one would go.
-    check(unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut()) })?;
-    Ok(())
+    SignalSet::empty().set_mask().map(drop)
 }
 
 /// The last signal that every kernel has (signal(7)).
 const LAST_SIGNAL: i32 = 64;
 
 /// Bytes of the kernel's set of signals.
-#[cfg(target_arch = "mips")]
-const SIGNAL_SET: usize = 16;
-#[cfg(not(target_arch = "mips"))]
-const SIGNAL_SET: usize = 8;
+const SIGNAL_SET: usize = if cfg!(target_arch = "mips") { 16 } else { 8 };
+
+/// What is to be run, with all memory that it takes.
+///
+/// std would find and run it by execvp(3), which in glibc hands a file that is no program to a shell: with root's
+/// rights, on a server and not on a router.
+struct Program {
+    /// Where it may be, in this order.
+    paths: Vec<CString>,
+    _words: Vec<CString>,
+    /// Where the words are, and behind them 0. Pointers could not be handed to the child.
+    arguments: Vec<usize>,
+}
+
+impl Program {
+    fn new(words: &[String]) -> io::Result<Self> {
+        let name = words.first().ok_or(io::ErrorKind::InvalidInput)?;
+        let words = words.iter().map(|word| CString::new(word.as_str()));
+        let words = words.collect::<Result<Vec<_>, _>>()?;
+        let paths = if name.contains('/') {
+            vec![words[0].clone()]
+        } else {
+            let paths = FOLDERS.map(|folder| CString::new(format!("{folder}/{name}")));
+            paths.into_iter().collect::<Result<_, _>>()?
+        };
+        let arguments = words.iter().map(|word| word.as_ptr().expose_provenance());
+        Ok(Self {
+            paths,
+            arguments: arguments.chain([0]).collect(),
+            _words: words,
+        })
+    }
+
+    /// In the child: becomes it. Comes back with what kept it from that, of the last path where there is
+    /// something.
+    fn exec(&self) -> io::Error {
+        let environment = [PATH.as_ptr(), ptr::null()];
+        let arguments = self.arguments.as_ptr().cast::<*const c_char>();
+        let mut error = io::Error::from_raw_os_error(libc::ENOENT);
+        for path in &self.paths {
+            // SAFETY: path, arguments and environment end in a NUL each, both lists in a null pointer, and
+            // the words live as long as `self`.
+            unsafe { libc::execve(path.as_ptr(), arguments, environment.as_ptr()) };
+            let this = io::Error::last_os_error();
+            if this.raw_os_error() != Some(libc::ENOENT) {
+                error = this;
+            }
+        }
+        error
+    }
+}
 
 /// Kills a child that has not been reaped, and its process group with it: not those that have left it,
 /// as daemons do. After it was reaped, the number may be anybody's.
 pub fn kill_group(child: Pid) {
-    // SAFETY: no pointers. It fails where all are gone, or are somebody else's.
-    unsafe { libc::kill(-child.0, libc::SIGKILL) };
+    // It fails where all are gone, or are somebody else's.
+    let _ = kill_process_group(child.0, Signal::KILL);
 }
 
-/// Makes the kernel keep children that have ended until they are reaped: not so where whoever started us
+/// Makes the kernel keep children that have ended until they are reaped: it does not where whoever started us
 /// ignores SIGCHLD (sigaction(2)). Their ends would not be told, and their numbers soon be somebody else's.
 pub fn keep_ended() {
-    // SAFETY: no handler is set, and nothing but the default takes the place of what there is. It fails
-    // for unknown signals only.
+    // SAFETY: the default is no handler, so no code of ours will run. It fails for unknown signals only.
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
 }
 
 /// Takes the next child that has ended, if any (waitpid(2)): ours, or one that was nobody's any more if
 /// we are the first process of our namespace. Then its number is free.
 pub fn reap() -> Option<(Pid, Exit)> {
-    let mut status = 0;
-    // SAFETY: the kernel writes one number, for which there is room.
-    let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
-    if pid <= 0 {
-        return None;
-    }
-    let exit = if libc::WIFEXITED(status) {
-        Exit::Code(libc::WEXITSTATUS(status) as u8)
-    } else {
-        Exit::Signal(libc::WTERMSIG(status) as u8)
+    let (pid, status) = wait(WaitOptions::NOHANG).ok()??;
+    let exit = match status.exit_status() {
+        Some(code) => Exit::Code(code as u8),
+        None => Exit::Signal(status.terminating_signal()? as u8),
     };
     Some((Pid(pid), exit))
 }
@@ -228,18 +220,14 @@ pub fn reap() -> Option<(Pid, Exit)> {
 /// Makes the kernel kill the child once the thread that starts it has ended, however it ends: also
 /// when we are killed ourselves and can tidy nothing up (prctl(2), PR_SET_PDEATHSIG).
 #[cfg(feature = "demo")]
-pub fn dies_with_us(command: &mut std::process::Command) -> &mut std::process::Command {
-    use std::os::unix::process::CommandExt;
+pub fn dies_with_us(command: &mut Command) -> &mut Command {
+    use rustix::process::{getpid, getppid, set_parent_process_death_signal};
 
-    let us = std::process::id();
+    let us = getpid();
     let before_exec = move || {
-        let when_we_die = libc::PR_SET_PDEATHSIG;
-        // SAFETY: no pointers.
-        check(unsafe { libc::prctl(when_we_die, libc::SIGKILL as libc::c_ulong) })?;
+        set_parent_process_death_signal(Some(Signal::KILL))?;
         // We may have died before the kernel was asked; then it is somebody else's child already.
-        // SAFETY: no pointers, and it can't fail.
-        let parent = unsafe { libc::getppid() };
-        if u32::try_from(parent) == Ok(us) {
+        if getppid() == Some(us) {
             Ok(())
         } else {
             Err(io::ErrorKind::Interrupted.into())

@@ -41,12 +41,3 @@ pub fn never_block(file: BorrowedFd<'_>) -> io::Result<()> {
     let flags = of_file(file.as_raw_fd(), libc::F_GETFL, 0)?;
     of_file(file.as_raw_fd(), libc::F_SETFL, flags | libc::O_NONBLOCK).map(drop)
 }
-
-/// Makes an open file one that blocks, for all who share it.
-///
-/// # Errors
-/// What fcntl(2) says.
-pub(super) fn block(file: BorrowedFd<'_>) -> io::Result<()> {
-    let flags = of_file(file.as_raw_fd(), libc::F_GETFL, 0)?;
-    of_file(file.as_raw_fd(), libc::F_SETFL, flags & !libc::O_NONBLOCK).map(drop)
-}

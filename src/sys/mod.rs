@@ -26,12 +26,12 @@ pub mod pipe;
 pub mod privileges;
 #[cfg(target_os = "linux")]
 pub mod process;
-#[cfg(unix)]
-mod program;
 pub mod random;
 pub mod replace;
 #[cfg(target_os = "linux")]
 pub mod signal;
+#[cfg(unix)]
+mod signal_set;
 #[cfg(target_os = "linux")]
 pub mod socket;
 #[cfg(all(target_os = "linux", feature = "router"))]

@@ -1,7 +1,7 @@
 //! Signals as events of the poll loop, and a last word in the log when the program dies of one.
 
 use super::check;
-use core::mem::MaybeUninit;
+use super::signal_set::SignalSet;
 use core::sync::atomic::{AtomicI32, Ordering};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -22,42 +22,28 @@ pub enum Signal {
 pub struct Signals(OwnedFd);
 
 impl Signals {
-    /// Blocks the signals in this thread and takes them from a signalfd(2) from now on. For the
-    /// whole process, call it before other threads begin.
+    /// Blocks the signals in this thread and takes them from a signalfd(2) from now on (rustix has none, and
+    /// mio neither). For the whole process, call it before other threads begin.
     ///
     /// # Errors
     /// What sigprocmask(2) and signalfd(2) say.
     pub fn take_over() -> io::Result<Self> {
-        let mut set = MaybeUninit::<libc::sigset_t>::zeroed();
-        for signal in [libc::SIGHUP, libc::SIGTERM, libc::SIGINT, libc::SIGCHLD] {
-            // SAFETY: all zeros is the empty set, and these are signals.
-            check(unsafe { libc::sigaddset(set.as_mut_ptr(), signal) })?;
-        }
-        // SAFETY: as above.
-        let set = unsafe { set.assume_init() };
-        // SAFETY: the set is read; nothing is written where the old one would go.
-        check(unsafe {
-            libc::sigprocmask(libc::SIG_BLOCK, &raw const set, core::ptr::null_mut())
-        })?;
+        let set = SignalSet::of(&[libc::SIGHUP, libc::SIGTERM, libc::SIGINT, libc::SIGCHLD]);
+        set.block()?;
         let flags = libc::SFD_CLOEXEC | libc::SFD_NONBLOCK;
-        // SAFETY: the set is read.
-        let descriptor = check(unsafe { libc::signalfd(-1, &raw const set, flags) })?;
+        // SAFETY: the set is an initialised one, and is only read.
+        let descriptor = check(unsafe { libc::signalfd(-1, set.as_raw(), flags) })?;
         // SAFETY: the descriptor is new and nobody else's.
         Ok(Self(unsafe { OwnedFd::from_raw_fd(descriptor) }))
     }
 
     /// The next signal that has come, if any.
     pub fn next(&self) -> Option<Signal> {
-        let mut info = MaybeUninit::<libc::signalfd_siginfo>::zeroed();
-        let size = core::mem::size_of::<libc::signalfd_siginfo>();
-        // SAFETY: the kernel writes one struct, for which there is room.
-        let read = unsafe { libc::read(self.0.as_raw_fd(), info.as_mut_ptr().cast(), size) };
-        if usize::try_from(read) != Ok(size) {
-            return None;
-        }
-        // SAFETY: the whole struct was read.
-        let signal = unsafe { info.assume_init() }.ssi_signo;
-        Some(match signal.cast_signed() {
+        let mut info = [0; size_of::<libc::signalfd_siginfo>()];
+        let read = rustix::io::read(&self.0, &mut info).ok()?;
+        // It begins with the signal's number (signalfd(2), ssi_signo).
+        let signal = info[..read].first_chunk()?;
+        Some(match i32::from_ne_bytes(*signal) {
             libc::SIGHUP => Signal::Reload,
             libc::SIGCHLD => Signal::ChildEnded,
             _ => Signal::Terminate,
@@ -85,7 +71,7 @@ pub fn report_crashes() {
         libc::SIGFPE,
         libc::SIGABRT,
     ] {
-        // SAFETY: all zeros is a valid sigaction.
+        // SAFETY: all zeros is a valid sigaction: no handler, no flags, an empty mask.
         let mut action: libc::sigaction = unsafe { core::mem::zeroed() };
         action.sa_sigaction = last_word as *const () as usize;
         // Once: the signal comes again after the last word, and then it kills.
@@ -122,7 +108,7 @@ fn crash_address(_: *const libc::siginfo_t, context: *const libc::c_void) -> u64
 
 #[cfg(target_arch = "arm")]
 fn crash_address(_: *const libc::siginfo_t, context: *const libc::c_void) -> u64 {
-    // SAFETY: as above.
+    // SAFETY: with SA_SIGINFO the kernel passes a context, which has the counter there.
     let counter = unsafe { context.byte_add(COUNTER).cast::<u32>().read_unaligned() };
     counter.into()
 }

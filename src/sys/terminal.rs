@@ -33,17 +33,15 @@ impl Terminal {
 
 #[cfg(unix)]
 mod platform {
-    #[cfg(not(target_os = "linux"))]
-    use super::super::check;
-    #[cfg(target_os = "linux")]
-    use super::super::control;
-    use super::super::{file, output};
+    use super::super::signal_set::SignalSet;
     use super::Terminal;
-    use core::mem::MaybeUninit;
-    use libc::{c_int, sigset_t, termios};
-    use std::fs::File;
+    use core::time::Duration;
+    use libc::c_int;
+    use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+    use std::fs::{File, OpenOptions};
     use std::io::{self, Read, Write};
-    use std::os::fd::AsRawFd;
+    use std::os::unix::fs::OpenOptionsExt;
+    use std::thread;
 
     const PATH: &str = "/dev/tty";
 
@@ -56,14 +54,15 @@ mod platform {
         libc::SIGTSTP,
     ];
 
-    /// How often the keyboard and the signals are looked at, in milliseconds. macOS can't poll(2) a terminal, and a
+    /// How often the keyboard and the signals are looked at. macOS can't poll(2) a terminal, and a
     /// read that waits would not see a signal that is held.
-    const LOOK_MS: u32 = 50;
+    const LOOK_PAUSE: Duration = Duration::from_millis(50);
 
     pub fn open() -> io::Result<Terminal> {
-        let flags = libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY;
-        let keyboard = file::open(PATH.as_ref(), flags, 0)?;
-        let screen = file::open(PATH.as_ref(), libc::O_WRONLY, 0)?;
+        let mut options = OpenOptions::new();
+        let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+        let keyboard = options.read(true).custom_flags(flags).open(PATH)?;
+        let screen = OpenOptions::new().write(true).open(PATH)?;
         Ok(Terminal { keyboard, screen })
     }
 
@@ -80,7 +79,7 @@ mod platform {
     /// None if a signal has come.
     fn ask_once(terminal: &mut Terminal, question: &str) -> io::Result<Option<Vec<u8>>> {
         // Dropped in the reverse order: first the echo is back, then the signals may strike.
-        let signals = HeldSignals::hold();
+        let signals = HeldSignals::hold()?;
         let silence = Silence::begin(&terminal.keyboard)?;
         terminal.screen.write_all(question.as_bytes())?;
         let line = read_line(&terminal.keyboard, &signals);
@@ -101,7 +100,7 @@ mod platform {
                     if signals.has_come() {
                         return Ok(None);
                     }
-                    output::wait(LOOK_MS);
+                    thread::sleep(LOOK_PAUSE);
                 }
                 Err(error) => return Err(error),
             }
@@ -114,17 +113,17 @@ mod platform {
     /// While it lives, the terminal does not show what is typed.
     struct Silence<'a> {
         terminal: &'a File,
-        before: termios,
+        before: Termios,
     }
 
     impl<'a> Silence<'a> {
         fn begin(terminal: &'a File) -> io::Result<Self> {
-            let before = mode(terminal)?;
-            let mut silent = before;
-            silent.c_lflag &= !(libc::ECHO | libc::ECHONL);
-            silent.c_lflag |= libc::ICANON | libc::ISIG;
-            // What was typed before the question, and shown, is no answer to it: flushed.
-            set_mode(terminal, libc::TCSAFLUSH, &silent)?;
+            let before = tcgetattr(terminal)?;
+            let mut silent = before.clone();
+            silent.local_modes -= LocalModes::ECHO | LocalModes::ECHONL;
+            silent.local_modes |= LocalModes::ICANON | LocalModes::ISIG;
+            // What was typed before the question, and shown, does not answer it: flushed.
+            tcsetattr(terminal, OptionalActions::Flush, &silent)?;
             Ok(Self { terminal, before })
         }
     }
@@ -132,99 +131,33 @@ mod platform {
     impl Drop for Silence<'_> {
         fn drop(&mut self) {
             // A terminal that is gone shows nothing.
-            let _ = set_mode(self.terminal, libc::TCSADRAIN, &self.before);
+            let _ = tcsetattr(self.terminal, OptionalActions::Drain, &self.before);
         }
-    }
-
-    fn mode(terminal: &File) -> io::Result<termios> {
-        let mut mode = MaybeUninit::<termios>::zeroed();
-        // SAFETY: the call only writes the struct that it is given, which lives on this stack.
-        unsafe { get_mode(terminal.as_raw_fd(), mode.as_mut_ptr()) }?;
-        // SAFETY: the call has succeeded, so it has filled the struct in.
-        Ok(unsafe { mode.assume_init() })
-    }
-
-    fn set_mode(terminal: &File, when: c_int, mode: &termios) -> io::Result<()> {
-        let mut mode = *mode;
-        // SAFETY: the call only reads the struct that it is given.
-        unsafe { change_mode(terminal.as_raw_fd(), when, &raw mut mode) }
-    }
-
-    // The kernel's struct is how the C library's begins. Its flags are all that is of interest here.
-    #[cfg(target_os = "linux")]
-    unsafe fn get_mode(terminal: c_int, mode: *mut termios) -> io::Result<()> {
-        // SAFETY: as the caller says; and there is room for what the kernel writes.
-        unsafe { control::ask(terminal, libc::TCGETS as c_int, mode) }.map(drop)
-    }
-
-    #[cfg(target_os = "linux")]
-    unsafe fn change_mode(terminal: c_int, when: c_int, mode: *mut termios) -> io::Result<()> {
-        let request = match when {
-            libc::TCSAFLUSH => libc::TCSETSF,
-            _ => libc::TCSETSW,
-        };
-        // SAFETY: as the caller says; and it begins with what the kernel reads.
-        unsafe { control::ask(terminal, request as c_int, mode) }.map(drop)
-    }
-
-    #[cfg(not(target_os = "linux"))]
-    unsafe fn get_mode(terminal: c_int, mode: *mut termios) -> io::Result<()> {
-        // SAFETY: as the caller says.
-        check(unsafe { libc::tcgetattr(terminal, mode) }).map(drop)
-    }
-
-    #[cfg(not(target_os = "linux"))]
-    unsafe fn change_mode(terminal: c_int, when: c_int, mode: *mut termios) -> io::Result<()> {
-        // SAFETY: as the caller says.
-        check(unsafe { libc::tcsetattr(terminal, when, mode) }).map(drop)
     }
 
     /// While it lives, [`SIGNALS`] wait.
     struct HeldSignals {
-        before: sigset_t,
+        before: SignalSet,
     }
 
     impl HeldSignals {
-        fn hold() -> Self {
-            let mut held = no_signals();
-            for signal in SIGNALS {
-                // SAFETY: the set is an initialised one, and the signal a number that exists.
-                unsafe { libc::sigaddset(&raw mut held, signal) };
-            }
-            let mut before = no_signals();
-            // SAFETY: both sets are initialised and live on this stack. The call fails for an
-            // unknown first argument only.
-            unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const held, &raw mut before) };
-            Self { before }
+        fn hold() -> io::Result<Self> {
+            let before = SignalSet::of(&SIGNALS).block()?;
+            Ok(Self { before })
         }
 
         /// Whether one of them waits.
         fn has_come(&self) -> bool {
-            let mut waiting = no_signals();
-            // SAFETY: the set is initialised and lives on this stack.
-            unsafe { libc::sigpending(&raw mut waiting) };
-            SIGNALS.iter().any(|&signal| {
-                // SAFETY: the set is initialised, and the signal a number that exists.
-                unsafe { libc::sigismember(&raw const waiting, signal) == 1 }
-            })
+            let pending = SignalSet::pending();
+            SIGNALS.iter().any(|&signal| pending.contains(signal))
         }
     }
 
     impl Drop for HeldSignals {
         fn drop(&mut self) {
-            let nowhere = core::ptr::null_mut();
-            // SAFETY: the set was filled in by the call that held the signals; null is allowed
-            // where the old set is not wanted.
-            unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.before, nowhere) };
+            // It is the mask that was, so it can't be refused.
+            let _ = self.before.set_mask();
         }
-    }
-
-    fn no_signals() -> sigset_t {
-        let mut signals = MaybeUninit::<sigset_t>::zeroed();
-        // SAFETY: sigemptyset only writes the set that it is given, which lives on this stack.
-        unsafe { libc::sigemptyset(signals.as_mut_ptr()) };
-        // SAFETY: the call has initialised it.
-        unsafe { signals.assume_init() }
     }
 }
 
@@ -350,7 +283,7 @@ mod platform {
 
     impl Drop for Calm {
         fn drop(&mut self) {
-            // SAFETY: as above, taken back.
+            // SAFETY: null stands for "ignore Ctrl-C", which 0 takes back; no memory is passed.
             unsafe { SetConsoleCtrlHandler(null(), 0) };
         }
     }
