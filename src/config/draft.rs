@@ -2,7 +2,6 @@
 
 use super::command::Command;
 use super::set::Set;
-use super::value::{self, Parsed};
 use super::{Door, Forward, Keyed, Knock, Known, Mirage, OnDemand, Packet, Secret, Service, Way};
 use crate::ini::Section;
 use crate::limits::{
@@ -15,7 +14,7 @@ use crate::scheme::packet::Admits;
 use crate::scheme::schedule::{Pattern, Range};
 use crate::scheme::source::Network;
 use core::mem;
-use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::net::{IpAddr, SocketAddr};
 
 /// What opens for whoever has passed, by its word alone.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -26,6 +25,7 @@ pub(super) enum DoorKind {
 }
 
 /// What is missing or wrong has its default here, or is None; what is wrong has left an error, too.
+#[cfg_attr(test, derive(Clone, PartialEq))]
 pub(super) struct Draft<'a> {
     /// Its section, and what that is called without `mirage-`.
     pub section: &'a Section<'a>,
@@ -107,47 +107,6 @@ impl<'a> Draft<'a> {
         }
     }
 
-    pub fn set(&mut self, key: &str, text: &str) -> Parsed<()> {
-        match key {
-            "name" => self.name = value::parse_name(text)?.to_owned(),
-            "port" => {
-                let port = value::parse_port(text)?;
-                self.service = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-            }
-            "forward" => self.service = Some(value::forward(text)?),
-            "exec" => self.exec = Some(Command::parse(text)?),
-            "range" => self.range = Some(value::parse_range(text, '-')?),
-            "decoys" => self.decoys = Some(value::parse_decoys(text)?),
-            "period" => self.period = value::parse_period(text)?,
-            "listen-address" => self.listen.push(value::listen_address(text)?),
-            "from" => self.from.push(value::network(text)?),
-            "trap-time" => self.trap_s = value::time_limit(text)?,
-            "idle-timeout" => self.idle_s = value::idle_timeout(text)?,
-            "gate" => self.gate = value::parse_gate(text)?,
-            "listen" => self.is_pool = value::is_pool(text)?,
-            "pool-port" => self.pool_port = Some(value::parse_port(text)?),
-            "knocks" => self.knocks = value::knocks(text)?,
-            "protocols" => self.protocols = value::protocols(text)?,
-            "once" => self.is_once = value::yes_or_no(text)?,
-            "sequence" => self.sequence = value::sequence(text)?,
-            "close-sequence" => self.close_sequence = value::sequence(text)?,
-            "seq-timeout" => self.sequence_s = value::time_limit(text)?,
-            "lock" => self.lock_s = value::lock(text)?,
-            "lock-scope" => self.lock_scope = value::lock_scope(text)?,
-            "packet-address" => self.packet_address = value::packet_address(text)?,
-            "packet-port" => self.packet_port = Some(value::parse_port(text)?),
-            "door" => self.door = value::door(text)?,
-            "open-command" => self.open_command = Some(Command::parse(text)?),
-            "close-command" => self.close_command = Some(Command::parse(text)?),
-            "open-timeout" => self.open_s = Some(value::time_limit(text)?),
-            "ready-timeout" => self.ready_s = value::time_limit(text)?,
-            "open-set" => self.open_set = Some(Set::parse(text)?),
-            "open-port" => self.open_port = Some(value::parse_port(text)?),
-            _ => self.host = Some(text.to_owned()),
-        }
-        Ok(())
-    }
-
     /// Whether its knocks are written down, not drawn.
     pub fn is_fixed(&self) -> bool {
         self.gate == Gate::Knock && !self.sequence.is_empty()
@@ -157,6 +116,11 @@ impl<'a> Draft<'a> {
     /// of the minute.
     pub fn is_keyed(&self) -> bool {
         !self.is_fixed() || self.door == DoorKind::Forward
+    }
+
+    /// Whether its service is started for the first visitor.
+    pub fn is_on_demand(&self) -> bool {
+        self.door == DoorKind::Forward && self.section.find("open-command").is_some()
     }
 
     /// The traps beside the real port. Behind a silent gate there are none.

@@ -20,10 +20,10 @@
 //! Every error of a file is found at once, at the line of its key, and none quotes a secret.
 
 mod account;
-mod belongs;
 mod command;
 mod diagnostic;
 mod draft;
+mod keys;
 mod needs;
 mod neighbours;
 mod outgoing;
@@ -53,58 +53,6 @@ use core::mem;
 use core::net::{IpAddr, SocketAddr};
 use reader::Side;
 use std::path::{Path, PathBuf};
-
-/// The keys of `[common]`.
-pub const COMMON_KEYS: &[&str] = &[
-    "log",
-    "log-level",
-    "state-file",
-    "ban-time",
-    "allow",
-    "clock",
-    "max-sessions",
-    "max-sessions-per-source",
-    "control",
-    "user",
-];
-
-/// The keys of `[mirage-NAME]`.
-pub const MIRAGE_KEYS: &[&str] = &[
-    "name",
-    "secret",
-    "secret-file",
-    "port",
-    "forward",
-    "range",
-    "decoys",
-    "period",
-    "gate",
-    "listen",
-    "pool-port",
-    "listen-address",
-    "from",
-    "trap-time",
-    "idle-timeout",
-    "host",
-    "knocks",
-    "protocols",
-    "once",
-    "sequence",
-    "close-sequence",
-    "seq-timeout",
-    "lock",
-    "lock-scope",
-    "packet-address",
-    "packet-port",
-    "door",
-    "exec",
-    "open-command",
-    "close-command",
-    "open-timeout",
-    "ready-timeout",
-    "open-set",
-    "open-port",
-];
 
 /// Where the state file is unless configured.
 pub const DEFAULT_STATE_FILE: &str = "/var/lib/shimmer/state";

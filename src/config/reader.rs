@@ -3,13 +3,13 @@
 //! A value that can't be read leaves an error behind, and the reading goes on without it. What
 //! depends on such a value is not looked at: one mistake is told once.
 
-use super::belongs::misplaced;
 use super::draft::{DoorKind, Draft};
+use super::keys::{self, Key, Value};
 use super::neighbours::without_covered;
 use super::value::{self, Parsed, wrong};
 use super::{
-    Account, COMMON_KEYS, Client, ClockTrust, Common, Diagnostic, Errors, Level, Location,
-    LogTarget, MIRAGE_KEYS, Secret, Server, is_open_to_others,
+    Account, Client, ClockTrust, Common, Diagnostic, Errors, Level, Location, LogTarget, Secret,
+    Server, is_open_to_others,
 };
 use crate::ini::{self, Document, Entry, Section};
 use crate::limits::{DEFAULT_BAN_S, MAX_SESSIONS_PER_SOURCE, MIN_TOKEN_TRAP_S, RANGE_FACTOR};
@@ -27,20 +27,7 @@ const COMMON: &str = "common";
 /// What the section of a mirage begins with.
 const MIRAGE: &str = "mirage-";
 
-/// Keys with a list of values, which is separated by blanks or commas. Each value is read by itself.
-const LIST_KEYS: [&str; 3] = ["allow", "listen-address", "from"];
-
-/// Keys whose value no error quotes, and that may have a = in it.
-const UNQUOTED_KEYS: [&str; 6] = [
-    "log",
-    "state-file",
-    "control",
-    "exec",
-    "open-command",
-    "close-command",
-];
-
-/// Keys whose value is read once it is clear which of the two it is.
+/// The keys of which a mirage has one.
 const SECRET_KEYS: [&str; 2] = ["secret", "secret-file"];
 
 /// Whom a file is read for.
@@ -66,25 +53,6 @@ impl Default for Common {
             max_sessions_per_source: MAX_SESSIONS_PER_SOURCE,
             user: None,
         }
-    }
-}
-
-impl Common {
-    fn set(&mut self, key: &str, text: &str) -> Parsed<()> {
-        match key {
-            "log" => self.log = value::log(text)?,
-            "log-level" => self.log_level = value::log_level(text)?,
-            "state-file" => self.state_file = value::location(text)?,
-            "control" => self.control = value::location(text)?,
-            "ban-time" => self.ban_s = value::time_limit(text)?,
-            "allow" => self.allow.push(value::network(text)?),
-            "clock" => self.clock = value::clock(text)?,
-            // Whether there is such a user is the server's to know.
-            "user" => {}
-            "max-sessions" => self.max_sessions = Some(value::sessions(text)?),
-            _ => self.max_sessions_per_source = value::sessions(text)?,
-        }
-        Ok(())
     }
 }
 
@@ -181,9 +149,7 @@ impl<'a> Reader<'a> {
                 continue;
             };
             if name == COMMON {
-                let elsewhere = (MIRAGE_KEYS, "[mirage-NAME]");
-                let mut set = |key: &str, text: &str| common.set(key, text);
-                self.read_entries(section, COMMON_KEYS, elsewhere, &mut set);
+                self.read_entries(section, keys::COMMON, |set, text| set(&mut common, text));
                 common.user = self.find_user(section);
             } else if let Some(label) = name.strip_prefix(MIRAGE) {
                 has_mirage = true;
@@ -216,9 +182,7 @@ impl<'a> Reader<'a> {
 
     fn read_mirage<'b>(&mut self, section: &'b Section<'b>, label: &'b str) -> Draft<'b> {
         let mut draft = Draft::new(section, label);
-        let elsewhere = (COMMON_KEYS, "[common]");
-        let mut set = |key: &str, text: &str| draft.set(key, text);
-        self.read_entries(section, MIRAGE_KEYS, elsewhere, &mut set);
+        self.read_entries(section, keys::MIRAGE, |set, text| set(&mut draft, text));
 
         if let Err(wrong) = value::parse_name(label) {
             self.error(section.line, None, format_args!("{wrong}"));
@@ -252,7 +216,8 @@ impl<'a> Reader<'a> {
             return false;
         }
         for entry in &section.entries {
-            if let Some(belongs) = misplaced(draft, entry.key) {
+            let key = keys::find(keys::MIRAGE, entry.key);
+            if let Some(belongs) = key.and_then(|key| key.misplaced(draft)) {
                 let what = format_args!("unknown here; it belongs to {belongs}");
                 self.error(entry.line, Some(entry.key), what);
             }
@@ -377,32 +342,32 @@ impl<'a> Reader<'a> {
         None
     }
 
-    /// Reads each entry of a section by `set`, and finds the keys that are not known here, or that
-    /// are given twice.
-    fn read_entries(
+    /// Reads each entry of a section into the field of its key, by `set`. A key that is not known here,
+    /// or given twice, is an error.
+    fn read_entries<S: Copy>(
         &mut self,
         section: &Section,
-        known: &[&str],
-        elsewhere: (&[&str], &str),
-        set: &mut dyn FnMut(&str, &str) -> Parsed<()>,
+        keys: &[Key<S>],
+        mut set: impl FnMut(S, &str) -> Parsed<()>,
     ) {
         for entry in &section.entries {
-            let key = entry.key;
-            let known = check_key(section, entry, known, elsewhere);
-            if self.accept(entry, known).is_none() || SECRET_KEYS.contains(&key) {
+            let known = known_key(section, entry, keys);
+            let Some(key) = self.accept(entry, known) else {
                 continue;
-            }
+            };
+            let (setter, is_list) = match key.value {
+                Value::One(setter) | Value::Verbatim(setter) => (setter, false),
+                Value::List(setter) => (setter, true),
+                Value::Secret => continue,
+            };
             let Some(text) = self.text(entry) else {
                 continue;
             };
-            let separator = if LIST_KEYS.contains(&key) {
-                is_separator
-            } else {
-                |_| false
-            };
-            for value in text.split(separator).filter(|value| !value.is_empty()) {
-                let done = set(key, value);
-                self.accept(entry, done);
+            for value in text.split(|letter| is_list && is_separator(letter)) {
+                if !value.is_empty() {
+                    let done = set(setter, value);
+                    self.accept(entry, done);
+                }
             }
         }
     }
@@ -517,24 +482,24 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Whether a key is known here, and not given twice.
-fn check_key(
-    section: &Section,
-    entry: &Entry,
-    known: &[&str],
-    (others, elsewhere): (&[&str], &str),
-) -> Parsed<()> {
-    if known.contains(&entry.key) {
-        match section.line_of(entry.key) {
+/// The key of an entry, if it is known here and not given twice.
+fn known_key<'a, S>(section: &Section, entry: &Entry, keys: &'a [Key<S>]) -> Parsed<&'a Key<S>> {
+    if let Some(key) = keys::find(keys, entry.key) {
+        return match section.line_of(entry.key) {
             first if first < entry.line => wrong!("given already at line {first}"),
-            _ => Ok(()),
-        }
-    } else if others.contains(&entry.key) {
-        wrong!("unknown here; it belongs to {elsewhere}")
-    } else if let Some(near) = nearest(entry.key, known.iter().copied()) {
-        wrong!("unknown key; {near} is the nearest that is known")
-    } else {
-        wrong!("unknown key; known are {}", List(known))
+            _ => Ok(key),
+        };
+    }
+    if keys::find(keys::COMMON, entry.key).is_some() {
+        return wrong!("unknown here; it belongs to [common]");
+    }
+    if keys::find(keys::MIRAGE, entry.key).is_some() {
+        return wrong!("unknown here; it belongs to [mirage-NAME]");
+    }
+    let names: Vec<&str> = keys.iter().map(|key| key.name).collect();
+    match nearest(entry.key, names.iter().copied()) {
+        Some(near) => wrong!("unknown key; {near} is the nearest that is known"),
+        None => wrong!("unknown key; known are {}", List(&names)),
     }
 }
 
@@ -545,15 +510,20 @@ fn is_separator(letter: char) -> bool {
 /// A value in which there is something, and nothing that an error may not quote: what would upset a
 /// terminal, or a whole `secret = …` whose line end before it was lost.
 fn readable<'a>(key: &str, text: &'a str) -> Parsed<&'a str> {
+    let may_have_equals = is_verbatim(keys::COMMON, key) || is_verbatim(keys::MIRAGE, key);
     if text.bytes().map(char::from).all(is_separator) {
         wrong!("has no value")
     } else if text.contains(|letter: char| letter.is_control() && letter != '\t') {
         wrong!("has a control character in its value")
-    } else if text.contains('=') && !UNQUOTED_KEYS.contains(&key) {
+    } else if text.contains('=') && !may_have_equals {
         wrong!("has another = in its value; is a line end missing?")
     } else {
         Ok(text)
     }
+}
+
+fn is_verbatim<S>(keys: &[Key<S>], name: &str) -> bool {
+    keys::find(keys, name).is_some_and(|key| matches!(key.value, Value::Verbatim(_)))
 }
 
 /// A path as the configuration file has it: `~/` is the home directory, and what is relative is so

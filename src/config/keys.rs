@@ -1,0 +1,344 @@
+//! Every key of a configuration file: its name, how its value is written, where it may stand, and the
+//! field that it sets. A key is one row here, so it cannot be known in one place and unknown in another.
+
+use super::Common;
+use super::command::Command;
+use super::draft::{DoorKind, Draft};
+use super::set::Set;
+use super::value::{self, Parsed};
+use crate::scheme::gate::Gate;
+use core::net::{Ipv4Addr, SocketAddr};
+
+/// Reads a text into a field of `[common]`.
+pub(super) type SetCommon = fn(&mut Common, &str) -> Parsed<()>;
+
+/// Reads a text into a field of `[mirage-NAME]`.
+pub(super) type SetMirage = fn(&mut Draft, &str) -> Parsed<()>;
+
+/// How a value is written, with what reads it.
+#[derive(Clone, Copy)]
+pub(super) enum Value<S> {
+    /// One value. An error may quote it.
+    One(S),
+    /// Several, separated by blanks or commas. Each is read by itself.
+    List(S),
+    /// One that may hold a `=`. No error quotes it.
+    Verbatim(S),
+    /// Read once the whole section is known. No error quotes it.
+    Secret,
+}
+
+/// Which mirages a key belongs to.
+pub(super) struct Place {
+    /// Behind "it belongs to".
+    pub name: &'static str,
+    /// Whether this mirage is one of them.
+    pub has: fn(&Draft) -> bool,
+}
+
+/// One key.
+pub(super) struct Key<S> {
+    pub name: &'static str,
+    pub value: Value<S>,
+    /// None: it may stand in every section of its kind. Elsewhere it would have no effect, and whoever
+    /// wrote it believes that it has one, so it is an error there.
+    pub place: Option<Place>,
+}
+
+impl<S> Key<S> {
+    /// Where the key belongs, if that is not this mirage.
+    pub fn misplaced(&self, draft: &Draft) -> Option<&'static str> {
+        let place = self.place.as_ref()?;
+        (!(place.has)(draft)).then_some(place.name)
+    }
+}
+
+/// The key of that name.
+pub(super) fn find<'a, S>(keys: &'a [Key<S>], name: &str) -> Option<&'a Key<S>> {
+    keys.iter().find(|key| key.name == name)
+}
+
+const fn key<S: Copy>(name: &'static str, value: Value<S>) -> Key<S> {
+    Key {
+        name,
+        value,
+        place: None,
+    }
+}
+
+const fn key_of<S: Copy>(place: Place, name: &'static str, value: Value<S>) -> Key<S> {
+    Key {
+        name,
+        value,
+        place: Some(place),
+    }
+}
+
+fn put<T>(field: &mut T, value: Parsed<T>) -> Parsed<()> {
+    *field = value?;
+    Ok(())
+}
+
+fn put_some<T>(field: &mut Option<T>, value: Parsed<T>) -> Parsed<()> {
+    *field = Some(value?);
+    Ok(())
+}
+
+fn push<T>(list: &mut Vec<T>, value: Parsed<T>) -> Parsed<()> {
+    list.push(value?);
+    Ok(())
+}
+
+use Value::{List, One, Verbatim};
+
+/// The keys of `[common]`.
+pub(super) const COMMON: &[Key<SetCommon>] = &[
+    key("log", Verbatim(|c, text| put(&mut c.log, value::log(text)))),
+    key(
+        "log-level",
+        One(|c, text| put(&mut c.log_level, value::log_level(text))),
+    ),
+    key(
+        "state-file",
+        Verbatim(|c, text| put(&mut c.state_file, value::location(text))),
+    ),
+    key(
+        "ban-time",
+        One(|c, text| put(&mut c.ban_s, value::time_limit(text))),
+    ),
+    key(
+        "allow",
+        List(|c, text| push(&mut c.allow, value::network(text))),
+    ),
+    key(
+        "clock",
+        One(|c, text| put(&mut c.clock, value::clock(text))),
+    ),
+    key(
+        "max-sessions",
+        One(|c, text| put_some(&mut c.max_sessions, value::sessions(text))),
+    ),
+    key(
+        "max-sessions-per-source",
+        One(|c, text| put(&mut c.max_sessions_per_source, value::sessions(text))),
+    ),
+    key(
+        "control",
+        Verbatim(|c, text| put(&mut c.control, value::location(text))),
+    ),
+    // Only the server looks the account up: a client may be another machine.
+    key("user", One(|_, _| Ok(()))),
+];
+
+const KEYED: Place = Place {
+    name: "gates that draw from a secret, which a fixed sequence does not",
+    has: |draft| draft.is_keyed(),
+};
+const TRAPS: Place = Place {
+    name: "gate = port or token",
+    has: |draft| !draft.gate.is_silent(),
+};
+const KNOCK: Place = Place {
+    name: "gate = knock",
+    has: |draft| draft.gate == Gate::Knock,
+};
+const DRAWN_SEQUENCE: Place = Place {
+    name: "gate = knock without a sequence",
+    has: |draft| draft.gate == Gate::Knock && !draft.is_fixed(),
+};
+const FIXED_SEQUENCE: Place = Place {
+    name: "gate = knock with a sequence",
+    has: |draft| draft.is_fixed(),
+};
+const PACKET: Place = Place {
+    name: "gate = packet",
+    has: |draft| draft.gate == Gate::Packet,
+};
+const FORWARD: Place = Place {
+    name: "door = forward",
+    has: |draft| draft.door == DoorKind::Forward,
+};
+// A process has its connection to itself.
+const FORWARD_TO_PORT: Place = Place {
+    name: "door = forward with port or forward",
+    has: |draft| draft.door == DoorKind::Forward && draft.section.find("exec").is_none(),
+};
+const COMMANDS: Place = Place {
+    name: "door = command, or door = forward for a service on demand",
+    has: |draft| draft.door != DoorKind::Nft,
+};
+const ON_DEMAND: Place = Place {
+    name: "a service on demand, which an open-command makes",
+    has: |draft| draft.is_on_demand(),
+};
+const ADMISSION: Place = Place {
+    name: "silent gates, door = command or nft, and services on demand",
+    has: |draft| draft.gate.is_silent() || draft.door != DoorKind::Forward || draft.is_on_demand(),
+};
+const NFT: Place = Place {
+    name: "door = nft",
+    has: |draft| draft.door == DoorKind::Nft,
+};
+
+/// The keys of `[mirage-NAME]`.
+pub(super) const MIRAGE: &[Key<SetMirage>] = &[
+    key(
+        "name",
+        One(|m, text| put(&mut m.name, value::parse_name(text).map(str::to_owned))),
+    ),
+    key_of(KEYED, "secret", Value::Secret),
+    key_of(KEYED, "secret-file", Value::Secret),
+    key_of(
+        FORWARD,
+        "port",
+        One(|m, text| {
+            let port = value::parse_port(text)?;
+            m.service = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+            Ok(())
+        }),
+    ),
+    key_of(
+        FORWARD,
+        "forward",
+        One(|m, text| put_some(&mut m.service, value::forward(text))),
+    ),
+    key(
+        "range",
+        One(|m, text| put_some(&mut m.range, value::parse_range(text, '-'))),
+    ),
+    key_of(
+        TRAPS,
+        "decoys",
+        One(|m, text| put_some(&mut m.decoys, value::parse_decoys(text))),
+    ),
+    key_of(
+        KEYED,
+        "period",
+        One(|m, text| put(&mut m.period, value::parse_period(text))),
+    ),
+    key(
+        "gate",
+        One(|m, text| put(&mut m.gate, value::parse_gate(text))),
+    ),
+    key_of(
+        TRAPS,
+        "listen",
+        One(|m, text| put(&mut m.is_pool, value::is_pool(text))),
+    ),
+    key_of(
+        TRAPS,
+        "pool-port",
+        One(|m, text| put_some(&mut m.pool_port, value::parse_port(text))),
+    ),
+    key(
+        "listen-address",
+        List(|m, text| push(&mut m.listen, value::listen_address(text))),
+    ),
+    key(
+        "from",
+        List(|m, text| push(&mut m.from, value::network(text))),
+    ),
+    key_of(
+        TRAPS,
+        "trap-time",
+        One(|m, text| put(&mut m.trap_s, value::time_limit(text))),
+    ),
+    key_of(
+        FORWARD_TO_PORT,
+        "idle-timeout",
+        One(|m, text| put(&mut m.idle_s, value::idle_timeout(text))),
+    ),
+    key(
+        "host",
+        One(|m, text| put_some(&mut m.host, Ok(text.to_owned()))),
+    ),
+    key_of(
+        DRAWN_SEQUENCE,
+        "knocks",
+        One(|m, text| put(&mut m.knocks, value::knocks(text))),
+    ),
+    key_of(
+        DRAWN_SEQUENCE,
+        "protocols",
+        One(|m, text| put(&mut m.protocols, value::protocols(text))),
+    ),
+    key_of(
+        DRAWN_SEQUENCE,
+        "once",
+        One(|m, text| put(&mut m.is_once, value::yes_or_no(text))),
+    ),
+    key_of(
+        KNOCK,
+        "sequence",
+        One(|m, text| put(&mut m.sequence, value::sequence(text))),
+    ),
+    key_of(
+        FIXED_SEQUENCE,
+        "close-sequence",
+        One(|m, text| put(&mut m.close_sequence, value::sequence(text))),
+    ),
+    key_of(
+        KNOCK,
+        "seq-timeout",
+        One(|m, text| put(&mut m.sequence_s, value::time_limit(text))),
+    ),
+    key_of(
+        KNOCK,
+        "lock",
+        One(|m, text| put(&mut m.lock_s, value::lock(text))),
+    ),
+    key_of(
+        KNOCK,
+        "lock-scope",
+        One(|m, text| put(&mut m.lock_scope, value::lock_scope(text))),
+    ),
+    key_of(
+        PACKET,
+        "packet-address",
+        One(|m, text| put(&mut m.packet_address, value::packet_address(text))),
+    ),
+    key_of(
+        PACKET,
+        "packet-port",
+        One(|m, text| put_some(&mut m.packet_port, value::parse_port(text))),
+    ),
+    key("door", One(|m, text| put(&mut m.door, value::door(text)))),
+    key_of(
+        FORWARD,
+        "exec",
+        Verbatim(|m, text| put_some(&mut m.exec, Command::parse(text))),
+    ),
+    key_of(
+        COMMANDS,
+        "open-command",
+        Verbatim(|m, text| put_some(&mut m.open_command, Command::parse(text))),
+    ),
+    key_of(
+        COMMANDS,
+        "close-command",
+        Verbatim(|m, text| put_some(&mut m.close_command, Command::parse(text))),
+    ),
+    key_of(
+        ADMISSION,
+        "open-timeout",
+        One(|m, text| put_some(&mut m.open_s, value::time_limit(text))),
+    ),
+    key_of(
+        ON_DEMAND,
+        "ready-timeout",
+        One(|m, text| put(&mut m.ready_s, value::time_limit(text))),
+    ),
+    key_of(
+        NFT,
+        "open-set",
+        One(|m, text| put_some(&mut m.open_set, Set::parse(text))),
+    ),
+    key_of(
+        NFT,
+        "open-port",
+        One(|m, text| put_some(&mut m.open_port, value::parse_port(text))),
+    ),
+];
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,146 @@
+//! Every key reaches its own field, and no other.
+
+use super::*;
+use crate::config::{ClockTrust, Level, Location, LogTarget};
+use crate::ini::Section;
+use crate::scheme::knock::{Protocols, Scope, parse_sequence};
+use crate::scheme::packet::Admits;
+use crate::scheme::schedule::Range;
+
+/// A key, a value that is not its default, and what that changes.
+type Case<T> = (&'static str, &'static str, fn(&mut T));
+
+const COMMON_CASES: &[Case<Common>] = &[
+    ("log", "syslog", |c| c.log = LogTarget::Syslog),
+    ("log-level", "debug", |c| c.log_level = Level::Debug),
+    ("state-file", "none", |c| c.state_file = Location::Off),
+    ("ban-time", "7", |c| c.ban_s = 7),
+    ("allow", "192.0.2.7", |c| {
+        c.allow.push("192.0.2.7".parse().unwrap())
+    }),
+    ("clock", "wait", |c| c.clock = ClockTrust::Wait),
+    ("max-sessions", "7", |c| c.max_sessions = Some(7)),
+    ("max-sessions-per-source", "7", |c| {
+        c.max_sessions_per_source = 7
+    }),
+    ("control", "none", |c| c.control = Location::Off),
+    // The reader looks it up.
+    ("user", "root", |_| {}),
+];
+
+static EMPTY: Section = Section {
+    line: 1,
+    name: None,
+    entries: Vec::new(),
+};
+
+const MIRAGE_CASES: &[Case<Draft>] = &[
+    ("name", "x", |m| m.name = "x".to_owned()),
+    ("port", "7", |m| {
+        m.service = Some("127.0.0.1:7".parse().unwrap())
+    }),
+    ("forward", "192.0.2.7:7", |m| {
+        m.service = Some("192.0.2.7:7".parse().unwrap())
+    }),
+    ("range", "7-70", |m| m.range = Range::new(7, 70)),
+    ("decoys", "7", |m| m.decoys = Some(7)),
+    ("period", "7", |m| m.period = 7),
+    ("gate", "token", |m| m.gate = Gate::Token),
+    ("listen", "pool", |m| m.is_pool = true),
+    ("pool-port", "7", |m| m.pool_port = Some(7)),
+    ("listen-address", "192.0.2.7", |m| {
+        m.listen.push("192.0.2.7".parse().unwrap())
+    }),
+    ("from", "192.0.2.7", |m| {
+        m.from.push("192.0.2.7".parse().unwrap())
+    }),
+    ("trap-time", "7", |m| m.trap_s = 7),
+    ("idle-timeout", "7", |m| m.idle_s = Some(7)),
+    ("host", "x", |m| m.host = Some("x".to_owned())),
+    ("knocks", "5", |m| m.knocks = 5),
+    ("protocols", "udp", |m| m.protocols = Protocols::Udp),
+    ("once", "yes", |m| m.is_once = true),
+    ("sequence", "7", |m| {
+        m.sequence = parse_sequence("7").unwrap()
+    }),
+    ("close-sequence", "7", |m| {
+        m.close_sequence = parse_sequence("7").unwrap()
+    }),
+    ("seq-timeout", "7", |m| m.sequence_s = 7),
+    ("lock", "7", |m| m.lock_s = 7),
+    ("lock-scope", "all", |m| m.lock_scope = Scope::All),
+    ("packet-address", "inside", |m| {
+        m.packet_address = Admits::Inside
+    }),
+    ("packet-port", "7", |m| m.packet_port = Some(7)),
+    ("door", "nft", |m| m.door = DoorKind::Nft),
+    ("exec", "x", |m| m.exec = Command::parse("x").ok()),
+    ("open-command", "x", |m| {
+        m.open_command = Command::parse("x").ok()
+    }),
+    ("close-command", "x", |m| {
+        m.close_command = Command::parse("x").ok()
+    }),
+    ("open-timeout", "7", |m| m.open_s = Some(7)),
+    ("ready-timeout", "7", |m| m.ready_s = 7),
+    ("open-set", "ip/t/s", |m| {
+        m.open_set = Set::parse("ip/t/s").ok()
+    }),
+    ("open-port", "7", |m| m.open_port = Some(7)),
+];
+
+/// Checks the keys of a section against their cases: none is left out, and each changes what its case
+/// says and nothing else.
+#[track_caller]
+fn check<T: Clone + PartialEq, S: Copy>(
+    keys: &[Key<S>],
+    cases: &[Case<T>],
+    fresh: &T,
+    set: impl Fn(S, &mut T, &str) -> Parsed<()>,
+) {
+    let mut left = cases.iter();
+    for key in keys {
+        let (Value::One(setter) | Value::List(setter) | Value::Verbatim(setter)) = key.value else {
+            continue;
+        };
+        let (name, text, change) = left.next().expect("each key has its case");
+        assert_eq!(key.name, *name, "the cases stand in the order of the keys");
+        let (mut found, mut expected) = (fresh.clone(), fresh.clone());
+        set(setter, &mut found, text).unwrap();
+        change(&mut expected);
+        assert!(found == expected, "{name} sets another field");
+        assert_eq!(found == *fresh, *name == "user", "{name} sets nothing");
+    }
+    assert!(left.next().is_none(), "each case has its key");
+}
+
+#[test]
+fn every_key_sets_its_own_field() {
+    check(COMMON, COMMON_CASES, &Common::default(), |set, c, text| {
+        set(c, text)
+    });
+    let fresh = Draft::new(&EMPTY, "ssh");
+    check(MIRAGE, MIRAGE_CASES, &fresh, |set, m, text| set(m, text));
+}
+
+#[test]
+fn the_two_ways_to_give_a_secret_are_the_keys_that_set_no_field() {
+    let is_secret = |key: &&Key<SetMirage>| matches!(key.value, Value::Secret);
+    let names: Vec<&str> = MIRAGE
+        .iter()
+        .filter(is_secret)
+        .map(|key| key.name)
+        .collect();
+    assert_eq!(names, ["secret", "secret-file"]);
+    assert!(!COMMON.iter().any(|key| matches!(key.value, Value::Secret)));
+}
+
+#[test]
+fn no_name_is_there_twice() {
+    let mut names: Vec<&str> = COMMON.iter().map(|key| key.name).collect();
+    names.extend(MIRAGE.iter().map(|key| key.name));
+    let all = names.len();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), all);
+}
