@@ -45,3 +45,23 @@ impl PartialEq<&str> for Message {
         *self.0 == *text
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The compiler's code for a text of 128 bytes or more is not the one for shorter texts.
+    #[test]
+    fn a_long_sentence_is_kept_to_its_end() {
+        let text = "the secret of home has bytes that `secret =` can't hold, or blanks at its ends; copy \
+             its secret-file to the laptop, and give it there as secret-file = PATH";
+        assert!(text.len() >= 128);
+        let name = "home";
+        let message = Message::new(format_args!(
+            "the secret of {name} has bytes that `secret =` can't hold, or blanks at its ends; copy \
+             its secret-file to the laptop, and give it there as secret-file = {path}",
+            path = "PATH",
+        ));
+        assert_eq!(message, text);
+    }
+}
