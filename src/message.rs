@@ -24,6 +24,17 @@ impl fmt::Display for Message {
     }
 }
 
+/// A value, or what is wrong with its text and what would be right.
+pub type Parsed<T> = Result<T, Message>;
+
+/// An error with this text.
+macro_rules! wrong {
+    ($($text:tt)*) => {
+        Err($crate::message::Message::new(format_args!($($text)*)))
+    };
+}
+pub(crate) use wrong;
+
 /// Words, with commas between them.
 pub struct List<'a>(pub &'a [&'a str]);
 

@@ -269,7 +269,7 @@ fn each_gate_with_each_door_is_read_back_as_the_server_has_it() {
             assert_eq!(lines, wanted, "{both}");
 
             let known = read(config);
-            let whole = shimmer::config::Server::parse(&server.path, both.as_bytes())
+            let whole = shimmer::config::Server::load(&server.path)
                 .unwrap_or_else(|errors| panic!("{errors}"));
             let mirage = &whole.mirages[0];
             assert!(known.way.gate() == mirage.gate());

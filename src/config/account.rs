@@ -3,11 +3,12 @@
 //! They are read from /etc/passwd (passwd(5)) and from nowhere else: a libc's own look-up is more code
 //! than the daemon's poll loop, and asks servers that may not be there at boot.
 
-use super::secret::read_file;
-use super::value::{Parsed, parse_number, wrong};
-#[cfg(unix)]
-use crate::sys::file;
+use super::file;
+use crate::message::{Parsed, wrong};
+use crate::scheme::parse_number;
 use core::fmt;
+#[cfg(unix)]
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 const PASSWD: &str = "/etc/passwd";
@@ -30,7 +31,11 @@ impl Account {
     /// # Errors
     /// There is none, or /etc/passwd can't be read.
     pub fn find(name: &str) -> Parsed<Self> {
-        match in_passwd(&read_file(Path::new(PASSWD))?, |user| user.name == name) {
+        let users = match file::read(Path::new(PASSWD)) {
+            Ok(users) => users,
+            Err(error) => return wrong!("{PASSWD}: {error}"),
+        };
+        match in_passwd(&users, |user| user.name == name) {
             Some(account) => Ok(account),
             None => wrong!("{PASSWD} has no user {name}"),
         }
@@ -72,12 +77,12 @@ impl fmt::Display for Owner<'_> {
         let looked = self
             .path
             .ancestors()
-            .find_map(|path| Some((path, file::owner(path)?)));
+            .find_map(|path| Some((path, std::fs::metadata(path).ok()?.uid())));
         let Some((path, uid)) = looked else {
             return Ok(());
         };
         let path = path.display();
-        let users = read_file(Path::new(PASSWD)).unwrap_or_default();
+        let users = file::read(Path::new(PASSWD)).unwrap_or_default();
         match in_passwd(&users, |user| user.uid == uid) {
             Some(owner) => write!(f, "; {path} belongs to {}", owner.name),
             None => write!(f, "; {path} belongs to user {uid}"),

@@ -5,9 +5,7 @@
 //!   open-command = /usr/bin/logger -t shimmer "%IP% is in"
 //! ```
 
-use super::Parsed;
-use super::value::wrong;
-use crate::message::List;
+use crate::message::{List, Parsed, wrong};
 use core::fmt::{self, Write as _};
 use core::net::IpAddr;
 use std::rc::Rc;

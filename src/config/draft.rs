@@ -1,8 +1,11 @@
 //! A mirage as far as it could be read, and what it is once all of it is there.
 
 use super::command::Command;
+use super::mirage::{
+    Door, DoorKind, Forward, Keyed, Knock, Known, Mirage, OnDemand, Packet, Service, Way,
+};
+use super::secret::Secret;
 use super::set::Set;
-use super::{Door, Forward, Keyed, Knock, Known, Mirage, OnDemand, Packet, Secret, Service, Way};
 use crate::ini::Section;
 use crate::limits::{
     DEFAULT_ADMITTED_S, DEFAULT_DECOYS, DEFAULT_KNOCKS, DEFAULT_PERIOD_S, DEFAULT_READY_S,
@@ -15,14 +18,6 @@ use crate::scheme::schedule::{Pattern, Range};
 use crate::scheme::source::Network;
 use core::mem;
 use core::net::{IpAddr, SocketAddr};
-
-/// What opens for whoever has passed, by its word alone.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum DoorKind {
-    Forward,
-    Command,
-    Nft,
-}
 
 /// What is missing or wrong has its default here, or is None; what is wrong has left an error, too.
 #[cfg_attr(test, derive(Clone, PartialEq))]

@@ -1,11 +1,13 @@
 //! Every key of a configuration file: its name, how its value is written, where it may stand, and the
 //! field that it sets. A key is one row here, so it cannot be known in one place and unknown in another.
 
-use super::Common;
 use super::command::Command;
-use super::draft::{DoorKind, Draft};
+use super::common::Common;
+use super::draft::Draft;
+use super::mirage::DoorKind;
 use super::set::Set;
-use super::value::{self, Parsed};
+use super::value;
+use crate::message::Parsed;
 use crate::scheme::gate::Gate;
 use core::net::{Ipv4Addr, SocketAddr};
 

@@ -1,7 +1,7 @@
 //! What a configuration needs of the system that no ordinary program is given: for the daemon that gives
 //! up everything else, and for who starts it with no more than that.
 
-use super::{Door, Mirage};
+use super::mirage::{Door, Mirage};
 use crate::limits::PRIVILEGED_PORTS;
 
 /// A right that only root has, and that can be given by itself (capabilities(7)).

@@ -4,15 +4,21 @@
 //! kernel does with the ports, too.
 
 use super::draft::Draft;
+use super::listen::share_an_address;
 use super::outgoing;
 use super::reader::Reader;
 use crate::scheme::gate::Gate;
 use crate::scheme::knock::Protocol;
 use core::net::{IpAddr, SocketAddr};
 
+/// Looks at all mirages of a server together.
+pub(super) fn check(reader: &mut Reader, drafts: &[Draft]) {
+    reader.check_neighbours(drafts);
+    reader.warn_of_outgoing_ports(drafts);
+}
+
 impl Reader<'_> {
-    /// Looks at all mirages together.
-    pub(super) fn check_neighbours(&mut self, drafts: &[Draft]) {
+    fn check_neighbours(&mut self, drafts: &[Draft]) {
         for (index, draft) in drafts.iter().enumerate() {
             self.check_own_port(draft, draft);
             for earlier in &drafts[..index] {
@@ -25,7 +31,6 @@ impl Reader<'_> {
                 self.check_hops(draft, earlier);
             }
         }
-        self.warn_of_outgoing_ports(drafts);
     }
 
     /// A listener of ours on a service's port would take the service's place, whichever mirage leads
@@ -162,19 +167,6 @@ impl Reader<'_> {
     }
 }
 
-/// Where to listen, with nothing twice: a second listener would find the port taken.
-pub(super) fn without_covered(given: &[IpAddr]) -> Vec<IpAddr> {
-    let mut addresses = Vec::new();
-    for address in given {
-        let covers = |other: &IpAddr| other.is_unspecified() && meet(address, other);
-        let is_covered = !address.is_unspecified() && given.iter().any(covers);
-        if !is_covered && !addresses.contains(address) {
-            addresses.push(*address);
-        }
-    }
-    addresses
-}
-
 /// Whether a service runs on this host: the kernel lets a socket have that address.
 fn is_own(service: SocketAddr, listen: &[IpAddr]) -> bool {
     let address = service.ip().to_canonical();
@@ -195,15 +187,4 @@ fn may_have(service: SocketAddr) -> bool {
 fn may_have(mut service: SocketAddr) -> bool {
     service.set_port(0);
     std::net::UdpSocket::bind(service).is_ok()
-}
-
-/// Whether two mirages listen on one address. None given is all.
-fn share_an_address(a: &[IpAddr], b: &[IpAddr]) -> bool {
-    a.is_empty() || b.is_empty() || a.iter().any(|a| b.iter().any(|b| meet(a, b)))
-}
-
-/// Whether two listeners with the same port get in each other's way: a wildcard is all of its family.
-fn meet(a: &IpAddr, b: &IpAddr) -> bool {
-    let is_all = a.is_unspecified() || b.is_unspecified();
-    a == b || is_all && a.is_ipv4() == b.is_ipv4()
 }

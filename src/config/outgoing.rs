@@ -1,7 +1,6 @@
 //! The ports that the kernel gives to outgoing connections, for a range that had better not have them.
 
-use super::secret::read_file;
-use super::value;
+use super::{file, value};
 use crate::scheme::schedule::Range;
 use std::path::Path;
 
@@ -16,7 +15,7 @@ pub(super) fn of_the_kernel() -> Option<(Range, String)> {
 }
 
 fn read(path: &str) -> Option<String> {
-    let bytes = read_file(Path::new(path)).ok()?;
+    let bytes = file::read(Path::new(path)).ok()?;
     Some(str::from_utf8(&bytes).ok()?.trim_ascii().to_owned())
 }
 

@@ -1,9 +1,9 @@
 //! Secrets and the files that hold them.
 
-use super::Owner;
-use super::value::{Parsed, wrong};
-use crate::limits::{CONFIG_BYTES, STRONG_SECRET_BYTES, STRONG_SECRET_VARIETY};
-use crate::sys::file;
+use super::account::Owner;
+use super::file;
+use crate::limits::{STRONG_SECRET_BYTES, STRONG_SECRET_VARIETY};
+use crate::message::{Parsed, wrong};
 use core::fmt;
 use std::path::Path;
 
@@ -90,28 +90,11 @@ impl Secret {
 
 /// The bytes of a file. The error is `PATH: reason`.
 pub(super) fn read_file(path: &Path) -> Parsed<Vec<u8>> {
-    let mut bytes = Vec::new();
     let name = path.display();
-    let most = CONFIG_BYTES as usize;
-    match file::open_to_read(path).and_then(|mut file| file::read(&mut file, &mut bytes, most)) {
+    match file::read(path) {
+        Ok(bytes) => Ok(bytes),
         Err(ref error) => wrong!("{name}: {error}{}", Owner { path, error }),
-        Ok(()) if bytes.len() > most => wrong!("{name}: longer than {CONFIG_BYTES} bytes"),
-        Ok(()) => Ok(bytes),
     }
-}
-
-/// Whether a file's group or everybody has a right to it. False for what is no regular file.
-#[cfg(unix)]
-#[must_use]
-pub fn is_open_to_others(path: &Path) -> bool {
-    file::rights(path).is_some_and(|rights| rights & 0o077 != 0)
-}
-
-/// Whether a file's group or everybody has a right to it: not known here, so false.
-#[cfg(not(unix))]
-#[must_use]
-pub fn is_open_to_others(_path: &Path) -> bool {
-    false
 }
 
 #[cfg(test)]

@@ -1,9 +1,8 @@
 //! Where in the kernel's firewall an address is let in: a set of nftables, and its twin for the other
 //! family, since a set holds addresses of one kind.
 
-use super::Parsed;
-use super::value::wrong;
 use crate::limits::NFT_NAME;
+use crate::message::{Parsed, wrong};
 use core::fmt;
 use core::net::IpAddr;
 use std::rc::Rc;

@@ -1,12 +1,17 @@
 mod doors;
 
+use super::load;
+use super::reader::Side;
 use super::*;
 use crate::limits::CONFIG_BYTES;
 use crate::scheme::gate::Gate;
-use crate::scheme::schedule::Range;
+use crate::scheme::schedule::{Pattern, Range};
+use crate::scheme::source::Network;
+use core::net::{IpAddr, SocketAddr};
 use proptest::prelude::*;
 use std::fs;
 use std::net::UdpSocket;
+use std::path::{Path, PathBuf};
 
 const SECRET: &str = "S3cret-T0ken.of-32-b1ts";
 
@@ -29,7 +34,7 @@ fn lines(errors: &Errors) -> Vec<String> {
 
 /// The daemon's configuration, or its errors without the file's name.
 fn read(text: impl AsRef<[u8]>) -> Result<Server, Vec<String>> {
-    Server::parse(Path::new("t.conf"), text.as_ref()).map_err(|errors| lines(&errors))
+    load::server(Path::new("t.conf"), text.as_ref(), Side::Server).map_err(|errors| lines(&errors))
 }
 
 /// The client's.
@@ -233,7 +238,7 @@ fn the_words_of_the_common_section_are_known() {
 #[test]
 fn to_ask_the_daemon_takes_only_what_holds_for_all_mirages() {
     let read = |text: &str| {
-        let server = reader::server(Path::new("t.conf"), text.as_bytes(), Side::Asker);
+        let server = load::server(Path::new("t.conf"), text.as_bytes(), Side::Control);
         let common = server.map(|server| server.common);
         common.map_err(|errors| lines(&errors))
     };
@@ -854,7 +859,12 @@ log-level = loud
             "7: log-level: loud is none of error, warn, info and debug",
         ]
     );
-    let all = Server::parse(Path::new("/etc/shimmer.conf"), text.as_bytes()).err();
+    let all = load::server(
+        Path::new("/etc/shimmer.conf"),
+        text.as_bytes(),
+        Side::Server,
+    )
+    .err();
     let all = all.unwrap().to_string();
     assert_eq!(all.lines().count(), 6);
     assert!(
@@ -897,7 +907,7 @@ fn an_unusable_secret_file_is_told_at_its_key() {
             &format!("secret-file = {file}"),
         );
         let path = scratch.0.join("shimmer.conf");
-        let error = Server::parse(&path, text.as_bytes())
+        let error = load::server(&path, text.as_bytes(), Side::Server)
             .err()
             .unwrap()
             .to_string();
@@ -1068,11 +1078,11 @@ fn shown(text: &[u8]) -> String {
         let texts = warnings.iter().map(Diagnostic::to_string);
         texts.collect::<Vec<_>>().join("\n")
     };
-    let server = Server::parse(path, text);
+    let server = load::server(path, text, Side::Server);
     let client = Client::parse(path, text);
     let server = server.map_or_else(|errors| errors.to_string(), |read| warnings(read.warnings));
     let client = client.map_or_else(|errors| errors.to_string(), |read| warnings(read.warnings));
-    let common = reader::server(path, text, Side::Asker);
+    let common = load::server(path, text, Side::Control);
     let common = common.map_or_else(|errors| errors.to_string(), |_| String::new());
     [server, client, common].join("\n")
 }

@@ -1,9 +1,9 @@
 //! Values: what a text means, or why it means nothing. The command line has the same.
 
-use super::draft::DoorKind;
-use super::{ClockTrust, Level, Location, LogTarget};
+use super::common::{ClockTrust, Level, Location, LogTarget};
+use super::mirage::DoorKind;
 use crate::limits::{LONGEST_S, MAX_DECOYS, MAX_KNOCKS, MAX_PERIOD_S, MIN_PERIOD_S, MOST_SESSIONS};
-use crate::message::{List, Message};
+use crate::message::{List, Message, Parsed, wrong};
 use crate::scheme::gate::Gate;
 use crate::scheme::knock::{self, Hop, Hops, Protocols, Scope};
 use crate::scheme::packet::Admits;
@@ -13,17 +13,6 @@ use core::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 pub use crate::scheme::parse_number;
-
-/// A value, or what is wrong with its text and what would be right.
-pub type Parsed<T> = Result<T, Message>;
-
-/// An error with this text.
-macro_rules! wrong {
-    ($($text:tt)*) => {
-        Err($crate::message::Message::new(format_args!($($text)*)))
-    };
-}
-pub(super) use wrong;
 
 /// Seconds in each unit of time, the longest first.
 const UNITS: [(&str, u32); 4] = [("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)];

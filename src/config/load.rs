@@ -1,0 +1,122 @@
+//! A file, or its text, to what the daemon or the client works with.
+
+use super::common::Common;
+use super::diagnostic::{Diagnostic, Errors};
+use super::draft::Draft;
+use super::mirage::{Known, Mirage};
+use super::reader::{Reader, Side};
+use super::{neighbours, secret, section};
+use crate::ini::{self, Document};
+use std::path::Path;
+
+/// A file as the daemon reads it.
+pub struct Server {
+    /// What holds for all mirages.
+    pub common: Common,
+    /// At least one, in the file's order.
+    pub mirages: Vec<Mirage>,
+    /// What works and should not stay so, by line.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// A file as the client reads it.
+pub struct Client {
+    /// At least one, in the file's order.
+    pub mirages: Vec<Known>,
+    /// What works and should not stay so, by line.
+    pub warnings: Vec<Diagnostic>,
+}
+
+impl Server {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// All that is wrong with it.
+    pub fn load(path: &Path) -> Result<Self, Errors> {
+        Self::load_for(path, Side::Server)
+    }
+
+    /// Reads what a file says for all mirages, and of them nothing: to ask the daemon that runs takes
+    /// neither their secrets nor that all is right with them.
+    ///
+    /// # Errors
+    /// What is wrong with `[common]`, and what can be no line of a configuration.
+    pub fn load_common(path: &Path) -> Result<Self, Errors> {
+        Self::load_for(path, Side::Control)
+    }
+
+    fn load_for(path: &Path, side: Side) -> Result<Self, Errors> {
+        server(path, &load(path)?, side)
+    }
+}
+
+impl Client {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// All that is wrong with it.
+    pub fn load(path: &Path) -> Result<Self, Errors> {
+        Self::parse(path, &load(path)?)
+    }
+
+    /// Reads a file's text. Its path is for the messages, and for where a secret's file is.
+    ///
+    /// # Errors
+    /// All that is wrong with it.
+    pub fn parse(path: &Path, text: &[u8]) -> Result<Self, Errors> {
+        client(path, text)
+    }
+}
+
+fn load(path: &Path) -> Result<Vec<u8>, Errors> {
+    secret::read_file(path).map_err(|wrong| Errors::of_file(&wrong))
+}
+
+/// Reads a text for the daemon, or, without the mirages, for a client of its control socket. The path is
+/// for the messages, and for where a secret's file is.
+pub(super) fn server(path: &Path, text: &[u8], side: Side) -> Result<Server, Errors> {
+    let document = ini::parse(text);
+    let (common, mut drafts, warnings) = read(path, side, &document)?;
+    let mut mirages = Vec::new();
+    for draft in &mut drafts {
+        if let Some(mirage) = draft.take_mirage() {
+            mirages.push(mirage);
+        }
+    }
+    Ok(Server {
+        common,
+        mirages,
+        warnings,
+    })
+}
+
+/// Reads a text for the client.
+pub(super) fn client(path: &Path, text: &[u8]) -> Result<Client, Errors> {
+    let document = ini::parse(text);
+    let (_, mut drafts, warnings) = read(path, Side::Client, &document)?;
+    let mut mirages = Vec::new();
+    for draft in &mut drafts {
+        if let Some(known) = draft.take_known() {
+            mirages.push(known);
+        }
+    }
+    Ok(Client { mirages, warnings })
+}
+
+/// What a file says, and the warnings, if there is no error.
+fn read<'a>(
+    path: &Path,
+    side: Side,
+    document: &'a Document<'a>,
+) -> Result<(Common, Vec<Draft<'a>>, Vec<Diagnostic>), Errors> {
+    let mut reader = Reader::new(path, side);
+    let (common, drafts) = section::read(&mut reader, document);
+    if side == Side::Server {
+        neighbours::check(&mut reader, &drafts);
+    }
+    let (errors, warnings) = reader.end();
+    match Errors::new(errors) {
+        Some(errors) => Err(errors),
+        None => Ok((common, drafts, warnings)),
+    }
+}

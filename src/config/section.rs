@@ -1,0 +1,313 @@
+//! One section after the other: its keys into their fields, and what they need of each other.
+
+use super::account::Account;
+use super::common::{Common, Location};
+use super::draft::Draft;
+use super::file::is_open_to_others;
+use super::keys;
+use super::listen::without_covered;
+use super::mirage::DoorKind;
+use super::reader::{Reader, Side};
+use super::secret::Secret;
+use super::value;
+use crate::ini::{Document, Entry, Section};
+use crate::limits::{MIN_TOKEN_TRAP_S, RANGE_FACTOR};
+use crate::message::{Parsed, wrong};
+use crate::scheme::gate::Gate;
+use crate::scheme::knock::Scope;
+use crate::scheme::schedule::Pattern;
+use core::mem;
+use std::path::{Path, PathBuf};
+
+const COMMON: &str = "common";
+/// What the section of a mirage begins with.
+const MIRAGE: &str = "mirage-";
+
+/// The keys of which a mirage has one.
+const SECRET_KEYS: [&str; 2] = ["secret", "secret-file"];
+
+/// Reads all sections of a file, and looks at each mirage by itself.
+pub(super) fn read<'a>(
+    reader: &mut Reader,
+    document: &'a Document<'a>,
+) -> (Common, Vec<Draft<'a>>) {
+    let (common, drafts) = reader.read_sections(document);
+    if reader.is_servers() {
+        reader.check_journal(&common, &drafts);
+    }
+    (common, drafts)
+}
+
+impl Reader<'_> {
+    fn read_sections<'b>(&mut self, document: &'b Document<'b>) -> (Common, Vec<Draft<'b>>) {
+        for problem in &document.problems {
+            let what = format_args!("{}", problem.what);
+            self.error(problem.line, problem.key, what);
+        }
+        let mut common = Common::default();
+        let mut drafts = Vec::new();
+        let mut has_mirage = false;
+        for section in &document.sections {
+            let Some(name) = section.name else {
+                // It may be meant to be one.
+                has_mirage = true;
+                continue;
+            };
+            if name == COMMON {
+                self.read_entries(section, keys::COMMON, |set, text| set(&mut common, text));
+                common.user = self.find_user(section);
+            } else if let Some(label) = name.strip_prefix(MIRAGE) {
+                has_mirage = true;
+                if self.side != Side::Control {
+                    drafts.push(self.read_mirage(section, label));
+                }
+            } else {
+                let what = format_args!("unknown section; there are [common] and [mirage-NAME]");
+                self.error(section.line, None, what);
+            }
+        }
+        if !has_mirage {
+            let what = format_args!(
+                "there is no mirage; [mirage-NAME] with secret, port and range makes one"
+            );
+            self.error(1, None, what);
+        }
+        (common, drafts)
+    }
+
+    /// The user that the daemon becomes.
+    fn find_user(&mut self, section: &Section) -> Option<Account> {
+        let entry = section.find("user")?;
+        if self.side != Side::Server || !self.is_right(section, "user") {
+            return None;
+        }
+        let account = Account::find(entry.value()?);
+        self.accept(entry, account)
+    }
+
+    fn read_mirage<'b>(&mut self, section: &'b Section<'b>, label: &'b str) -> Draft<'b> {
+        let mut draft = Draft::new(section, label);
+        self.read_entries(section, keys::MIRAGE, |set, text| set(&mut draft, text));
+
+        if let Err(wrong) = value::parse_name(label) {
+            self.error(section.line, None, format_args!("{wrong}"));
+        }
+        if !self.check_places(&draft) {
+            return draft;
+        }
+        if draft.is_keyed() {
+            if section.find("range").is_none() {
+                self.missing(section, "range", "range = LOW-HIGH, as in 10000-10999");
+            }
+            draft.secret = self.read_secret(section);
+            draft.pattern = self.fit_pattern(&draft);
+        }
+        self.check_door(&mut draft);
+        self.warn_of_lock(&draft);
+        self.warn_of_close(&draft);
+        draft.listen = without_covered(&draft.listen);
+        self.check_trap_time(&draft);
+        draft.pool_port = self.pool_port(&draft);
+        draft
+    }
+
+    /// Whether every key is where it belongs. Where a gate or a door could not be read, nothing is known.
+    fn check_places(&mut self, draft: &Draft) -> bool {
+        let section = draft.section;
+        if !["gate", "door", "sequence"]
+            .iter()
+            .all(|key| self.is_right(section, key))
+        {
+            return false;
+        }
+        for entry in &section.entries {
+            let key = keys::find(keys::MIRAGE, entry.key);
+            if let Some(belongs) = key.and_then(|key| key.misplaced(draft)) {
+                let what = format_args!("unknown here; it belongs to {belongs}");
+                self.error(entry.line, Some(entry.key), what);
+            }
+        }
+        true
+    }
+
+    /// What the door needs is there, once.
+    fn check_door(&mut self, draft: &mut Draft) {
+        let section = draft.section;
+        match draft.door {
+            DoorKind::Forward => {
+                let hint = "port = 22, forward = ADDRESS:PORT, or exec = COMMAND";
+                if self
+                    .either(section, &["port", "forward", "exec"], hint)
+                    .is_none()
+                {
+                    (draft.service, draft.exec) = (None, None);
+                }
+                if let (Some(entry), Some(_)) = (section.find("open-command"), &draft.exec) {
+                    let what = "exec needs none: it is started for each visitor";
+                    self.error(entry.line, Some(entry.key), format_args!("{what}"));
+                }
+            }
+            DoorKind::Command if section.find("open-command").is_none() && self.is_servers() => {
+                let hint = "open-command = COMMAND, which may have %IP% in it";
+                self.missing(section, "open-command", hint);
+            }
+            DoorKind::Nft if section.find("open-set").is_none() && self.is_servers() => {
+                self.missing(section, "open-set", "open-set = inet/TABLE/SET");
+            }
+            DoorKind::Command | DoorKind::Nft => {}
+        }
+        if let (Some(entry), None) = (section.find("close-command"), section.find("open-command"))
+            && self.is_servers()
+        {
+            let what = format_args!("there is no open-command, so nothing would be closed");
+            self.error(entry.line, Some(entry.key), what);
+        }
+    }
+
+    /// A wrong knock needs no handshake, so it may come from anybody.
+    fn warn_of_lock(&mut self, draft: &Draft) {
+        if draft.lock_s == 0 || !self.is_servers() {
+            return;
+        }
+        let whom = match draft.lock_scope {
+            Scope::Source => "you",
+            Scope::All => "everybody",
+        };
+        let line = draft.section.line_of("lock");
+        let what = format_args!("whoever forges an address can lock {whom} out with it");
+        self.warn(line, "lock", what);
+    }
+
+    /// Each knock is sent twice, for one may be lost.
+    fn warn_of_close(&mut self, draft: &Draft) {
+        let is_doubled = draft.close_sequence.first() == draft.sequence.last();
+        if is_doubled && !draft.close_sequence.is_empty() && self.is_servers() {
+            let (key, line) = ("close-sequence", draft.section.line_of("close-sequence"));
+            let what =
+                format_args!("the last knock of sequence comes twice, and begins it; take another");
+            self.warn(line, key, what);
+        }
+    }
+
+    /// What is opened has to be closed after a crash, so it has to be written down.
+    fn check_journal(&mut self, common: &Common, drafts: &[Draft]) {
+        if common.state_file != Location::Off {
+            return;
+        }
+        for draft in drafts {
+            if let Some(entry) = draft.section.find("close-command") {
+                let what = format_args!(
+                    "needs a state-file, which is none: what is open has to be closed after a crash"
+                );
+                self.error(entry.line, Some(entry.key), what);
+            }
+        }
+    }
+
+    /// The end of a trap must not come before the last token may: it would tell who was judged.
+    fn check_trap_time(&mut self, draft: &Draft) {
+        if draft.gate == Gate::Token && draft.trap_s < MIN_TOKEN_TRAP_S {
+            let what = format_args!(
+                "{}s is too short for gate = token, where a trap holds for {MIN_TOKEN_TRAP_S}s at least",
+                draft.trap_s
+            );
+            let line = draft.section.line_of("trap-time");
+            self.error(line, Some("trap-time"), what);
+        }
+    }
+
+    /// The port that a pool listens at, None for a mirage that has none.
+    fn pool_port(&mut self, draft: &Draft) -> Option<u16> {
+        let (section, range) = (draft.section, draft.range?);
+        if !self.is_right(section, "listen") || !self.is_right(section, "pool-port") {
+            return None;
+        }
+        let line = draft.pool_line();
+        if !draft.is_pool {
+            if draft.pool_port.is_some() {
+                let what = format_args!("only a pool has one; listen = pool makes one");
+                self.error(line, Some("pool-port"), what);
+            }
+            return None;
+        }
+        let port = draft.pool_port.unwrap_or(range.low() - 1);
+        if port == 0 {
+            let what = format_args!("missing; below a range that begins with 1 there is no port");
+            self.error(line, Some("pool-port"), what);
+        } else if range.contains(port) {
+            let what = format_args!("{port} lies in the mirage's own range, and must not");
+            self.error(line, Some("pool-port"), what);
+        } else {
+            return Some(port);
+        }
+        None
+    }
+
+    fn read_secret(&mut self, section: &Section) -> Option<Secret> {
+        let hint = "secret = TEXT, or secret-file = PATH";
+        let entry = self.either(section, &SECRET_KEYS, hint)?;
+        let secret = if entry.key == "secret" {
+            if mem::take(&mut self.is_open_to_others) {
+                self.warn_of_readers(entry, self.path);
+            }
+            match Secret::new(entry.whole_value()?.as_bytes()) {
+                Ok(secret) => Ok(secret),
+                Err(error) => wrong!("{error}"),
+            }
+        } else {
+            let path = path_beside(self.path, self.text(entry)?);
+            let path = self.accept(entry, path)?;
+            if is_open_to_others(&path) {
+                self.warn_of_readers(entry, &path);
+            }
+            Secret::read(&path)
+        };
+        let secret = self.accept(entry, secret)?;
+        if secret.is_weak() {
+            let what = format_args!("the secret looks weak; `shimmer keygen` makes a strong one");
+            self.warn(entry.line, entry.key, what);
+        }
+        Some(secret)
+    }
+
+    fn warn_of_readers(&mut self, entry: &Entry, path: &Path) {
+        let path = path.display();
+        let what = format_args!("others may read {path}, which holds a secret; chmod 600 {path}");
+        self.warn(entry.line, entry.key, what);
+    }
+
+    fn fit_pattern(&mut self, draft: &Draft) -> Option<Pattern> {
+        let range = draft.range?;
+        let minutes = match self.side {
+            Side::Server => RANGE_FACTOR,
+            Side::Client | Side::Control => 1,
+        };
+        let section = draft.section;
+        if !self.is_right(section, "decoys") || !self.is_right(section, "period") {
+            return None;
+        }
+        let pattern = value::fit_pattern(range, draft.decoys(), draft.period, minutes);
+        let pattern = self.accept(section.find("range")?, pattern)?;
+        let knocks = draft.knocks.into();
+        if draft.gate == Gate::Knock && !draft.is_fixed() && range.count() < knocks {
+            let (line, has) = (draft.range_line(), range.count());
+            let what = format_args!("has {has} ports, and {knocks} knocks need one each");
+            self.error(line, Some("range"), what);
+        }
+        Some(pattern)
+    }
+}
+
+/// A path as the configuration file has it: `~/` is the home directory, and what is relative is so
+/// to that file.
+fn path_beside(config: &Path, text: &str) -> Parsed<PathBuf> {
+    match text.strip_prefix("~/") {
+        Some(rest) => match std::env::var_os("HOME") {
+            Some(home) if !home.is_empty() => {
+                Ok(Path::new(&home).join(rest.trim_start_matches('/')))
+            }
+            _ => wrong!("{text}: HOME is not set, so ~ means nothing"),
+        },
+        None => Ok(config.parent().unwrap_or(Path::new("")).join(text)),
+    }
+}
