@@ -17,8 +17,7 @@ struct Mark {
 }
 
 /// What a ban is for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(test, derive(Debug))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
     /// A trap was touched.
     Trap,
@@ -44,8 +43,7 @@ impl Why {
 }
 
 /// A ban: who, since when it runs, and how often he came.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(test, derive(Debug))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ban {
     /// Whom it shuts out.
     pub source: Source,
@@ -58,8 +56,7 @@ pub struct Ban {
 }
 
 /// What a touch did.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(test, derive(Debug))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Touch {
     /// The source is banned from now on.
     Banned,

@@ -12,8 +12,7 @@ use super::token::Proof;
 use crate::limits::FORGIVEN_TOUCHES;
 
 /// How a client shows that it knows the secret.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(test, derive(Debug))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Gate {
     /// It comes to the minute's real port.
     Port,
@@ -98,8 +97,7 @@ pub struct Visitor {
 }
 
 /// What happens to a visitor, and why.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(test, derive(Debug))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// The door opens, and its source is not banned any more.
     Admit,
@@ -131,8 +129,7 @@ impl Verdict {
 }
 
 /// Why a visitor is held and not banned.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(test, derive(Debug))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
     /// It has the secret, and a clock that is a little off: so its port says, or its token.
     Grace,

@@ -21,8 +21,7 @@ use core::fmt;
 use heapless::Vec;
 
 /// How a port is knocked at: a SYN, or any datagram.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(test, derive(Debug))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
     /// A SYN.
     Tcp,
@@ -42,8 +41,7 @@ impl Protocol {
 }
 
 /// What the knocks of a rotating sequence are.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(test, derive(Debug))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocols {
     /// SYNs.
     Tcp,
@@ -66,8 +64,7 @@ impl Protocols {
 }
 
 /// One knock: a port, and how it is touched.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(test, derive(Debug))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hop {
     /// Where.
     pub port: u16,
@@ -107,8 +104,7 @@ pub fn sequence(key: &Key, range: Range, minute: u64, knocks: usize, protocols: 
 }
 
 /// What a sequence is for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(test, derive(Debug))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Which {
     /// The sequence of a minute opens the door.
     Minute(u64),
@@ -119,8 +115,7 @@ pub enum Which {
 }
 
 /// A sequence that counts now.
-#[derive(Clone, PartialEq, Eq)]
-#[cfg_attr(test, derive(Debug))]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sequence {
     /// What it is for.
     pub which: Which,
@@ -169,8 +164,7 @@ pub fn fixed(open: &Hops, close: Option<&Hops>) -> Sequences {
 }
 
 /// Why a text is no knock, or no sequence of them.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(test, derive(Debug))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SequenceError<'a> {
     /// What stands before the colon is no port.
     Port(&'a str),

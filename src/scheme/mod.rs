@@ -27,8 +27,7 @@ pub mod token;
 
 /// A moment of the boot clock, in milliseconds. It counts on through a suspend and never jumps, so
 /// every time-out and every ban is measured with it. What it counts from does not matter.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[cfg_attr(test, derive(Debug))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Instant(pub u64);
 
 impl Instant {

@@ -41,8 +41,7 @@ pub fn make(key: &Key, unix: u64, address: Option<IpAddr>, nonce: &Nonce) -> [u8
 }
 
 /// What is inside a datagram.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(test, derive(Debug))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Content {
     /// When it was made, in seconds of unix time.
     pub unix: u64,
@@ -74,8 +73,7 @@ fn cover(key: &Key, nonce: &[u8], body: &mut [u8; BODY]) {
 }
 
 /// Whose address a datagram may let in.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(test, derive(Debug))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admits {
     /// The one inside, or if there is none its sender's.
     Any,
@@ -86,8 +84,7 @@ pub enum Admits {
 }
 
 /// What has been shown with a datagram.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(test, derive(Debug))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shown {
     /// The secret, a live minute, and a nonce that is new: this address is let in.
     Good {

@@ -28,8 +28,7 @@ use heapless::Vec;
 pub type Ports = Vec<u16, MINUTE_PORTS>;
 
 /// Ports from `low` to `high`, both included. Never 0.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(test, derive(Debug))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Range {
     low: u16,
     high: u16,
@@ -74,8 +73,7 @@ impl Range {
 }
 
 /// What both sides agree on beside the secret and the name.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(test, derive(Debug))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pattern {
     range: Range,
     decoys: u8,
@@ -197,8 +195,7 @@ impl<'a> Draw<'a> {
 }
 
 /// What a port is to a visitor who knows no secret, and to one who does.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(test, derive(Debug))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// It leads to the hidden service.
     Real,
@@ -209,8 +206,7 @@ pub enum Role {
 }
 
 /// What is open at one moment: the ports of the windows that are served, and the role of each.
-#[derive(Clone, Default, PartialEq, Eq)]
-#[cfg_attr(test, derive(Debug))]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
     open: Vec<u16, PLAN_PORTS>,
     /// The minute of the first neighbour.
@@ -223,8 +219,7 @@ pub struct Plan {
 pub const NEIGHBOURS: usize = LIVE_WINDOWS + 2 * GRACE_WINDOWS as usize;
 
 /// One step from a plan to the next.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(test, derive(Debug))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     /// The port is open from now on.
     Open(u16),

@@ -31,8 +31,7 @@ pub fn canonical(address: IpAddr) -> IpAddr {
 }
 
 /// An address as bans, caps and counts see it.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[cfg_attr(test, derive(Debug))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Source([u8; 16]);
 
 impl Source {
@@ -74,8 +73,7 @@ impl FromStr for Source {
 }
 
 /// A network: `192.0.2.0/24`, `2001:db8::/32`, or one address.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(test, derive(Debug))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
     bits: u128,
     prefix: u32,
@@ -122,8 +120,7 @@ fn mask(prefix: u32) -> u128 {
 }
 
 /// Why a text is no network.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(test, derive(Debug))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NetworkError {
     /// What stands before the slash is no address.
     Address,

@@ -45,8 +45,7 @@ pub struct Claims {
 }
 
 /// What has been shown with a token.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(test, derive(Debug))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Proof {
     /// The secret, the right minute, and a nonce that is new.
     Good,
@@ -93,8 +92,7 @@ struct Seen {
     until: Instant,
 }
 
-#[derive(PartialEq, Eq)]
-#[cfg_attr(test, derive(Debug))]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) enum Spent {
     First,
     Again,

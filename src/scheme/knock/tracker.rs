@@ -23,8 +23,7 @@ use core::hash::BuildHasher;
 use heapless::Vec as Few;
 
 /// Whom a wrong knock locks out.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(test, derive(Debug))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// Its source.
     Source,
@@ -33,8 +32,7 @@ pub enum Scope {
 }
 
 /// How long nobody is listened to after a wrong knock, and who is that nobody.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(test, derive(Debug))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lock {
     /// Milliseconds from the wrong knock on.
     pub ms: u64,
@@ -43,8 +41,7 @@ pub struct Lock {
 }
 
 /// What a mirage's owner wants of its knocks.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(test, derive(Debug))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules {
     /// A sequence is complete within so many milliseconds of its first knock, or begins again.
     pub timeout_ms: u64,
@@ -59,8 +56,7 @@ pub struct Rules {
 }
 
 /// What a knock was.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(test, derive(Debug))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// Nothing to us: its source is in no sequence, or its port is none that is watched.
     Nothing,
