@@ -3,14 +3,13 @@
 //! A tour, from the bottom up; imports run one way:
 //!
 //! ```text
-//!   main ──▶ daemon, client, tools ──▶ config, log ──▶ scheme ──▶ limits
-//!                    └───────────────────────┴──▶ sys
+//!   main ──▶ daemon, client, tools ──▶ config ──▶ scheme ──▶ limits
+//!                    └───────────────────┴──▶ sys
 //! ```
 //!
 //! - [`limits`]: every bound and every time-out.
 //! - [`scheme`]: what Shimmer decides, without an operating system: ports, roles, bans, verdicts.
 //! - [`config`]: from a text to what its owner wants, or to all that is wrong with it.
-//! - `log`: one line an event; never fails, never floods.
 //! - [`sys`]: the operating system, and the only `unsafe`.
 //! - `daemon`: the poll loop that performs what the scheme decides. Linux only.
 //! - [`message`]: a sentence for a person, small to hand on; [`rfc3339`], `endpoint`: a moment, and an
@@ -25,8 +24,6 @@ pub mod daemon;
 mod endpoint;
 mod ini;
 pub mod limits;
-#[cfg(target_os = "linux")]
-mod log;
 pub mod message;
 pub mod nearest;
 pub mod rfc3339;

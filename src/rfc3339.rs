@@ -3,6 +3,7 @@
 use core::fmt;
 
 /// A moment as RFC 3339 has it, in UTC: `2026-11-21T09:00:00.123Z`.
+#[derive(Debug)]
 pub struct Rfc3339 {
     /// Milliseconds since 1970.
     pub unix_ms: i64,

@@ -19,13 +19,10 @@ const LAYERS: &[(&str, &[&str])] = &[
             "endpoint", "ini", "limits", "message", "nearest", "scheme", "sys",
         ],
     ),
-    ("log", &["config", "limits", "rfc3339", "scheme", "sys"]),
     ("cli", &["message", "nearest", "sys"]),
     (
         "daemon",
-        &[
-            "config", "endpoint", "limits", "log", "rfc3339", "scheme", "sys",
-        ],
+        &["config", "endpoint", "limits", "rfc3339", "scheme", "sys"],
     ),
     (
         "client",

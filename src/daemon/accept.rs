@@ -1,5 +1,6 @@
 //! A visitor comes: the scheme judges, and this performs the verdict.
 
+use super::event::{Event, Limit, Touched, UnbanCause};
 use super::host::Host;
 use super::listeners::PortId;
 use super::reload::Mirage;
@@ -8,9 +9,8 @@ use super::table::Id;
 use super::trap::{Held, Suspect};
 use super::wake::{Side, Wake};
 use super::{Daemon, Told};
-use crate::config::{Level, Service};
-use crate::limits::{CLOSING_ACCEPTS, NONCES, RETRY_MS, TELL_FULL_MS, TURN_ACCEPTS};
-use crate::log::Cause;
+use crate::config::Service;
+use crate::limits::{CLOSING_ACCEPTS, RETRY_MS, TELL_FULL_MS, TURN_ACCEPTS};
 use crate::scheme::Instant;
 use crate::scheme::blacklist::{Touch, Why};
 use crate::scheme::gate::{self, Evidence, Gate, Reason, Verdict, Visitor};
@@ -18,7 +18,6 @@ use crate::scheme::source::{self, Network, Source};
 use crate::scheme::token::{self, Proof};
 use crate::sys::child::{self, Stdio};
 use crate::sys::{filter, socket};
-use core::fmt;
 use core::net::{IpAddr, SocketAddr};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
@@ -40,42 +39,18 @@ struct Guest {
     whom: Whom,
 }
 
-/// ` clock-off=7m`, or `-90s` for a clock that is behind; nothing for one that is right.
-struct ClockOff(i64);
-
-impl fmt::Display for ClockOff {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (off, unit) = match self.0 {
-            0 => return Ok(()),
-            off if off % 3_600 == 0 => (off / 3_600, 'h'),
-            off if off % 60 == 0 => (off / 60, 'm'),
-            off => (off, 's'),
-        };
-        write!(f, " clock-off={off}{unit}")
-    }
-}
-
-/// ` port=10443`, or nothing.
-struct Port(Option<u16>);
-
-impl fmt::Display for Port {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.map_or(Ok(()), |port| write!(f, " port={port}"))
-    }
-}
-
-/// How the log names a port that was touched: the port, and by how much a clock is off for which it
-/// is the real one. One that is still to be the real one is not named, or the log would say where
-/// and when the door will be.
-fn clock_and_port(mirage: &Mirage, port: u16) -> (Port, ClockOff) {
+/// How the log names a port that was touched.
+fn touched(mirage: &Mirage, port: u16) -> Touched {
     let Some(schedule) = &mirage.schedule else {
-        return (Port(Some(port)), ClockOff(0));
+        return Touched {
+            port: Some(port),
+            clock_off_s: 0,
+        };
     };
-    let port_to_name = (!schedule.is_to_come(port)).then_some(port);
-    (
-        Port(port_to_name),
-        ClockOff(schedule.clock_off(port).unwrap_or(0)),
-    )
+    Touched {
+        port: (!schedule.is_to_come(port)).then_some(port),
+        clock_off_s: schedule.clock_off(port).unwrap_or(0),
+    }
 }
 
 impl<H: Host> Daemon<H> {
@@ -167,7 +142,7 @@ impl<H: Host> Daemon<H> {
             Ok((socket, peer)) if is_short => {
                 drop(socket);
                 let peer = source::canonical(peer.ip());
-                self.tell_full(peer, id.port(), "descriptors");
+                self.turn_away_full(peer, id.port(), Limit::Descriptors);
                 Err(io::ErrorKind::ConnectionAborted.into())
             }
             other => other,
@@ -201,8 +176,10 @@ impl<H: Host> Daemon<H> {
         let mirage = &mut self.mirages[number];
         let Some(port) = dialled_port(mirage, id, socket.as_fd()) else {
             if !core::mem::replace(&mut mirage.told_of_redirect, true) {
-                let section = Rc::clone(&mirage.label);
-                self.tell_of_missing_redirect(&section, id.port());
+                self.log.write(&Event::RedirectMissing {
+                    mirage: Rc::clone(&mirage.label),
+                    port: id.port(),
+                });
             }
             return;
         };
@@ -289,7 +266,8 @@ impl<H: Host> Daemon<H> {
         let descriptor = socket.as_raw_fd();
         let _ = self.poll.registry().deregister(&mut SourceFd(&descriptor));
         if let Some(ban) = self.bans.lift(source) {
-            self.tell_unban(ban, " by=token", Cause::Member);
+            let by = UnbanCause::Token;
+            self.log.write(&Event::Unban { ban, by });
         }
         self.admit(Guest { socket, whom });
     }
@@ -338,7 +316,7 @@ impl<H: Host> Daemon<H> {
     fn turn_away(&mut self, verdict: Verdict, whom: &Whom, why: Why) {
         match verdict {
             Verdict::Hold(Reason::Unremembered) => {
-                self.tell_full(whom.peer, whom.port, "nonces");
+                self.turn_away_full(whom.peer, whom.port, Limit::Nonces);
                 self.tell_nonces_full(whom.mirage);
             }
             Verdict::Hold(reason) => {
@@ -347,11 +325,23 @@ impl<H: Host> Daemon<H> {
                     self.sources
                         .change(whom.source, |share| share.forgiven += 1);
                 }
-                self.tell_held(whom, reason);
+                let mirage = &self.mirages[whom.mirage];
+                self.log.write(&Event::Trap {
+                    peer: whom.peer,
+                    mirage: Rc::clone(&mirage.label),
+                    touched: touched(mirage, whom.port),
+                    reason,
+                });
             }
             Verdict::Ban => {
                 if !self.bans.is_banned(whom.source, self.now.boot) {
-                    self.tell_ban(whom);
+                    let mirage = &self.mirages[whom.mirage];
+                    self.log.write(&Event::Ban {
+                        peer: whom.peer,
+                        mirage: Rc::clone(&mirage.label),
+                        touched: touched(mirage, whom.port),
+                        seconds: self.common.ban_s,
+                    });
                 }
                 self.ban(whom.source, why);
             }
@@ -366,8 +356,12 @@ impl<H: Host> Daemon<H> {
             self.counters.banned += 1;
         }
         if let Touch::BannedInsteadOf(ban) = touch {
-            self.tell_unban(ban, "", Cause::Stranger);
-            self.tell_bans_full();
+            let by = UnbanCause::Time;
+            self.log.write(&Event::Unban { ban, by });
+            if self.is_news(|told| &mut told.bans) {
+                let bans = self.bans.len();
+                self.log.write(&Event::BansFull { bans });
+            }
         }
     }
 
@@ -383,10 +377,10 @@ impl<H: Host> Daemon<H> {
         let to = forward.to.clone();
         let Guest { socket, whom } = guest;
         if self.sources.get(whom.source).sessions >= self.most_sessions_per_source() {
-            return self.tell_full(whom.peer, whom.port, "source");
+            return self.turn_away_full(whom.peer, whom.port, Limit::Source);
         }
         if self.sessions.len() >= self.most_sessions() {
-            return self.tell_full(whom.peer, whom.port, "sessions");
+            return self.turn_away_full(whom.peer, whom.port, Limit::Sessions);
         }
         let who = Arrival {
             mirage: Rc::clone(&self.mirages[whom.mirage].label),
@@ -408,8 +402,11 @@ impl<H: Host> Daemon<H> {
         let Whom { peer, port, .. } = whom;
         match begun {
             Ok((id, failed)) => {
-                let event = format_args!("accept mirage={section} source={peer} port={port}");
-                self.log.write(Level::Info, Cause::Member, event);
+                self.log.write(&Event::Accept {
+                    mirage: Rc::clone(section),
+                    peer,
+                    port,
+                });
                 self.counters.accepted += 1;
                 match failed {
                     None => self.drive_session(id, None),
@@ -417,8 +414,12 @@ impl<H: Host> Daemon<H> {
                 }
             }
             Err(error) => {
-                let event = format_args!("error mirage={section} source={peer} {to}: {error}");
-                self.log.write(Level::Error, Cause::Member, event);
+                self.log.write(&Event::ServiceNotStarted {
+                    mirage: Rc::clone(section),
+                    peer,
+                    service: to.to_string(),
+                    error,
+                });
             }
         }
     }
@@ -477,51 +478,16 @@ impl<H: Host> Daemon<H> {
             .hold((socket, whom.source), suspect, now, trap_ms, wake);
     }
 
-    fn tell_ban(&mut self, whom: &Whom) {
-        let mirage = &self.mirages[whom.mirage];
-        let (section, peer, seconds) = (&mirage.label, whom.peer, self.common.ban_s);
-        let (port, off) = clock_and_port(mirage, whom.port);
-        let event = format_args!("ban source={peer}{port} seconds={seconds} mirage={section}{off}");
-        self.log.write(Level::Info, Cause::Stranger, event);
-    }
-
-    fn tell_held(&mut self, whom: &Whom, reason: Reason) {
-        let mirage = &self.mirages[whom.mirage];
-        let (section, peer, reason) = (&mirage.label, whom.peer, reason.word());
-        let (port, off) = clock_and_port(mirage, whom.port);
-        let event = format_args!("trap mirage={section} source={peer}{port} reason={reason}{off}");
-        self.log.write(Level::Info, Cause::Stranger, event);
-    }
-
-    pub(super) fn tell_full(&mut self, peer: IpAddr, port: u16, reason: &str) {
+    /// Counts a visitor for whom something is full, and says so.
+    pub(super) fn turn_away_full(&mut self, peer: IpAddr, port: u16, what: Limit) {
         self.counters.turned_away += 1;
-        let event = format_args!("full source={peer} port={port} reason={reason}");
-        self.log.write(Level::Warn, Cause::Stranger, event);
-    }
-
-    fn tell_of_missing_redirect(&mut self, section: &str, port: u16) {
-        self.warn(format_args!(
-            "warn mirage={section} somebody came to pool-port {port} itself: the redirect is \
-             missing; `shimmer firewall` prints it"
-        ));
-    }
-
-    fn tell_bans_full(&mut self) {
-        if self.is_news(|told| &mut told.bans) {
-            let bans = self.bans.len();
-            self.warn(format_args!(
-                "warn the ban list is full, bans={bans}: the oldest make room"
-            ));
-        }
+        self.log.write(&Event::Full { peer, port, what });
     }
 
     pub(super) fn tell_nonces_full(&mut self, mirage: usize) {
         if self.is_news(|told| &mut told.nonces) {
-            let section = Rc::clone(&self.mirages[mirage].label);
-            self.warn(format_args!(
-                "warn mirage={section} there is room for {NONCES} used tokens, and all is taken: \
-                 new ones are refused"
-            ));
+            let mirage = Rc::clone(&self.mirages[mirage].label);
+            self.log.write(&Event::NoncesFull { mirage });
         }
     }
 

@@ -9,8 +9,7 @@ use core::net::IpAddr;
 pub struct Admitted(Vec<(IpAddr, Instant)>);
 
 /// What became of one who has passed.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(test, derive(Debug))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Entry {
     /// It is let in from now on.
     New,

@@ -5,13 +5,14 @@
 //! once, and bans nobody for a window's time, because whoever was right until then is wrong now.
 
 use super::Daemon;
+use super::event::{Event, Warning};
 use super::host::Host;
 use super::state::Loaded;
-use crate::config::{ClockTrust, Common, Level};
+use crate::config::{ClockTrust, Common};
 use crate::limits::{CLOCK_CHECK_MS, CLOCK_REMINDER_MS, CLOCK_STEP_MS, RELEASE_UNIX};
-use crate::log::Cause;
 use crate::rfc3339::Rfc3339;
 use crate::scheme::{Instant, Now};
+use std::rc::Rc;
 
 /// What is known of the clock.
 pub struct ClockWatch {
@@ -63,9 +64,7 @@ impl<H: Host> Daemon<H> {
     pub(super) fn watch_clock(&mut self) {
         let now = self.now;
         if let Some(step) = self.clock.step(now) {
-            let sign = if step < 0 { '-' } else { '+' };
-            let (seconds, rest) = (step.unsigned_abs() / 1_000, step.unsigned_abs() % 1_000);
-            self.warn(format_args!("clock step={sign}{seconds}.{rest:03}s"));
+            self.log.write(&Event::ClockStep { ms: step });
             for mirage in &mut self.mirages {
                 mirage.settled_at = now.boot.after(mirage.period_ms());
             }
@@ -93,7 +92,7 @@ impl<H: Host> Daemon<H> {
             .find(|mirage| mirage.schedule.is_some() && mirage.plan.ports().is_empty());
         let Some(closed) = closed else {
             if self.clock.told_closed.take().is_some() {
-                self.info(format_args!("clock right, ports open"));
+                self.log.write(&Event::ClockRight);
             }
             return;
         };
@@ -110,10 +109,11 @@ impl<H: Host> Daemon<H> {
         } else {
             "these minutes were served before it was set back"
         };
-        let (section, time) = (&closed.config.section, Rfc3339 { unix_ms });
-        let event =
-            format_args!("warn clock keeps the ports of mirage={section} closed: {time}, {why}");
-        self.log.write(Level::Warn, Cause::Daemon, event);
+        self.log.write(&Event::ClockKeepsClosed {
+            mirage: Rc::clone(&closed.label),
+            time: Rfc3339 { unix_ms },
+            why,
+        });
     }
 
     fn load_state(&mut self) {
@@ -121,28 +121,20 @@ impl<H: Host> Daemon<H> {
         // Bans from before a change of the file are not in the new one yet.
         let has_news = !self.bans.is_empty();
         let loaded = state.load(&mut self.bans, self.now);
-        let path = state.path().display().to_string();
+        let path = state.path().to_path_buf();
         self.saved = Some(if has_news {
             u64::MAX
         } else {
             self.bans.changes()
         });
         self.saved_at = self.now.boot;
-        match loaded {
-            Loaded::Bans(0) => {}
-            Loaded::Bans(bans) => self.info(format_args!("state bans={bans}")),
-            Loaded::Unreadable(error) => self.warn(format_args!("warn state {path}: {error}")),
-            Loaded::Damaged(aside, Ok(())) => {
-                let aside = aside.display();
-                self.warn(format_args!(
-                    "warn state {path} is damaged; it is now {aside}"
-                ));
-            }
-            Loaded::Damaged(_, Err(error)) => {
-                self.warn(format_args!(
-                    "warn state {path} is damaged, and stays: {error}"
-                ));
-            }
-        }
+        let warning = match loaded {
+            Loaded::Bans(0) => return,
+            Loaded::Bans(bans) => return self.log.write(&Event::BansLoaded { bans }),
+            Loaded::Unreadable(error) => Warning::StateUnread(path, error),
+            Loaded::Damaged(aside, Ok(())) => Warning::StateSetAside(path, aside),
+            Loaded::Damaged(_, Err(error)) => Warning::StateDamaged(path, error),
+        };
+        self.log.write(&Event::Warning(warning));
     }
 }

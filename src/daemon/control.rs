@@ -15,14 +15,14 @@
 
 use super::accept::is_out_of_descriptors;
 use super::door::Whom;
+use super::event::{Event, UnbanCause, Warning};
 use super::host::Host;
 use super::reload::Mirage;
 use super::table::{Id, Table, Vacant};
 use super::wake::Wake;
 use super::{Daemon, Failure};
-use crate::config::{DEFAULT_CONTROL, Level, Location, Owner};
+use crate::config::{DEFAULT_CONTROL, Location, Owner};
 use crate::limits::{ANSWER_BYTES, ASK_MS, ASKED_BYTES, ASKERS, BANS, NONCES, RETRY_MS};
-use crate::log::Cause;
 use crate::scheme::Instant;
 use crate::scheme::blacklist::{Ban, Why};
 use crate::scheme::gate::{self, Verdict, Visitor};
@@ -219,10 +219,8 @@ impl<H: Host> Daemon<H> {
                 Ok(())
             }
             Err(why) if *wanted == Location::Default && self.common.user.is_none() => {
-                let path = path.display();
-                self.warn(format_args!(
-                    "warn control {path}: {why}; there is no `shimmer status`"
-                ));
+                let warning = Warning::NoControl(path.to_path_buf(), why);
+                self.log.write(&Event::Warning(warning));
                 Ok(())
             }
             Err(why) => Err(Failure::Control(path.to_path_buf(), why)),
@@ -571,8 +569,7 @@ impl<H: Host> Daemon<H> {
             return error(format_args!("{address} is in allow, and is never banned"));
         }
         let (source, seconds) = (Source::of(address), self.common.ban_s);
-        let event = format_args!("ban source={source} seconds={seconds} by=hand");
-        self.log.write(Level::Info, Cause::Daemon, event);
+        self.log.write(&Event::BanByHand { source, seconds });
         self.ban(source, Why::Hand);
         format!("{{\"ok\":\"banned\",\"source\":\"{source}\",\"seconds\":{seconds}}}\n")
     }
@@ -581,7 +578,8 @@ impl<H: Host> Daemon<H> {
         let lifted = self.bans.lift(Source::of(address));
         let count = usize::from(lifted.is_some());
         if let Some(ban) = lifted {
-            self.tell_unban(ban, " by=hand", Cause::Daemon);
+            let by = UnbanCause::Hand;
+            self.log.write(&Event::Unban { ban, by });
         }
         unbanned(count)
     }
@@ -589,7 +587,7 @@ impl<H: Host> Daemon<H> {
     fn unban_all(&mut self) -> String {
         let count = self.bans.len();
         self.bans.clear();
-        self.info(format_args!("unban bans={count} by=hand"));
+        self.log.write(&Event::UnbanAll { bans: count });
         unbanned(count)
     }
 }

@@ -22,8 +22,7 @@ use std::rc::Rc;
 pub type Words = Rc<[String]>;
 
 /// For whom something is open.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(test, derive(Debug))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Whom {
     /// For one address.
     Address(IpAddr),
@@ -33,8 +32,7 @@ pub enum Whom {
     Element(IpAddr),
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(test, derive(Debug))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     /// The command that opens it is to run.
     Begin,
@@ -72,8 +70,7 @@ pub struct Opening {
 }
 
 /// Which command ran, and for what.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(test, derive(Debug))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ticket {
     id: u32,
     /// Whether it opens or closes.
@@ -95,8 +92,7 @@ pub struct Wish {
 }
 
 /// What became of a wish.
-#[derive(PartialEq, Eq)]
-#[cfg_attr(test, derive(Debug))]
+#[derive(Debug, PartialEq, Eq)]
 pub enum Granted {
     /// A command will open it.
     Begun,

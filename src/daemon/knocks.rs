@@ -1,11 +1,11 @@
 //! What has come to ports where nobody listens, and what it means: the silent gates.
 
 use super::Daemon;
+use super::event::{Event, Limit, Refusal, Section, Warning};
 use super::host::Host;
 use super::reload::Mirage;
 use super::sensor::{BOUND_MEANS, Sensed, Sensor, Spot, Trouble, Way as Sensing};
-use crate::config::{Level, Way};
-use crate::log::Cause;
+use crate::config::Way;
 use crate::scheme::knock::{self, Answer, Hop, Protocol, Sequences, Which};
 use crate::scheme::packet::{self, Shown};
 use crate::scheme::source::Source;
@@ -97,7 +97,7 @@ impl<H: Host> Daemon<H> {
             return;
         };
         if let Err(error) = sensor.watch(self.poll.registry(), &ranges, &spots) {
-            self.warn(format_args!("warn knocks are not seen: {error}"));
+            self.log.write(&Event::Warning(Warning::Deaf(error)));
         } else if sensor.has_closed() {
             self.open_again = Some(self.now.boot);
         }
@@ -107,12 +107,13 @@ impl<H: Host> Daemon<H> {
         match Sensor::open(self.poll.registry()) {
             Ok(sensor) => {
                 if sensor.way() == Sensing::Bound {
-                    self.warn(format_args!("warn {BOUND_MEANS}"));
+                    let warning = Warning::KnockPortsOpen(BOUND_MEANS);
+                    self.log.write(&Event::Warning(warning));
                 }
                 self.sensor = Some(sensor);
             }
             Err(error) => {
-                self.warn(format_args!("warn knocks are not seen: {error}"));
+                self.log.write(&Event::Warning(Warning::Deaf(error)));
             }
         }
     }
@@ -123,17 +124,11 @@ impl<H: Host> Daemon<H> {
             sensor, poll, log, ..
         } = self;
         let Some(sensor) = sensor else { return false };
-        sensor.retry(poll.registry(), |Trouble { hop, error }| match error {
-            Some(error) => log.write(
-                Level::Error,
-                Cause::Daemon,
-                format_args!("error knock at {hop} can't be heard: {error}"),
-            ),
-            None => log.write(
-                Level::Info,
-                Cause::Daemon,
-                format_args!("listen knock at {hop}"),
-            ),
+        sensor.retry(poll.registry(), |Trouble { hop, error }| {
+            log.write(&match error {
+                Some(error) => Event::KnockPortClosed(hop, error),
+                None => Event::KnockPortOpen(hop),
+            });
         });
         sensor.has_closed()
     }
@@ -185,12 +180,17 @@ impl<H: Host> Daemon<H> {
             Answer::Passed(Which::Close) => self.close_door(number, from),
             Answer::Passed(Which::Open | Which::Minute(_)) => self.pass(number, from),
             Answer::Wrong { position } => {
-                let event = format_args!("wrong mirage={label} source={from} knocks={position}");
-                self.log.write(Level::Info, Cause::Stranger, event);
+                self.log.write(&Event::WrongKnock {
+                    mirage: label,
+                    peer: from,
+                    knocks: position,
+                });
             }
             Answer::Used(_) => {
-                let event = format_args!("used mirage={label} source={from}");
-                self.log.write(Level::Info, Cause::Stranger, event);
+                self.log.write(&Event::UsedKnock {
+                    mirage: label,
+                    peer: from,
+                });
             }
             Answer::Nothing | Answer::Ignored | Answer::Waiting { .. } | Answer::Again => {}
         }
@@ -214,27 +214,27 @@ impl<H: Host> Daemon<H> {
         match shown {
             Shown::Good { address } => self.pass(number, address),
             Shown::Unremembered => {
-                self.tell_full(from, sensed.hop.port, "nonces");
+                self.turn_away_full(from, sensed.hop.port, Limit::Nonces);
                 self.tell_nonces_full(number);
             }
             // Anybody's bytes.
             Shown::NotOurs => {}
             Shown::Stale { unix } => {
                 let off = self.now.unix().abs_diff(unix);
-                let event =
-                    format_args!("refuse mirage={label} source={from} reason=clock off={off}s");
-                self.log.write(Level::Info, Cause::Stranger, event);
+                self.refuse(label, from, Refusal::Clock(off));
             }
-            Shown::Replayed | Shown::WrongAddress { .. } | Shown::NoAddress => {
-                let reason = match shown {
-                    Shown::Replayed => "replayed",
-                    Shown::NoAddress => "no-address",
-                    _ => "address",
-                };
-                let event = format_args!("refuse mirage={label} source={from} reason={reason}");
-                self.log.write(Level::Info, Cause::Stranger, event);
-            }
+            Shown::Replayed => self.refuse(label, from, Refusal::Replayed),
+            Shown::NoAddress => self.refuse(label, from, Refusal::NoAddress),
+            Shown::WrongAddress { .. } => self.refuse(label, from, Refusal::Address),
         }
+    }
+
+    fn refuse(&mut self, mirage: Section, peer: IpAddr, reason: Refusal) {
+        self.log.write(&Event::Refuse {
+            mirage,
+            peer,
+            reason,
+        });
     }
 
     /// Forgets those whose sequence, or whose lock, is over.

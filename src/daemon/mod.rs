@@ -15,6 +15,7 @@
 //!                  journal.rs what commands have opened
 //!   hooks.rs       commands                       nft.rs      the kernel's sets
 //!   child.rs       a child of either              user.rs     who it is
+//!   event.rs       what the log can say               log.rs      where it says it
 //!   wake.rs        events                         table.rs, timers.rs, sources.rs   tables
 //! ```
 
@@ -25,11 +26,13 @@ mod clock;
 mod control;
 mod direction;
 mod door;
+mod event;
 pub mod hooks;
 pub mod host;
 mod journal;
 mod knocks;
 mod listeners;
+mod log;
 pub mod nft;
 mod pass;
 mod pipes;
@@ -47,9 +50,11 @@ mod wake;
 use self::clock::ClockWatch;
 use self::control::Control;
 use self::door::{Openings, Ticket};
+use self::event::{Event, UnbanCause, Warning};
 use self::hooks::Hooks;
 use self::host::{Host, Machine};
 use self::listeners::{Listeners, Trouble};
+use self::log::Log;
 use self::nft::Nft;
 use self::pass::Passed;
 use self::pipes::Pipes;
@@ -66,13 +71,11 @@ use crate::config::{Errors, Level, Owner, Server};
 use crate::limits::{
     BANS, EVENTS, MAX_SESSIONS, PIPES_PER_SOURCE, RETRY_MS, STATE_MS, TRAPS, USUAL_DESCRIPTORS,
 };
-use crate::log::{Cause, Log};
-use crate::scheme::blacklist::{Ban, Blacklist};
+use crate::scheme::blacklist::Blacklist;
 use crate::scheme::schedule::{Change, Plan, Role};
 use crate::scheme::{Instant, Now, sooner};
 use crate::sys::signal::{self, Signal};
 use crate::sys::{file, process};
-use mio::event::Event;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll};
 use std::hash::RandomState;
@@ -234,9 +237,9 @@ impl<H: Host> Daemon<H> {
         let mut log = Log::open(&common.log, common.log_level, now)
             .map_err(|error| Failure::Log(reload::log_path(&common.log), error))?;
         signal::crashes_go_to(log.descriptor());
-        let mut lacks = |what: &str, error: &io::Error| {
-            let event = format_args!("warn kernel lacks {what}: {error}");
-            log.write(Level::Warn, Cause::Daemon, event);
+        let mut lacks = |what, error: &io::Error| {
+            let warning = Warning::Kernel(what, error.to_string());
+            log.write(&Event::Warning(warning));
         };
         let descriptor_limit = process::raise_descriptor_limit().unwrap_or_else(|error| {
             lacks(
@@ -326,7 +329,7 @@ impl<H: Host> Daemon<H> {
         loop {
             self.now = self.host.now();
             self.log.at(self.now);
-            let is_called = |event: &Event| Wake::from(event.token()) == Wake::Host;
+            let is_called = |event: &mio::event::Event| Wake::from(event.token()) == Wake::Host;
             if events.iter().any(is_called) && self.heed_signals() == Course::End {
                 break;
             }
@@ -366,7 +369,7 @@ impl<H: Host> Daemon<H> {
         }
         self.save_state();
         self.control.close();
-        self.info(format_args!("end"));
+        self.log.write(&Event::End);
         Ok(())
     }
 
@@ -440,11 +443,14 @@ impl<H: Host> Daemon<H> {
         if !self.mirages[mirage].is_listening() {
             return;
         }
-        let section = &self.mirages[mirage].config.section;
-        let open = self.count_open(&self.mirages[mirage]);
-        let event =
-            format_args!("rotate mirage={section} open={open} opened={opened} closed={closed}");
-        self.log.write(Level::Info, Cause::Daemon, event);
+        let mirage = &self.mirages[mirage];
+        let open = self.count_open(mirage);
+        self.log.write(&Event::Rotate {
+            mirage: Rc::clone(&mirage.label),
+            open,
+            opened,
+            closed,
+        });
     }
 
     /// Everything whose time has come.
@@ -458,7 +464,8 @@ impl<H: Host> Daemon<H> {
         self.traps.expire(now);
         self.judge_suspects();
         while let Some(ban) = self.bans.expire(now) {
-            self.tell_unban(ban, "", Cause::Stranger);
+            let by = UnbanCause::Time;
+            self.log.write(&Event::Unban { ban, by });
         }
         if self.accept_again.is_some_and(|when| when <= now) {
             self.accept_left_over();
@@ -582,20 +589,22 @@ impl<H: Host> Daemon<H> {
             ..
         } = &session.who;
         if let End::NoService(error) = end {
-            let event = format_args!("error mirage={mirage} source={peer} service: {error}");
-            self.log.write(Level::Error, Cause::Member, event);
+            self.log.write(&Event::ServiceFailed {
+                mirage: Rc::clone(mirage),
+                peer: *peer,
+                error: error.to_string(),
+            });
         }
-        let (inward, outward) = session.moved();
-        let seconds = self.now.boot.since(*since) / 1_000;
-        let end_word = end.word();
-        self.log.write(
-            Level::Info,
-            Cause::Member,
-            format_args!(
-                "close mirage={mirage} source={peer} port={port} bytes-in={inward} \
-                 bytes-out={outward} seconds={seconds} end={end_word}"
-            ),
-        );
+        let (bytes_in, bytes_out) = session.moved();
+        self.log.write(&Event::Close {
+            mirage: Rc::clone(mirage),
+            peer: *peer,
+            port: *port,
+            bytes_in,
+            bytes_out,
+            seconds: self.now.boot.since(*since) / 1_000,
+            end: end.word(),
+        });
         let mirage = Rc::clone(&session.who.mirage);
         session.close(end, &mut self.pipes);
         self.leave_service(&mirage);
@@ -644,16 +653,20 @@ impl<H: Host> Daemon<H> {
                 port,
                 error,
             } = trouble;
-            let section = &mirages[mirage].label;
-            let from = format_args!("mirage={section} port={port}");
-            match error {
-                Some(error) => log.write(
+            let mirage = Rc::clone(&mirages[mirage].label);
+            log.write(&match error {
+                Some(error) => Event::PortClosed {
+                    mirage,
+                    port,
                     level,
-                    Cause::Daemon,
-                    format_args!("error {from} cannot listen: {error}"),
-                ),
-                None => log.write(level, Cause::Daemon, format_args!("listen {from}")),
-            }
+                    error,
+                },
+                None => Event::PortOpen {
+                    mirage,
+                    port,
+                    level,
+                },
+            });
         });
         let again = self.open_ears_again() | self.listeners.has_closed();
         self.open_again = again.then(|| self.now.boot.after(RETRY_MS));
@@ -666,13 +679,6 @@ impl<H: Host> Daemon<H> {
 
     fn most_sessions_per_source(&self) -> usize {
         self.common.max_sessions_per_source
-    }
-
-    /// `how` is empty where its time was over, or ` by=token`, ` by=hand`.
-    fn tell_unban(&mut self, ban: Ban, how: &str, cause: Cause) {
-        let (source, attempts) = (ban.source, ban.attempts);
-        let event = format_args!("unban source={source} attempts={attempts}{how}");
-        self.log.write(Level::Info, cause, event);
     }
 
     /// When the bans are to be written down. A clock that is not believed would date them to where
@@ -692,15 +698,10 @@ impl<H: Host> Daemon<H> {
         self.saved_at = self.now.boot;
         match saved {
             Ok(()) => self.saved = Some(self.bans.changes()),
-            Err(error) => self.warn(format_args!("warn state was not written: {error}")),
+            Err(error) => {
+                let warning = Warning::StateNotWritten(error);
+                self.log.write(&Event::Warning(warning));
+            }
         }
-    }
-
-    fn info(&mut self, event: core::fmt::Arguments<'_>) {
-        self.log.write(Level::Info, Cause::Daemon, event);
-    }
-
-    fn warn(&mut self, event: core::fmt::Arguments<'_>) {
-        self.log.write(Level::Warn, Cause::Daemon, event);
     }
 }

@@ -4,6 +4,7 @@
 use super::Daemon;
 use super::admitted::Entry;
 use super::door::{Ended, Granted, Opening, Ticket, Whom, Wish};
+use super::event::{Event, Limit, Warning};
 use super::hooks::Outcome;
 use super::host::Host;
 use super::journal;
@@ -13,9 +14,8 @@ use super::reload::Mirage;
 use super::session::{End, Session};
 use super::state::StateFile;
 use super::table::Id;
-use crate::config::{Door, Level, Service};
+use crate::config::{Door, Service};
 use crate::limits::SERVICE_LOOK_MS;
-use crate::log::Cause;
 use crate::scheme::gate::{Evidence, Passage, Verdict};
 use crate::sys::child;
 use core::fmt;
@@ -33,18 +33,6 @@ pub struct Passed {
     seconds: u32,
     /// Its connection, which is closed once it is let in.
     _guest: Option<OwnedFd>,
-}
-
-/// Whom something is open for, as the log has it.
-struct For(Whom);
-
-impl fmt::Display for For {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Whom::Address(address) | Whom::Element(address) => write!(f, "source={address}"),
-            Whom::Service => f.write_str("service"),
-        }
-    }
 }
 
 impl<H: Host> Daemon<H> {
@@ -73,7 +61,7 @@ impl<H: Host> Daemon<H> {
                 };
                 let granted = self.openings.wish(wish, guest, now);
                 if granted == Granted::Renewed {
-                    self.tell_open(&label, Whom::Address(peer), u64::from(seconds));
+                    self.count_open_door(&label, Whom::Address(peer), u64::from(seconds));
                 }
                 granted != Granted::Full
             }
@@ -88,17 +76,22 @@ impl<H: Host> Daemon<H> {
                     Ok(()) => true,
                     Err(Refused::Full) => false,
                     Err(Refused::Family) => {
-                        let what = Refused::Family;
-                        let event = format_args!("error mirage={label} source={peer} {what}");
-                        return self.log.write(Level::Error, Cause::Member, event);
+                        return self.log.write(&Event::WrongFamily {
+                            mirage: label,
+                            peer,
+                            why: Refused::Family.to_string(),
+                        });
                     }
                 }
             }
         };
         if !has_room {
             self.counters.turned_away += 1;
-            let event = format_args!("full mirage={label} source={peer} reason=openings");
-            self.log.write(Level::Warn, Cause::Member, event);
+            self.log.write(&Event::DoorsFull {
+                mirage: label,
+                peer,
+                what: Limit::Openings,
+            });
         }
     }
 
@@ -131,15 +124,16 @@ impl<H: Host> Daemon<H> {
         let served = &mut self.mirages[mirage];
         let label = Rc::clone(&served.label);
         match served.admitted.insert(peer, until) {
-            Entry::Full => {
-                let event = format_args!("full mirage={label} source={peer} reason=admitted");
-                self.log.write(Level::Warn, Cause::Member, event)
-            }
+            Entry::Full => self.log.write(&Event::DoorsFull {
+                mirage: label,
+                peer,
+                what: Limit::Admitted,
+            }),
             // It is open, and the log has it: who knocks does so twice, for one may be lost.
             Entry::Renewed => {}
             Entry::New => {
                 self.apply_admitted(mirage);
-                self.tell_open(&label, Whom::Address(peer), u64::from(seconds));
+                self.count_open_door(&label, Whom::Address(peer), u64::from(seconds));
             }
         }
     }
@@ -164,7 +158,10 @@ impl<H: Host> Daemon<H> {
             self.apply_admitted(mirage);
             let label = Rc::clone(&self.mirages[mirage].label);
             for address in over {
-                self.tell_shut(&label, Whom::Address(address));
+                self.log.write(&Event::Shut {
+                    mirage: Rc::clone(&label),
+                    whom: Whom::Address(address),
+                });
             }
         }
     }
@@ -198,7 +195,7 @@ impl<H: Host> Daemon<H> {
     pub(super) fn run_commands(&mut self) {
         let now = self.now.boot;
         while let Some((mirage, whom)) = self.openings.next_end(now) {
-            self.tell_shut(&mirage, whom);
+            self.log.write(&Event::Shut { mirage, whom });
         }
         while let Some((ticket, words)) = self.openings.next_command(now) {
             self.write_journal();
@@ -232,14 +229,11 @@ impl<H: Host> Daemon<H> {
         };
         let path = journal::path(state.path());
         let saved = journal::save(&path, &self.openings, self.now);
-        if let Err(error) = &saved {
-            let path = path.display();
-            let event = format_args!(
-                "error {path}: {error}; what is open now would stay so after a restart"
-            );
-            self.log.write(Level::Error, Cause::Daemon, event);
+        let is_saved = saved.is_ok();
+        if let Err(error) = saved {
+            self.log.write(&Event::JournalNotWritten { path, error });
         }
-        saved.is_ok()
+        is_saved
     }
 
     /// The state file is another now: so is the journal. What a daemon that had it before has left open
@@ -259,12 +253,10 @@ impl<H: Host> Daemon<H> {
         let path = journal::path(state.path());
         match journal::load(&path, &mut self.openings, self.now) {
             Ok(0) => {}
-            Ok(open) => self.info(format_args!("state open={open}")),
+            Ok(open) => self.log.write(&Event::OpeningsLoaded { open }),
             Err(error) => {
-                let path = path.display();
-                self.warn(format_args!(
-                    "warn {path}: {error}; what it names stays open"
-                ));
+                self.log
+                    .write(&Event::Warning(Warning::JournalUnread(path, error)));
             }
         }
     }
@@ -305,13 +297,16 @@ impl<H: Host> Daemon<H> {
         let stays_ms = self.openings.of(ticket).map_or(0, |it| it.stays_ms(now));
         let seconds = stays_ms.div_ceil(1_000);
         if let Some(outcome) = failed {
-            let (what, key) = (For(whom), if ticket.is_opening { "open" } else { "close" });
-            let event = format_args!("error mirage={mirage} {what} {key}-command: {outcome}");
-            self.log.write(Level::Error, Cause::Member, event);
+            self.log.write(&Event::CommandFailed {
+                mirage: Rc::clone(&mirage),
+                whom,
+                key: if ticket.is_opening { "open" } else { "close" },
+                outcome: outcome.to_string(),
+            });
         }
         match self.openings.ended(ticket, failed.is_none(), now) {
-            Ended::Opened(_guests) => self.tell_open(&mirage, whom, seconds),
-            Ended::Closed => self.tell_shut(&mirage, whom),
+            Ended::Opened(_guests) => self.count_open_door(&mirage, whom, seconds),
+            Ended::Closed => self.log.write(&Event::Shut { mirage, whom }),
             Ended::Failed if whom == Whom::Service => self.send_waiting_away(&mirage),
             Ended::Failed | Ended::StillOpen => {}
         }
@@ -332,39 +327,31 @@ impl<H: Host> Daemon<H> {
                     // The kernel's time for it began a moment ago.
                     let until = now.after(seconds * 1_000);
                     self.openings.include(&mirage, peer, until, now);
-                    self.tell_open(&mirage, whom, seconds);
+                    self.count_open_door(&mirage, whom, seconds);
                 }
                 News::TooLate(passed) => {
                     let Passed { mirage, peer, .. } = passed;
-                    let what = if passed.seconds > 0 {
-                        "let it in"
-                    } else {
-                        "take it out"
-                    };
-                    let event = format_args!(
-                        "error mirage={mirage} source={peer} nft: it took too long to {what}"
-                    );
-                    self.log.write(Level::Error, Cause::Member, event);
+                    self.log.write(&Event::ElementTooLate {
+                        mirage,
+                        peer,
+                        is_addition: passed.seconds > 0,
+                    });
                 }
                 News::Failing { set, why } => {
-                    let event = format_args!("error nft {set}: {why}; it is tried again");
-                    self.log.write(Level::Error, Cause::Daemon, event);
+                    let why = why.to_string();
+                    self.log.write(&Event::SetFailing { set, why });
                 }
             }
         }
     }
 
-    fn tell_open(&mut self, mirage: &str, whom: Whom, seconds: u64) {
-        let whom = For(whom);
+    fn count_open_door(&mut self, mirage: &Rc<str>, whom: Whom, seconds: u64) {
         self.counters.passed += 1;
-        let event = format_args!("open mirage={mirage} {whom} seconds={seconds}");
-        self.log.write(Level::Info, Cause::Member, event);
-    }
-
-    pub(super) fn tell_shut(&mut self, mirage: &str, whom: Whom) {
-        let whom = For(whom);
-        let event = format_args!("shut mirage={mirage} {whom}");
-        self.log.write(Level::Info, Cause::Member, event);
+        self.log.write(&Event::Open {
+            mirage: Rc::clone(mirage),
+            whom,
+            seconds,
+        });
     }
 
     fn find_session(&self, is_it: impl Fn(&Session) -> bool) -> Option<Id<Session>> {
@@ -424,11 +411,11 @@ impl<H: Host> Daemon<H> {
             }
         }
         if is_over {
-            let event = format_args!(
-                "error mirage={label} service: not ready within {}s: {error}",
-                service.ready_s
-            );
-            self.log.write(Level::Error, Cause::Member, event);
+            self.log.write(&Event::ServiceNotReady {
+                mirage: label,
+                seconds: service.ready_s,
+                error: error.to_string(),
+            });
             return false;
         }
         let again = now.after(SERVICE_LOOK_MS);

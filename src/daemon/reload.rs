@@ -7,6 +7,7 @@
 use super::Daemon;
 use super::admitted::Admitted;
 use super::door::Whom;
+use super::event::{Event, Warning};
 use super::host::Host;
 use super::listeners::{Listeners, PortId};
 use super::state::{StateError, StateFile};
@@ -18,7 +19,6 @@ use crate::config::{
 use crate::limits::{
     BACKLOG, KNOCKERS, LIVE_WINDOWS, PLAN_PORTS, POOL_BACKLOG, RETRY_MS, STRETCH_ROUNDS_PER_TURN,
 };
-use crate::log::Cause;
 use crate::scheme::gate::Gate;
 use crate::scheme::key::{Key, Stretch};
 use crate::scheme::knock::{Sequences, Tracker};
@@ -186,20 +186,15 @@ impl<H: Host> Daemon<H> {
             Err(errors) => {
                 self.reopen_log(self.common.log.clone(), self.common.log_level);
                 for error in errors.iter() {
-                    self.log.write(
-                        Level::Error,
-                        Cause::Daemon,
-                        format_args!("error reload: {error}"),
-                    );
+                    let error = error.to_string();
+                    self.log.write(&Event::ReloadFailed { error });
                 }
                 return;
             }
         };
         self.reopen_log(server.common.log.clone(), server.common.log_level);
         if server.common.user != self.common.user {
-            self.warn(format_args!(
-                "warn user: it becomes another at a restart only"
-            ));
+            self.log.write(&Event::Warning(Warning::User));
         }
         let Server {
             common,
@@ -211,9 +206,8 @@ impl<H: Host> Daemon<H> {
 
     fn reopen_log(&mut self, target: LogTarget, level: Level) {
         if let Err(error) = self.log.reopen(&target, level) {
-            let path = log_path(&target);
-            let path = path.display();
-            self.warn(format_args!("warn log {path}: {error}; the old one stays"));
+            let warning = Warning::Log(log_path(&target), error);
+            self.log.write(&Event::Warning(warning));
         }
         signal::crashes_go_to(self.log.descriptor());
     }
@@ -226,8 +220,8 @@ impl<H: Host> Daemon<H> {
         warnings: &[Diagnostic],
     ) {
         for warning in warnings {
-            self.log
-                .write(Level::Warn, Cause::Daemon, format_args!("warn {warning}"));
+            let warning = Warning::Configuration(warning.to_string());
+            self.log.write(&Event::Warning(warning));
         }
         // The keys that are served, and those that a reload has which this one overtakes: SIGHUPs in
         // quick succession would otherwise never come to an end.
@@ -324,12 +318,15 @@ impl<H: Host> Daemon<H> {
         for (label, address) in let_in {
             let found = self.find_mirage(&label);
             if !found.is_some_and(|mirage| self.mirages[mirage].admitted.contains(address)) {
-                self.tell_shut(&label, Whom::Address(address));
+                self.log.write(&Event::Shut {
+                    mirage: label,
+                    whom: Whom::Address(address),
+                });
             }
         }
         if !is_first {
             let mirages = self.mirages.len();
-            self.info(format_args!("reload mirages={mirages} dropped={dropped}"));
+            self.log.write(&Event::Reload { mirages, dropped });
         }
     }
 
@@ -369,12 +366,17 @@ impl<H: Host> Daemon<H> {
                     self.saved = None;
                     self.move_journal(old.as_ref());
                 }
-                Err(failure) => self.warn(format_args!("warn {failure}; the old one stays")),
+                Err(failure) => self.keep_file(&failure),
             }
         }
         if let Err(failure) = self.take_control(&common.control) {
-            self.warn(format_args!("warn {failure}; the old one stays"));
+            self.keep_file(&failure);
         }
+    }
+
+    fn keep_file(&mut self, failure: &Failure) {
+        let warning = Warning::FileKept(failure.to_string());
+        self.log.write(&Event::Warning(warning));
     }
 
     /// What the configuration says for all mirages.
@@ -459,8 +461,8 @@ impl<H: Host> Daemon<H> {
                 .open(registry, id, number, backlog, admitted.as_deref());
         }
         let open = self.count_open(&mirage);
-        let event = format_args!("listen {}", Served(&mirage.config, open));
-        self.log.write(Level::Info, Cause::Daemon, event);
+        let what = Served(&mirage.config, open).to_string();
+        self.log.write(&Event::Listen { what });
         self.mirages.push(mirage);
     }
 
@@ -490,10 +492,8 @@ impl<H: Host> Daemon<H> {
                 Err(Failure::State(lock, why.into()))
             }
             Err(StateError::Unusable(path, error)) if is_default => {
-                let path = path.display();
-                self.warn(format_args!(
-                    "warn state {path}: {error}; bans do not outlive a restart"
-                ));
+                self.log
+                    .write(&Event::Warning(Warning::NoState(path, error)));
                 Ok(None)
             }
             Err(StateError::Unusable(path, error)) => {

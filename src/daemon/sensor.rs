@@ -24,8 +24,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// How it senses.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(test, derive(Debug))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
     /// Packet sockets: no port is open.
     Raw,
@@ -38,8 +37,7 @@ pub const BOUND_MEANS: &str = "without CAP_NET_RAW the ports to knock at are ope
                                and a knock at any other port goes unseen";
 
 /// What came.
-#[derive(Clone, PartialEq, Eq)]
-#[cfg_attr(test, derive(Debug))]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sensed {
     /// Who says that he sent it, in its canonical form.
     pub from: IpAddr,

@@ -5,6 +5,7 @@
 //! [`LOG_LINES`] lines in ten seconds, then one line says how many were left out. A few of those are
 //! kept for visitors who reached the service, so that strangers can't make the log forget them.
 
+use super::event::{Cause, Event};
 use crate::config::{Level, LogTarget};
 use crate::limits::{LOG_LINE, LOG_LINES, LOG_LINES_KEPT, LOG_WINDOW_MS};
 use crate::rfc3339::Rfc3339;
@@ -19,17 +20,6 @@ use std::os::unix::net::UnixDatagram;
 
 /// Where syslogd listens.
 const SYSLOG: &str = "/dev/log";
-
-/// Whose doing a line is.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Cause {
-    /// Ours: never left out.
-    Daemon,
-    /// A visitor's who reached the service.
-    Member,
-    /// Anybody's.
-    Stranger,
-}
 
 /// A line in the making. What does not fit is cut.
 struct Line(heapless::String<LOG_LINE>);
@@ -236,10 +226,10 @@ impl Log {
         }
     }
 
-    /// Writes a line, unless its level is not shown or its cause has had its share.
-    pub fn write(&mut self, level: Level, cause: Cause, event: fmt::Arguments<'_>) {
-        if self.shows(level) && self.has_room_for(cause) {
-            self.put(level, event);
+    /// Writes what has happened, unless its level is not shown or its cause has had its share.
+    pub fn write(&mut self, event: &Event) {
+        if self.shows(event.level()) && self.has_room_for(event.cause()) {
+            self.put(event);
         }
     }
 
@@ -247,12 +237,8 @@ impl Log {
     pub fn tell_left_out(&mut self) {
         let deadline = self.next_deadline();
         if deadline.is_some_and(|deadline| deadline <= self.now.boot) {
-            let left_out = core::mem::take(&mut self.allowance.left_out);
-            let seconds = LOG_WINDOW_MS / 1_000;
-            self.put(
-                Level::Warn,
-                format_args!("warn left-out={left_out} seconds={seconds}"),
-            );
+            let lines = core::mem::take(&mut self.allowance.left_out);
+            self.put(&Event::LeftOut { lines });
         }
     }
 
@@ -291,28 +277,29 @@ impl Log {
         true
     }
 
-    fn put(&mut self, level: Level, event: fmt::Arguments<'_>) {
-        let lost = core::mem::take(&mut self.lost);
-        if lost > 0 && !self.put_line(Level::Warn, format_args!("warn lost-lines={lost}")) {
-            self.lost = lost.saturating_add(1);
-        } else if !self.put_line(level, event) {
+    fn put(&mut self, event: &Event) {
+        let lines = core::mem::take(&mut self.lost);
+        if lines > 0 && !self.put_line(&Event::Lost { lines }) {
+            self.lost = lines.saturating_add(1);
+        } else if !self.put_line(event) {
             self.lost = 1;
         }
     }
 
-    fn put_line(&mut self, level: Level, event: fmt::Arguments<'_>) -> bool {
+    fn put_line(&mut self, event: &Event) -> bool {
         let mut line = Line::new();
         let unix_ms = self.now.real_ms;
         let _ = write!(line, "{} ", Rfc3339 { unix_ms });
         let start = line.0.len();
-        let _ = line.write_fmt(event);
-        self.sink.write(level, &mut line, start)
+        let _ = write!(line, "{event}");
+        self.sink.write(event.level(), &mut line, start)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use core::net::Ipv4Addr;
 
     fn log_to(path: &std::path::Path) -> Log {
         Log::open(&LogTarget::File(path.to_path_buf()), Level::Info, at(0)).unwrap()
@@ -322,6 +309,24 @@ mod tests {
         Now {
             boot: Instant(ms),
             real_ms: 1_794_000_000_000 + ms as i64,
+        }
+    }
+
+    /// A line that anybody can cause, from the source with this number.
+    fn stranger(number: u32) -> Event {
+        Event::WrongKnock {
+            mirage: "ssh".into(),
+            peer: Ipv4Addr::from(number).into(),
+            knocks: 1,
+        }
+    }
+
+    /// A line of somebody who reached the service.
+    fn member(number: u32) -> Event {
+        Event::Accept {
+            mirage: "ssh".into(),
+            peer: Ipv4Addr::from(number).into(),
+            port: 10_443,
         }
     }
 
@@ -335,18 +340,14 @@ mod tests {
         let mut log = log_to(&path);
         for number in 0..500 {
             log.at(at(1_000));
-            log.write(Level::Info, Cause::Stranger, format_args!("ban n={number}"));
+            log.write(&stranger(number));
         }
         for number in 0..500 {
             log.at(at(2_000));
-            log.write(
-                Level::Info,
-                Cause::Member,
-                format_args!("accept n={number}"),
-            );
+            log.write(&member(number));
         }
         log.at(at(3_000));
-        log.write(Level::Info, Cause::Daemon, format_args!("rotate"));
+        log.write(&Event::ClockRight);
         log.at(at(9_999));
         log.tell_left_out();
         log.at(at(11_000));
@@ -354,15 +355,15 @@ mod tests {
         log.at(at(12_000));
         log.tell_left_out();
         log.at(at(12_000));
-        log.write(Level::Info, Cause::Stranger, format_args!("ban n=again"));
+        log.write(&stranger(0xc000_0207));
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
         let count = |verb: &str| text.lines().filter(|line| line.contains(verb)).count();
-        assert_eq!(count(" ban "), 81);
+        assert_eq!(count(" wrong "), 81);
         assert_eq!(count(" accept "), 20);
-        assert_eq!(count(" rotate"), 1);
+        assert_eq!(count(" clock right"), 1);
         assert_eq!(count(" warn left-out=900 seconds=10"), 1);
-        assert!(text.ends_with("Z ban n=again\n"));
+        assert!(text.ends_with("Z wrong mirage=ssh source=192.0.2.7 knocks=1\n"));
     }
 
     #[test]
@@ -374,15 +375,21 @@ mod tests {
             now += if number % 97 == 0 { 9_900 } else { number % 5 };
             log.at(at(now));
             log.tell_left_out();
-            let cause = [Cause::Stranger, Cause::Member][number as usize % 2];
-            log.at(at(now));
-            log.write(Level::Info, cause, format_args!("ban at={now}"));
+            log.write(&[stranger, member][number as usize % 2](now as u32));
         }
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
         let times: Vec<u64> = text
             .lines()
-            .filter_map(|line| line.split_once("ban at=")?.1.parse().ok())
+            .filter_map(|line| {
+                line.split_once("source=")?
+                    .1
+                    .split(' ')
+                    .next()?
+                    .parse()
+                    .ok()
+            })
+            .map(|address: Ipv4Addr| u64::from(u32::from(address)))
             .collect();
         for (first, last) in times.iter().zip(times.iter().skip(LOG_LINES as usize)) {
             assert!(last - first >= LOG_WINDOW_MS, "{first} {last}");
@@ -396,7 +403,7 @@ mod tests {
         let mut log = log_to(&path);
         let long = "x\n".repeat(LOG_LINE);
         log.at(at(0));
-        log.write(Level::Info, Cause::Daemon, format_args!("{long}"));
+        log.write(&Event::ReloadFailed { error: long });
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
         assert_eq!(text.len(), LOG_LINE);
