@@ -13,8 +13,7 @@ pub const DEFAULT_STATE_FILE: &str = "/var/lib/shimmer/state";
 pub const DEFAULT_CONTROL: &str = "/var/run/shimmer/control";
 
 /// How much a line of the log matters.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-#[cfg_attr(test, derive(Debug))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
     /// Something does not work.
     Error,
