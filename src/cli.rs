@@ -5,7 +5,6 @@
 
 use crate::message::{List, Message};
 use crate::nearest::nearest;
-use crate::sys::output;
 use core::convert::Infallible;
 use core::fmt;
 use pico_args::Arguments;
@@ -526,7 +525,7 @@ impl Command {
 /// # Errors
 /// [`Failure::Unread`] if nobody reads it any more, [`Failure::Failed`] if it can't be written.
 pub fn print(text: &str) -> Result<(), Failure> {
-    write(output::stdout(), text).map_err(|error| unwritten(&error))
+    write(io::stdout(), text).map_err(|error| unwritten(&error))
 }
 
 /// Why stdout could not be written: [`Failure::Unread`], or [`Failure::Failed`].
@@ -559,12 +558,11 @@ pub fn warn(what: fmt::Arguments) {
 
 /// Writes a line to stderr. Where that can't be written there is nobody left to tell.
 pub fn complain(line: fmt::Arguments) {
-    let _ = write(output::stderr(), &format!("{line}\n"));
+    let _ = write(io::stderr(), &format!("{line}\n"));
 }
 
 /// Writes a text at once.
-fn write(to: io::Result<impl Write>, text: &str) -> io::Result<()> {
-    let mut to = to?;
+fn write(mut to: impl Write, text: &str) -> io::Result<()> {
     to.write_all(text.as_bytes())?;
     to.flush()
 }

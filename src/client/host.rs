@@ -1,9 +1,11 @@
 //! Where a host is, and how to get there: a connection, a datagram.
 
 use crate::cli::Failure;
-use core::net::{IpAddr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use core::time::Duration;
+use socket2::SockRef;
 use std::io;
-use std::net::TcpStream;
+use std::net::{TcpStream, UdpSocket};
 
 /// The host's addresses, at no port yet.
 ///
@@ -34,26 +36,21 @@ pub fn resolve(host: &str) -> Result<Vec<SocketAddr>, Failure> {
     }
 }
 
-/// Connects, for so many milliseconds and no longer. std would ask for the time, and the C library for how
-/// to. What is typed goes out at once, here as elsewhere.
-///
-/// # Errors
-/// What connect(2) says; `TimedOut` when nobody has answered by then.
-#[cfg(target_os = "linux")]
-pub fn dial(address: SocketAddr, milliseconds: u64) -> io::Result<TcpStream> {
-    crate::sys::socket::connect(address, milliseconds).map(TcpStream::from)
-}
-
-/// Connects, for so many milliseconds and no longer.
+/// Connects, for this many milliseconds and no longer. What is typed goes out at once, and a peer that is gone
+/// is noticed.
 ///
 /// # Errors
 /// What the system says; `TimedOut` when nobody has answered by then.
-#[cfg(not(target_os = "linux"))]
 pub fn dial(address: SocketAddr, milliseconds: u64) -> io::Result<TcpStream> {
-    let timeout = core::time::Duration::from_millis(milliseconds);
+    let timeout = Duration::from_millis(milliseconds);
     let stream = TcpStream::connect_timeout(&address, timeout)?;
-    // Typing suffers where it can't be set, no more.
+    // Nobody listens at a port from which the system dials: it has then connected to itself.
+    if stream.local_addr().is_ok_and(|own| own == address) {
+        return Err(io::ErrorKind::ConnectionRefused.into());
+    }
+    // Typing suffers where these can't be set, no more.
     let _ = stream.set_nodelay(true);
+    let _ = SockRef::from(&stream).set_keepalive(true);
     Ok(stream)
 }
 
@@ -62,7 +59,7 @@ pub fn dial(address: SocketAddr, milliseconds: u64) -> io::Result<TcpStream> {
 /// # Errors
 /// What sendto(2) says.
 pub fn send_datagram(to: SocketAddr, bytes: &[u8]) -> io::Result<()> {
-    platform::send_datagram(to, bytes)
+    any_port(to)?.send_to(bytes, to).map(drop)
 }
 
 /// From which of our addresses a packet goes there. Behind a NAT it is another that arrives.
@@ -70,45 +67,15 @@ pub fn send_datagram(to: SocketAddr, bytes: &[u8]) -> io::Result<()> {
 /// # Errors
 /// There is no way to it.
 pub fn own_address(there: SocketAddr) -> io::Result<IpAddr> {
-    platform::own_address(there)
+    let socket = any_port(there)?;
+    socket.connect(there)?;
+    Ok(socket.local_addr()?.ip())
 }
 
-#[cfg(target_os = "linux")]
-mod platform {
-    use super::{IpAddr, SocketAddr, io};
-    use crate::sys::socket;
-    use std::os::fd::AsFd;
-
-    pub fn send_datagram(to: SocketAddr, bytes: &[u8]) -> io::Result<()> {
-        socket::send(socket::datagrams_to(to, None)?.as_fd(), bytes).map(drop)
-    }
-
-    pub fn own_address(there: SocketAddr) -> io::Result<IpAddr> {
-        socket::local_address(socket::datagrams_to(there, None)?.as_fd())
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-mod platform {
-    use super::{IpAddr, SocketAddr, io};
-    use core::net::{Ipv4Addr, Ipv6Addr};
-    use std::net::UdpSocket;
-
-    pub fn send_datagram(to: SocketAddr, bytes: &[u8]) -> io::Result<()> {
-        any_port(to)?.send_to(bytes, to).map(drop)
-    }
-
-    pub fn own_address(there: SocketAddr) -> io::Result<IpAddr> {
-        let socket = any_port(there)?;
-        socket.connect(there)?;
-        Ok(socket.local_addr()?.ip())
-    }
-
-    fn any_port(there: SocketAddr) -> io::Result<UdpSocket> {
-        let any = match there.ip() {
-            IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-            IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-        };
-        UdpSocket::bind((any, 0))
-    }
+fn any_port(there: SocketAddr) -> io::Result<UdpSocket> {
+    let any = match there.ip() {
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    };
+    UdpSocket::bind((any, 0))
 }

@@ -13,9 +13,10 @@ use crate::scheme::knock::{self, Hop, Hops, Protocol};
 use crate::scheme::packet::{self, Admits, PACKET};
 use crate::scheme::schedule::Pattern;
 use crate::scheme::token::NONCE;
-use crate::sys::{output, random};
+use crate::sys::random;
 use core::fmt::Write;
 use core::net::{IpAddr, SocketAddr};
+use core::time::Duration;
 use std::io;
 
 /// What a silent gate wants to see.
@@ -181,5 +182,5 @@ fn datagram(key: &Key, unix: u64, inside: Option<IpAddr>) -> io::Result<[u8; PAC
 
 /// Waits, so that what comes next does not overtake what was sent.
 pub fn pause() {
-    output::wait(KNOCK_PAUSE_MS as u32);
+    std::thread::sleep(Duration::from_millis(KNOCK_PAUSE_MS));
 }

@@ -2,8 +2,6 @@
 
 use crate::cli::{self, Failure, warn};
 use crate::config::{Client, Known, Secret};
-use crate::sys::file;
-use core::ffi::CStr;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
@@ -72,7 +70,7 @@ impl KnownMirages {
         let Some(file) = &self.file else {
             return Ok(Vec::new());
         };
-        if !self.was_named && !file::exists(file) {
+        if !self.was_named && !file.exists() {
             return Ok(Vec::new());
         }
         let client = Client::load(file).map_err(|errors| Failure::configuration(&errors))?;
@@ -86,15 +84,15 @@ impl KnownMirages {
 /// Where the user's configuration is: in the directory that the XDG base directory specification
 /// names, or on Windows in %APPDATA%.
 fn usual_file() -> Option<PathBuf> {
-    let directory = |variable: &CStr| {
-        let path = file::variable(variable).map(PathBuf::from);
+    let directory = |variable: &str| {
+        let path = std::env::var_os(variable).map(PathBuf::from);
         // The specification has relative paths ignored, and an empty one is relative.
         path.filter(|path| path.is_absolute())
     };
     let directory = if cfg!(windows) {
-        directory(c"APPDATA")
+        directory("APPDATA")
     } else {
-        directory(c"XDG_CONFIG_HOME").or_else(|| Some(directory(c"HOME")?.join(".config")))
+        directory("XDG_CONFIG_HOME").or_else(|| Some(directory("HOME")?.join(".config")))
     };
     Some(directory?.join(FILE))
 }

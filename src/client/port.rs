@@ -4,9 +4,9 @@ use super::{Mirage, Wanted, moment};
 use crate::cli::{self, Failure, Words};
 use crate::scheme::key::Key;
 use crate::scheme::schedule::Pattern;
-use crate::sys::{clock, output};
+use crate::sys::{clock, stdio};
 use core::fmt::Write;
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
 
 /// A line of `--watch` on a terminal is at least so wide, so that it covers the one before it.
 const LINE: usize = 24;
@@ -50,7 +50,7 @@ pub fn main(mut words: Words) -> Result<(), Failure> {
 /// The clock is read anew each second, at the second's turn, so one that is set is seen within a
 /// second.
 fn follow(key: &Key, pattern: &Pattern) -> Result<(), Failure> {
-    let is_terminal = output::stdout().is_ok_and(|stdout| stdout.is_terminal());
+    let is_terminal = io::stdout().is_terminal();
     let mut shown = None;
     loop {
         let now_ms = clock::real_ms().max(0).unsigned_abs();
@@ -64,7 +64,7 @@ fn follow(key: &Key, pattern: &Pattern) -> Result<(), Failure> {
         }
         shown = Some(port);
         let left_ms = 1_000 - (now_ms % 1_000) as u32;
-        if !output::wait_while_read(left_ms) {
+        if !stdio::wait_while_read(left_ms) {
             return Err(Failure::Unread);
         }
     }

@@ -2,7 +2,6 @@
 
 use crate::cli::{self, Failure, Words, warn};
 use crate::config::{Secret, is_open_to_others};
-use crate::sys::file;
 use crate::sys::terminal::Terminal;
 use core::fmt::Display;
 use std::ffi::OsStr;
@@ -10,7 +9,6 @@ use std::path::Path;
 
 /// The environment variable that may hold it.
 const VARIABLE: &str = "SHIMMER_SECRET";
-const VARIABLE_NAME: &core::ffi::CStr = c"SHIMMER_SECRET";
 
 /// The secret of `--secret-file`, `--secret` or the environment. An empty variable is none.
 ///
@@ -32,7 +30,7 @@ pub fn given(words: &mut Words) -> Result<Option<Secret>, Failure> {
             of_value("--secret", value)
         }
         (None, Some(file)) => of_file(Path::new(file)),
-        (None, None) => match file::variable(VARIABLE_NAME) {
+        (None, None) => match std::env::var_os(VARIABLE) {
             Some(value) if !value.is_empty() => of_value(VARIABLE, &value),
             _ => return Ok(None),
         },

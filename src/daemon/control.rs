@@ -27,14 +27,15 @@ use crate::scheme::Instant;
 use crate::scheme::blacklist::{Ban, Why};
 use crate::scheme::gate::{self, Verdict, Visitor};
 use crate::scheme::source::{self, Source};
-use crate::sys::control::never_block;
-use crate::sys::{file, local, process};
+use crate::sys::{local, process};
 use core::fmt::{self, Write as _};
 use core::net::IpAddr;
 use mio::Interest;
 use mio::unix::SourceFd;
+use std::fs::{self, DirBuilder};
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -113,7 +114,7 @@ impl Control {
     /// Takes the socket out of the file system.
     pub fn close(&mut self) {
         if let Some((_, path)) = self.listener.take() {
-            let _ = file::remove(&path);
+            let _ = fs::remove_file(&path);
         }
     }
 
@@ -123,7 +124,9 @@ impl Control {
 
     fn accept(&self) -> io::Result<UnixStream> {
         let (listener, _) = self.listener.as_ref().ok_or(io::ErrorKind::WouldBlock)?;
-        local::accept(listener.as_fd())
+        let (stream, _) = listener.accept()?;
+        stream.set_nonblocking(true)?;
+        Ok(stream)
     }
 
     /// A place for the next; where all are taken, the one who has been there longest goes for it.
@@ -141,10 +144,10 @@ impl Control {
 fn bind(path: &Path) -> Result<UnixListener, String> {
     if let Some(folder) = path.parent() {
         // Where it fails, the binding says why.
-        let _ = file::make_folder(folder, 0o755);
+        let _ = DirBuilder::new().mode(0o755).create(folder);
     }
-    if let Some(is_socket) = file::is_socket(path) {
-        if !is_socket {
+    if let Ok(about) = fs::symlink_metadata(path) {
+        if !about.file_type().is_socket() {
             return Err("is there already, and no socket".into());
         }
         // A queue that is full is one that somebody has; and the loop must not wait for him.
@@ -155,11 +158,11 @@ fn bind(path: &Path) -> Result<UnixListener, String> {
             }
             Err(_) => {}
         }
-        let _ = file::remove(path);
+        let _ = fs::remove_file(path);
     }
     let listener = process::with_private_files(|| UnixListener::bind(path));
     let listener = listener.map_err(|ref error| format!("{error}{}", Owner { path, error }))?;
-    let prepared = never_block(listener.as_fd());
+    let prepared = listener.set_nonblocking(true);
     prepared.map_err(|error| error.to_string())?;
     Ok(listener)
 }
@@ -193,7 +196,7 @@ impl<H: Host> Daemon<H> {
     pub(super) fn take_control(&mut self, wanted: &Location) -> Result<(), Failure> {
         let path = wanted.path(DEFAULT_CONTROL);
         // Who has taken our socket away, wants another.
-        let is_there = |path: &Path| file::is_socket(path).is_some();
+        let is_there = |path: &Path| path.symlink_metadata().is_ok();
         // By its name; to compare its parts is a kilobyte of code.
         let is_ours = path.map(Path::as_os_str) == self.control.path().map(Path::as_os_str);
         if is_ours && path.is_none_or(is_there) {

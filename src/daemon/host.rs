@@ -6,9 +6,10 @@
 use crate::scheme::{Instant, Now};
 use crate::sys::signal::{Signal, Signals};
 use crate::sys::timer::ClockSet;
-use crate::sys::{child, clock, file, signal};
+use crate::sys::{child, clock, signal};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
 
 /// The world around the loop.
 pub trait Host {
@@ -66,7 +67,7 @@ impl Host for Machine {
     }
 
     fn clock_is_kept(&self) -> bool {
-        clock::is_synchronised() || file::exists(CLOCK_FILE.as_ref())
+        clock::is_synchronised() || Path::new(CLOCK_FILE).exists()
     }
 
     fn signal_waker(&self) -> BorrowedFd<'_> {

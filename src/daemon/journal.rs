@@ -17,12 +17,14 @@
 //! Its lines are commands that we run. So a file that others could have written is not read.
 
 use super::door::{Openings, Remembered, Whom};
-use super::state::beside;
+use super::state::{beside, private};
 use crate::limits::{OPENINGS, STATE_BYTES};
 use crate::scheme::{Now, parse_number};
-use crate::sys::{file, privileges};
+use crate::sys::privileges;
 use core::fmt::Write as _;
-use std::io::{self, Write as _};
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read, Write as _};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 const HEAD: &str = "shimmer-open 1";
@@ -72,16 +74,18 @@ pub fn save(path: &Path, openings: &Openings, now: Now) -> io::Result<()> {
         text.push('\n');
     }
     if count == 0 {
-        return match file::remove(path) {
+        return match fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         };
     }
     let _ = writeln!(text, "end {count}");
     let fresh = beside(path, ".new");
-    let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC | libc::O_NOFOLLOW;
-    file::open(&fresh, flags, 0o600)?.write_all(text.as_bytes())?;
-    file::rename(&fresh, path)
+    private()
+        .truncate(true)
+        .open(&fresh)?
+        .write_all(text.as_bytes())?;
+    fs::rename(&fresh, path)
 }
 
 /// Puts back what a restart has to close, and says how much that is. What lies in the past is due now.
@@ -89,17 +93,20 @@ pub fn save(path: &Path, openings: &Openings, now: Now) -> io::Result<()> {
 /// # Errors
 /// It can't be read, or is not ours alone, or is damaged; then nothing is closed.
 pub fn load(path: &Path, openings: &mut Openings, now: Now) -> io::Result<usize> {
-    let mut opened = match file::open(path, libc::O_RDONLY | libc::O_NOFOLLOW, 0) {
+    let mut options = OpenOptions::new();
+    let opened = options.read(true).custom_flags(libc::O_NOFOLLOW).open(path);
+    let opened = match opened {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
         opened => opened?,
     };
-    let is_ours = file::owner(path) == Some(privileges::effective_user());
-    let is_open = file::rights(path).is_none_or(|rights| rights & WRITABLE_BY_OTHERS != 0);
+    let about = opened.metadata()?;
+    let is_ours = about.uid() == privileges::effective_user();
+    let is_open = !about.is_file() || about.mode() & WRITABLE_BY_OTHERS != 0;
     if !is_ours || is_open {
         return Err(io::ErrorKind::PermissionDenied.into());
     }
     let mut text = Vec::new();
-    file::read(&mut opened, &mut text, STATE_BYTES as usize)?;
+    opened.take(STATE_BYTES + 1).read_to_end(&mut text)?;
     let remembered = parse(&text, now).ok_or(io::ErrorKind::InvalidData)?;
     let count = remembered.len();
     for opening in remembered {

@@ -10,12 +10,12 @@ use crate::config::{Level, LogTarget};
 use crate::limits::{LOG_LINE, LOG_LINES, LOG_LINES_KEPT, LOG_WINDOW_MS};
 use crate::rfc3339::Rfc3339;
 use crate::scheme::{Instant, Now};
-use crate::sys::control::never_block;
-use crate::sys::{file, output};
+use crate::sys::stdio::set_nonblocking;
 use core::fmt::{self, Write as _};
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixDatagram;
 
 /// Where syslogd listens.
@@ -51,14 +51,12 @@ struct SyslogSocket(UnixDatagram);
 impl SyslogSocket {
     fn open() -> io::Result<Self> {
         let socket = UnixDatagram::unbound()?;
-        never_block(socket.as_fd())?;
+        socket.set_nonblocking(true)?;
         if let Err(error) = socket.connect(SYSLOG) {
             // Each line tries again.
             let text = "lines are lost until it is there";
             let line = format!("shimmer: warning: syslog: {SYSLOG}: {error}; {text}\n");
-            if let Ok(mut stderr) = output::stderr() {
-                let _ = stderr.write_all(line.as_bytes());
-            }
+            let _ = io::stderr().write_all(line.as_bytes());
         }
         Ok(Self(socket))
     }
@@ -112,8 +110,10 @@ impl Sink {
         match target {
             LogTarget::Stderr => stderr().map(Self::Stream),
             LogTarget::File(path) => {
-                let flags = libc::O_WRONLY | libc::O_APPEND | libc::O_CREAT | libc::O_NONBLOCK;
-                file::open(path, flags, 0o640).map(Self::Stream)
+                let mut options = OpenOptions::new();
+                options.append(true).create(true).mode(0o640);
+                options.custom_flags(libc::O_NONBLOCK);
+                options.open(path).map(Self::Stream)
             }
             LogTarget::Syslog => {
                 let pid = std::process::id();
@@ -147,17 +147,18 @@ impl Sink {
 /// opened anew for that, because O_NONBLOCK belongs to all who share an open file. A regular file
 /// never blocks, and has one end that all who share it write at.
 fn stderr() -> io::Result<File> {
-    let shared = output::stderr()?;
-    if file::is_regular(shared.as_fd())? {
+    let shared = File::from(io::stderr().as_fd().try_clone_to_owned()?);
+    if shared.metadata()?.is_file() {
         return Ok(shared);
     }
-    let flags = libc::O_WRONLY | libc::O_NONBLOCK | libc::O_NOCTTY;
-    let anew = file::open("/proc/self/fd/2".as_ref(), flags, 0);
-    if let Ok(file) = anew {
+    let mut options = OpenOptions::new();
+    let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+    options.write(true).custom_flags(flags);
+    if let Ok(file) = options.open("/proc/self/fd/2") {
         return Ok(file);
     }
     // A service manager's socket. (A stream or not, this sets one flag and nothing else.)
-    never_block(shared.as_fd())?;
+    set_nonblocking(shared.as_fd(), true)?;
     Ok(shared)
 }
 

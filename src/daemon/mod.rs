@@ -74,8 +74,8 @@ use crate::limits::{
 use crate::scheme::blacklist::Blacklist;
 use crate::scheme::schedule::{Change, Plan, Role};
 use crate::scheme::{Instant, Now, sooner};
+use crate::sys::process;
 use crate::sys::signal::{self, Signal};
-use crate::sys::{file, process};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll};
 use std::hash::RandomState;
@@ -211,7 +211,7 @@ struct Counters {
 
 /// A descriptor for [`Daemon::spare`].
 fn spare() -> Option<std::fs::File> {
-    file::open_to_read("/dev/null".as_ref()).ok()
+    std::fs::File::open("/dev/null").ok()
 }
 
 /// Whether the loop goes on.

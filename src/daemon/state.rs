@@ -14,11 +14,11 @@ use crate::limits::{BANS, STATE_BYTES, STATE_LINE_BYTES, STATE_WRITE_BYTES};
 use crate::scheme::blacklist::{Ban, Blacklist, Why};
 use crate::scheme::source::Source;
 use crate::scheme::{Instant, Now, parse_number};
-use crate::sys::file;
 use core::fmt::Write as _;
 use core::hash::BuildHasher;
-use std::fs::{File, TryLockError};
-use std::io::{self, Write as _};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write as _};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 const HEAD: &str = "shimmer-state 1";
@@ -55,12 +55,10 @@ impl StateFile {
     pub fn take(path: &Path) -> Result<Self, StateError> {
         if let Some(folder) = path.parent() {
             // Where it fails, opening the lock says why.
-            let _ = file::make_folder(folder, 0o700);
+            let _ = DirBuilder::new().mode(0o700).create(folder);
         }
         let lock_path = beside(path, ".lock");
-        let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_NOFOLLOW;
-        let lock = file::open(&lock_path, flags, 0o600);
-        let lock = match lock {
+        let lock = match private().open(&lock_path) {
             Ok(lock) => lock,
             Err(error) => return Err(StateError::Unusable(lock_path, error)),
         };
@@ -83,8 +81,8 @@ impl StateFile {
     /// now, so no ban lasts longer than a full one.
     pub fn load<H: BuildHasher>(&self, bans: &mut Blacklist<H>, now: Now) -> Loaded {
         let mut text = Vec::new();
-        let read = file::open_to_read(&self.path)
-            .and_then(|mut file| file::read(&mut file, &mut text, STATE_BYTES as usize));
+        let read = File::open(&self.path)
+            .and_then(|file| file.take(STATE_BYTES + 1).read_to_end(&mut text));
         match read {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Loaded::Bans(0),
             Err(error) => return Loaded::Unreadable(error),
@@ -92,7 +90,7 @@ impl StateFile {
         }
         let Some(read) = parse(&text) else {
             let aside = beside(&self.path, ".damaged");
-            let moved = file::rename(&self.path, &aside);
+            let moved = fs::rename(&self.path, &aside);
             return Loaded::Damaged(aside, moved);
         };
         for (source, unix, attempts) in read {
@@ -117,8 +115,7 @@ impl StateFile {
     /// What the file system says; the old file is still there then.
     pub fn save<H: BuildHasher>(&self, bans: &Blacklist<H>, now: Now) -> io::Result<()> {
         let fresh = beside(&self.path, ".new");
-        let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC | libc::O_NOFOLLOW;
-        let mut file = file::open(&fresh, flags, 0o600)?;
+        let mut file = private().truncate(true).open(&fresh)?;
         let mut text = String::with_capacity(STATE_WRITE_BYTES + STATE_LINE_BYTES);
         let _ = writeln!(text, "{HEAD}");
         for ban in bans.iter() {
@@ -131,8 +128,17 @@ impl StateFile {
         }
         let _ = writeln!(text, "end {}", bans.len());
         file.write_all(text.as_bytes())?;
-        file::rename(&fresh, &self.path)
+        fs::rename(&fresh, &self.path)
     }
+}
+
+/// How a file is opened that only we may write and read, and that is made where it is missing. A link there
+/// is not followed.
+pub(super) fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true);
+    options.mode(0o600).custom_flags(libc::O_NOFOLLOW);
+    options
 }
 
 pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {

@@ -8,7 +8,9 @@ use super::Failure;
 use crate::config::{
     Capability, DEFAULT_CONTROL, DEFAULT_STATE_FILE, LogTarget, Server, capabilities,
 };
-use crate::sys::{file, privileges, process};
+use crate::sys::{privileges, stdio};
+use std::fs::DirBuilder;
+use std::os::unix::fs::{DirBuilderExt, chown};
 use std::path::Path;
 
 const ROOT: u32 = 0;
@@ -31,17 +33,17 @@ pub fn become_user(server: Server, config: &Path) -> Result<Server, Failure> {
         return Err(Failure::User(why));
     }
     if server.common.log == LogTarget::Stderr {
-        process::own_stderr();
+        stdio::own_stderr();
     }
     // A folder below /var/run is gone after each boot, and only root can make it there.
     let state = server.common.state_file.path(DEFAULT_STATE_FILE);
     let control = server.common.control.path(DEFAULT_CONTROL);
     for (path, mode) in [(state, 0o700), (control, 0o755)] {
         if let Some(folder) = path.and_then(Path::parent)
-            && file::make_folder(folder, mode).is_ok()
+            && DirBuilder::new().mode(mode).create(folder).is_ok()
         {
             // Where it fails, what is made in it says why.
-            let _ = file::give_to(folder, account.uid, account.gid);
+            let _ = chown(folder, Some(account.uid), Some(account.gid));
         }
     }
     let kept = capabilities(&server.mirages).map(Capability::number);

@@ -8,17 +8,14 @@ pub mod child;
 pub mod clock;
 #[cfg(target_os = "linux")]
 pub mod control;
-pub mod file;
 #[cfg(target_os = "linux")]
 pub mod filter;
 #[cfg(all(target_os = "linux", any(test, feature = "router")))]
 pub mod heap;
 #[cfg(target_os = "linux")]
 pub mod local;
-pub mod output;
 #[cfg(target_os = "linux")]
 pub mod packet;
-#[cfg(not(target_os = "linux"))]
 pub mod patient;
 #[cfg(target_os = "linux")]
 pub mod pipe;
@@ -36,10 +33,9 @@ mod signal_set;
 pub mod socket;
 #[cfg(all(target_os = "linux", feature = "router"))]
 pub mod start;
+pub mod stdio;
 #[cfg(any(unix, windows))]
 pub mod terminal;
-#[cfg(any(test, not(target_os = "linux")))]
-pub mod thread;
 #[cfg(target_os = "linux")]
 pub mod timer;
 #[cfg(target_os = "linux")]

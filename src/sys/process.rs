@@ -3,9 +3,7 @@
 use super::check;
 use core::mem::MaybeUninit;
 use rustix::process::umask;
-use std::fs::OpenOptions;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 
 /// Raises the limit of open descriptors to what the administrator allows, and says what it is.
 ///
@@ -26,22 +24,6 @@ pub fn raise_descriptor_limit() -> io::Result<usize> {
     let raised = unsafe { libc::prlimit64(0, number, &raw const limit, core::ptr::null_mut()) };
     let now = if raised == 0 { limit.rlim_cur } else { soft };
     Ok(usize::try_from(now).unwrap_or(usize::MAX))
-}
-
-/// Makes the open file behind stderr one of our own, where opening it anew is possible: after giving up
-/// our rights we could not, and what we set on it must not hold for all who share it. What
-/// can't be opened, or fails, stays as it is.
-pub fn own_stderr() {
-    let anew = OpenOptions::new()
-        .write(true)
-        .custom_flags(libc::O_NOCTTY)
-        .open("/proc/self/fd/2");
-    // A regular file has one end that all who share it write at.
-    if let Ok(file) = anew
-        && file.metadata().is_ok_and(|about| !about.is_file())
-    {
-        let _ = rustix::stdio::dup2_stderr(&file);
-    }
 }
 
 /// Makes files that only their owner may use (umask(2)). It holds for all threads meanwhile.

@@ -16,11 +16,12 @@ use crate::cli::{self, Failure, Words};
 use crate::config::{DEFAULT_CONTROL, Location, Server};
 use crate::limits::ASK_MS;
 use crate::scheme::source::Source;
-use crate::sys::{file, local};
+use crate::sys::local;
 use answer::{field, is_whole, number};
 use core::fmt::Display;
 use std::ffi::OsStr;
-use std::io::{self, ErrorKind, Write};
+use std::fs::File;
+use std::io::{self, ErrorKind, Read, Write};
 use std::path::Path;
 use words::fill;
 
@@ -134,7 +135,7 @@ fn socket(
     }
     let file = Path::new(config.unwrap_or(cli::CONFIG.as_ref()));
     // Who may not read it may not connect either, and is told so there.
-    if config.is_none() && file::open_to_read(file).is_err() {
+    if config.is_none() && File::open(file).is_err() {
         return Ok(Path::new(DEFAULT_CONTROL));
     }
     let server = super::load(file, Server::load_common)?;
@@ -159,7 +160,7 @@ fn exchange(path: &Path, request: &str) -> Result<&'static str, Failure> {
     // A daemon that has no time may answer and close before it has read the line. So what it
     // answered is looked at, whatever became of the rest.
     let sent = stream.write_all(request.as_bytes());
-    let end = file::read(&mut stream, &mut bytes, usize::MAX).and(sent);
+    let end = stream.read_to_end(&mut bytes).and(sent);
     let bytes = bytes.leak();
     let answer = str::from_utf8(bytes).unwrap_or_default();
     if is_whole(answer) {
