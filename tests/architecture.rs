@@ -12,7 +12,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("rfc3339", &[]),
     ("ini", &[]),
     ("scheme", &["limits"]),
-    ("sys", &["limits", "scheme"]),
+    ("sys", &["limits"]),
     (
         "config",
         &[

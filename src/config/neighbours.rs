@@ -177,13 +177,6 @@ fn is_own(service: SocketAddr, listen: &[IpAddr]) -> bool {
 }
 
 /// Whether the kernel lets a socket have this address.
-#[cfg(target_os = "linux")]
-fn may_have(service: SocketAddr) -> bool {
-    crate::sys::socket::is_ours(service)
-}
-
-/// Whether the kernel lets a socket have this address.
-#[cfg(not(target_os = "linux"))]
 fn may_have(mut service: SocketAddr) -> bool {
     service.set_port(0);
     std::net::UdpSocket::bind(service).is_ok()

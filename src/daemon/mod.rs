@@ -10,7 +10,7 @@
 //!   session.rs     one forwarded connection       direction.rs, pipes.rs   the way of its bytes
 //!   trap.rs        one visitor held               state.rs    the bans, on disk
 //!   clock.rs       steps of the clock             control.rs  who asks what it does
-//!   sensor.rs      packets that nobody answers    knocks.rs   what they mean
+//!   sensor.rs      packets that nobody answers    arrival.rs, knocks.rs   what they mean
 //!   pass.rs        who has passed, and what opens for him: admitted.rs a port, door.rs and
 //!                  journal.rs what commands have opened
 //!   hooks.rs       commands                       nft.rs      the kernel's sets
@@ -21,6 +21,7 @@
 
 mod accept;
 mod admitted;
+mod arrival;
 mod child;
 mod clock;
 mod control;

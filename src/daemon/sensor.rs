@@ -7,6 +7,7 @@
 //!
 //! Nothing that it reports is proven: anybody can send a packet in another's name.
 
+use super::arrival::{self, SNAP};
 use super::wake::{self, Wake};
 use crate::limits::{BACKLOG, SENSE_AGAIN_MS, SENSED_PER_SECOND, TURN_PACKETS};
 use crate::scheme::Instant;
@@ -14,7 +15,7 @@ use crate::scheme::knock::{Hop, Protocol};
 use crate::scheme::packet::PACKET;
 use crate::scheme::schedule::Range;
 use crate::scheme::source::canonical;
-use crate::sys::filter::{Family, SNAP};
+use crate::sys::filter::Family;
 use crate::sys::packet::{PacketSocket, is_own_address};
 use crate::sys::socket::{self, Place};
 use core::net::IpAddr;
@@ -167,7 +168,8 @@ impl Sensor {
         }
         for ear in &self.ears {
             if let Kind::Packets(socket) = &ear.kind {
-                socket.watch(ranges)?;
+                let ports = ranges.iter().map(|range| range.low()..=range.high());
+                socket.watch(&ports.collect::<Vec<_>>(), SNAP as u32)?;
             }
         }
         Ok(())
@@ -314,8 +316,9 @@ impl Ear {
     fn hear(&self, buffer: &mut [u8; SNAP]) -> io::Result<Option<(Sensed, Option<u32>)>> {
         let (place, hop, socket) = match &self.kind {
             Kind::Packets(socket) => {
-                let arrival = socket.receive(buffer)?;
-                return Ok(arrival.map(|(packet, interface)| {
+                let (length, interface) = socket.receive(buffer)?;
+                let packet = arrival::read(socket.family(), &buffer[..length]);
+                return Ok(packet.map(|packet| {
                     let hop = Hop {
                         port: packet.port,
                         protocol: packet.protocol,

@@ -8,19 +8,16 @@
 //! Programs are classic BPF, which every kernel has and which needs no privilege. Jumps lead forward
 //! only, and not over more than 255 instructions.
 
-use super::packet::{FLAGS, SYN};
-use super::socket::set;
 use crate::limits::{ADMITTED, SENSED_RANGES};
-use crate::scheme::packet::PACKET;
-use crate::scheme::schedule::Range;
-use crate::scheme::source::canonical;
 use core::net::IpAddr;
+use core::ops::RangeInclusive;
 use libc::{
     BPF_ABS, BPF_ALU, BPF_AND, BPF_B, BPF_H, BPF_IMM, BPF_IND, BPF_JA, BPF_JEQ, BPF_JGE, BPF_JGT,
     BPF_JMP, BPF_JSET, BPF_LD, BPF_LDX, BPF_MEM, BPF_MSH, BPF_RET, BPF_ST, BPF_W, sock_filter,
 };
+use socket2::{SockFilter, SockRef};
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::AsFd;
 
 /// What the kernel runs for each packet. It answers how many bytes of it to keep.
 pub type Program = Vec<sock_filter>;
@@ -31,8 +28,14 @@ pub const NOTHING: sock_filter = statement(BPF_RET, 0);
 /// Lets all of it through.
 const EVERYTHING: sock_filter = statement(BPF_RET, u32::MAX);
 
-/// Bytes that are kept of a packet: the longest IP header, UDP's, and what may open a door.
-pub const SNAP: usize = 60 + 8 + PACKET;
+/// TCP's flags (RFC 9293, section 3.1), of which a first packet has SYN alone.
+const FIN: u8 = 0x01;
+/// Begins a connection.
+pub const SYN: u8 = 0x02;
+const RST: u8 = 0x04;
+const ACK: u8 = 0x10;
+/// Those that tell a first packet from others.
+pub const FLAGS: u8 = FIN | SYN | RST | ACK;
 
 /// Where the kernel shows what it knows of a packet beside its bytes, and the packet from its IP header
 /// on, wherever the socket's own data begin (linux/filter.h).
@@ -83,9 +86,10 @@ pub enum Family {
 /// What begins a TCP connection to one of the ports, and every UDP datagram to one of them, if it comes
 /// whole: no fragments, of which only the first has a port. The packet begins with its IP header.
 ///
-/// More than [`SENSED_RANGES`] ranges become one, from the lowest port to the highest.
+/// More than [`SENSED_RANGES`] ranges become one, from the lowest port to the highest. `kept` bytes of a packet
+/// are kept.
 #[must_use]
-pub fn arrivals(family: Family, ranges: &[Range]) -> Program {
+pub fn arrivals(family: Family, ranges: &[RangeInclusive<u16>], kept: u32) -> Program {
     let mut program = Program::new();
     program.push(statement(BPF_LD | BPF_B | BPF_ABS, PACKET_TYPE));
     // The index register gets the length of the IP header.
@@ -117,16 +121,16 @@ pub fn arrivals(family: Family, ranges: &[Range]) -> Program {
         program.extend_from_slice(&[
             jump(BPF_JMP | BPF_JGE, low.into(), 0, 2),
             jump(BPF_JMP | BPF_JGT, high.into(), 1, 0),
-            statement(BPF_RET, SNAP as u32),
+            statement(BPF_RET, kept),
         ]);
     };
     if ranges.len() <= SENSED_RANGES {
         for range in ranges {
-            add(range.low(), range.high());
+            add(*range.start(), *range.end());
         }
     } else {
         let ends = ranges.iter().fold((u16::MAX, 0), |(low, high), range| {
-            (low.min(range.low()), high.max(range.high()))
+            (low.min(*range.start()), high.max(*range.end()))
         });
         add(ends.0, ends.1);
     }
@@ -134,13 +138,13 @@ pub fn arrivals(family: Family, ranges: &[Range]) -> Program {
     program
 }
 
-/// What comes from one of the addresses, in either form that [`canonical`] takes for the same. No more
+/// What comes from one of the addresses. Those of IPv4 may come through NAT64, and are to be given as what
+/// they are. No more
 /// than the first [`ADMITTED`] count; the kernel bounds the memory of a socket's filter.
 #[must_use]
 pub fn sources(admitted: &[IpAddr]) -> Program {
     let admitted = &admitted[..admitted.len().min(ADMITTED)];
-    let is_v4 = |address: &&IpAddr| canonical(**address).is_ipv4();
-    let mut fours = admitted.iter().filter(is_v4).count();
+    let mut fours = admitted.iter().filter(|address| address.is_ipv4()).count();
     let sixes = admitted.len() - fours;
     // The IPv4 addresses come last, behind those of IPv6 and what drops the others.
     let to_fours = (sixes * SIX + 1) as u32;
@@ -170,7 +174,7 @@ pub fn sources(admitted: &[IpAddr]) -> Program {
         statement(BPF_JMP | BPF_JA, to_fours),
     ]);
     for &address in admitted {
-        if let IpAddr::V6(v6) = canonical(address) {
+        if let IpAddr::V6(v6) = address {
             // Its end first: neighbours have the beginning in common.
             for word in (0..4).rev() {
                 let wanted = (u128::from(v6) >> (96 - 32 * word)) as u32;
@@ -184,7 +188,7 @@ pub fn sources(admitted: &[IpAddr]) -> Program {
     }
     program.push(NOTHING);
     for &address in admitted {
-        if let IpAddr::V4(v4) = canonical(address) {
+        if let IpAddr::V4(v4) = address {
             program.push(jump(BPF_JMP | BPF_JEQ, v4.into(), fours as u8, 0));
             fours -= 1;
         }
@@ -199,7 +203,7 @@ pub fn sources(admitted: &[IpAddr]) -> Program {
 /// # Errors
 /// The kernel has no memory for it; or `PermissionDenied`: newer kernels (6.18.44 is one) want
 /// CAP_NET_ADMIN for a filter at a TCP socket. It hears whom it heard before then, or nobody.
-pub fn admit_only(listener: &impl AsRawFd, admitted: &[IpAddr]) -> io::Result<()> {
+pub fn admit_only(listener: &impl AsFd, admitted: &[IpAddr]) -> io::Result<()> {
     attach(listener, &sources(admitted))
 }
 
@@ -208,34 +212,28 @@ pub fn admit_only(listener: &impl AsRawFd, admitted: &[IpAddr]) -> io::Result<()
 /// # Errors
 /// The kernel has no memory for it, or takes no such program. The old one is there then, or one that
 /// lets nothing through.
-pub fn attach(socket: &impl AsRawFd, program: &[sock_filter]) -> io::Result<()> {
-    match put(socket, program) {
+pub fn attach(socket: &impl AsFd, program: &[sock_filter]) -> io::Result<()> {
+    let filter = |step: &sock_filter| SockFilter::new(step.code, step.jt, step.jf, step.k);
+    let program: Vec<_> = program.iter().map(filter).collect();
+    let socket = SockRef::from(socket);
+    match socket.attach_filter(&program) {
         // Both programs count for a moment, and a 32-bit kernel gives a socket 10 KiB for such things
         // (net.core.optmem_max). So the old one goes first, and until the new one is there nothing
         // comes through: TCP sends it again.
         Err(error) if error.raw_os_error() == Some(libc::ENOMEM) => {
-            put(socket, &[NOTHING])?;
-            put(socket, program)
+            socket.attach_filter(&[filter(&NOTHING)])?;
+            socket.attach_filter(&program)
         }
         done => done,
     }
-}
-
-fn put(socket: &impl AsRawFd, program: &[sock_filter]) -> io::Result<()> {
-    let program = libc::sock_fprog {
-        len: program.len() as libc::c_ushort,
-        // The kernel only reads it.
-        filter: program.as_ptr().cast_mut(),
-    };
-    set(socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, program)
 }
 
 /// Takes away the filter that a connection has inherited from its listener.
 ///
 /// # Errors
 /// There is none: `NotFound`.
-pub fn detach(socket: &impl AsRawFd) -> io::Result<()> {
-    set(socket, libc::SOL_SOCKET, libc::SO_DETACH_FILTER, 0)
+pub fn detach(socket: &impl AsFd) -> io::Result<()> {
+    SockRef::from(socket).detach_filter()
 }
 
 #[cfg(test)]
@@ -330,12 +328,15 @@ mod tests {
         segment
     }
 
-    fn ranges(ends: &[(u16, u16)]) -> Vec<Range> {
-        let range = |&(low, high): &(u16, u16)| Range::new(low, high).unwrap();
-        ends.iter().map(range).collect()
+    fn ranges(ends: &[(u16, u16)]) -> Vec<RangeInclusive<u16>> {
+        ends.iter().map(|&(low, high)| low..=high).collect()
     }
 
-    const SNAPPED: u32 = SNAP as u32;
+    fn arrivals(family: Family, ranges: &[RangeInclusive<u16>]) -> Program {
+        super::arrivals(family, ranges, SNAPPED)
+    }
+
+    const SNAPPED: u32 = 140;
     const SYN_ECN: u8 = 0xc2;
 
     #[test]
@@ -470,12 +471,7 @@ mod tests {
 
     #[test]
     fn a_listener_hears_those_who_are_admitted() {
-        let some = addresses(&[
-            "192.0.2.7",
-            "2001:db8::1",
-            "::ffff:192.0.2.8",
-            "fe80::1:2:3:4",
-        ]);
+        let some = addresses(&["192.0.2.7", "2001:db8::1", "192.0.2.8", "fe80::1:2:3:4"]);
         for admitted in ["192.0.2.7", "192.0.2.8", "2001:db8::1", "fe80::1:2:3:4"] {
             assert!(hears(&some, admitted), "{admitted}");
         }
@@ -497,9 +493,9 @@ mod tests {
 
     #[test]
     fn an_ipv4_address_may_come_through_nat64() {
-        let some = addresses(&["192.0.2.7", "64:ff9b::192.0.2.8"]);
+        let some = addresses(&["192.0.2.7", "192.0.2.8"]);
         assert!(hears(&some, "64:ff9b::192.0.2.7"));
-        assert!(hears(&some, "192.0.2.8"));
+        assert!(hears(&some, "64:ff9b::192.0.2.8"));
         assert!(!hears(&some, "64:ff9b::192.0.2.9"));
         assert!(!hears(&some, "64:ff9b:0:1::192.0.2.7"));
         assert!(!hears(&some, "64:ff9b:1::192.0.2.7"));
@@ -529,7 +525,7 @@ mod tests {
             admit_only(&socket, &full).unwrap();
         }
         admit_only(&socket, &[]).unwrap();
-        let watched = vec![Range::new(1, 2).unwrap(); SENSED_RANGES];
+        let watched = vec![1..=2; SENSED_RANGES];
         for family in [Family::V4, Family::V6] {
             attach(&socket, &arrivals(family, &watched)).unwrap();
         }

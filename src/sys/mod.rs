@@ -7,8 +7,6 @@
 pub mod child;
 pub mod clock;
 #[cfg(target_os = "linux")]
-pub mod control;
-#[cfg(target_os = "linux")]
 pub mod filter;
 #[cfg(all(target_os = "linux", any(test, feature = "router")))]
 pub mod heap;
@@ -38,8 +36,6 @@ pub mod stdio;
 pub mod terminal;
 #[cfg(target_os = "linux")]
 pub mod timer;
-#[cfg(target_os = "linux")]
-pub mod wait;
 #[cfg(all(feature = "demo", target_os = "linux"))]
 pub mod window;
 

@@ -1,38 +1,15 @@
 //! Packets, seen before any port and any firewall (packet(7)): what a host is sent at ports where
 //! nobody listens.
-//!
-//! A peer has chosen every byte of what is read here.
 
-use super::filter::{self, Family, NOTHING, SNAP};
-use super::{check, socket};
-use crate::scheme::knock::Protocol;
-use crate::scheme::packet::PACKET;
-use crate::scheme::schedule::Range;
-use crate::scheme::source::canonical;
-use core::mem::{self, MaybeUninit};
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use super::check;
+use super::filter::{self, Family, NOTHING};
+use core::mem;
+use core::net::{IpAddr, SocketAddr, SocketAddrV6};
+use core::ops::RangeInclusive;
+use socket2::{Domain, SockAddr, SockAddrStorage, Socket, Type};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-
-/// The beginning of a TCP connection, or a UDP datagram.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(test, derive(Debug))]
-pub struct Packet<'a> {
-    /// Who says that he sent it, in its canonical form. Anybody can say so.
-    pub from: IpAddr,
-    /// To which address.
-    pub to: IpAddr,
-    /// To which kind of port.
-    pub protocol: Protocol,
-    /// Which one.
-    pub port: u16,
-    /// What a datagram says, if it has the length of one that opens a door, or a multiple: then the
-    /// first.
-    pub said: Option<&'a [u8; PACKET]>,
-}
-
-/// A packet, and the interface that it came in by, as the kernel counts them.
-pub type Arrival<'a> = (Packet<'a>, u32);
+use std::net::UdpSocket;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// Sees packets of one family that come in by any interface.
 pub struct PacketSocket {
@@ -46,44 +23,45 @@ impl PacketSocket {
     /// # Errors
     /// `PermissionDenied` without CAP_NET_RAW; EAFNOSUPPORT where the kernel has no packet sockets.
     pub fn open(family: Family) -> io::Result<Self> {
-        let kind = libc::SOCK_DGRAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
         // Without a protocol it gets no packet, until the filter is there.
-        // SAFETY: no pointers.
-        let socket = check(unsafe { libc::socket(libc::AF_PACKET, kind, 0) })?;
-        // SAFETY: the descriptor is new and nobody else's.
-        let socket = unsafe { OwnedFd::from_raw_fd(socket) };
+        let socket = Socket::new(Domain::PACKET, Type::DGRAM.nonblocking(), None)?;
         filter::attach(&socket, &[NOTHING])?;
-        // SAFETY: all zeros is an address of this kind: every interface.
-        let mut raw: libc::sockaddr_ll = unsafe { mem::zeroed() };
-        raw.sll_family = libc::AF_PACKET as u16;
         // One protocol, not all: so it does not see what this host sends, and a bridge and its VLANs
         // show a packet once.
         let protocol = match family {
             Family::V4 => libc::ETH_P_IP,
             Family::V6 => libc::ETH_P_IPV6,
         };
-        raw.sll_protocol = (protocol as u16).to_be();
-        let length = mem::size_of_val(&raw) as libc::socklen_t;
-        // SAFETY: raw is a socket address of this length.
-        check(unsafe { libc::bind(socket.as_raw_fd(), (&raw const raw).cast(), length) })?;
+        socket.bind(&every_interface(protocol as u16))?;
+        let socket = socket.into();
         Ok(Self { socket, family })
     }
 
-    /// Sees what comes to these ports from now on.
+    /// Sees what comes to these ports from now on, and keeps this many bytes of each.
     ///
     /// # Errors
     /// The kernel has no memory for the filter.
-    pub fn watch(&self, ranges: &[Range]) -> io::Result<()> {
-        filter::attach(&self.socket, &filter::arrivals(self.family, ranges))
+    pub fn watch(&self, ports: &[RangeInclusive<u16>], kept: u32) -> io::Result<()> {
+        let program = filter::arrivals(self.family, ports, kept);
+        filter::attach(&self.socket, &program)
     }
 
-    /// Takes the next packet. None stands for one that is none of ours after all.
+    /// Which family it sees.
+    #[must_use]
+    pub fn family(&self) -> Family {
+        self.family
+    }
+
+    /// Takes the next packet: how many bytes it has written into the buffer, and the interface that the packet
+    /// came in by, as the kernel counts them.
     ///
     /// # Errors
     /// What recvfrom(2) says; `WouldBlock` when there is none.
-    pub fn receive<'a>(&self, buffer: &'a mut [u8; SNAP]) -> io::Result<Option<Arrival<'a>>> {
-        let mut raw = MaybeUninit::<libc::sockaddr_ll>::zeroed();
-        let mut length = mem::size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+    pub fn receive(&self, buffer: &mut [u8]) -> io::Result<(usize, u32)> {
+        // SAFETY: all zeros is an address of this kind.
+        let mut from: libc::sockaddr_ll = unsafe { mem::zeroed() };
+        let mut length = mem::size_of_val(&from) as libc::socklen_t;
+        // By hand, because socket2 and rustix do not show what is in such an address.
         // SAFETY: the kernel writes into the buffer, no more than it holds, and an address, no longer
         // than it is told.
         let received = check(unsafe {
@@ -92,14 +70,11 @@ impl PacketSocket {
                 buffer.as_mut_ptr().cast(),
                 buffer.len(),
                 0,
-                raw.as_mut_ptr().cast(),
+                (&raw mut from).cast(),
                 &raw mut length,
             )
         })?;
-        // SAFETY: all zeros is a valid address, and the kernel has written one over it.
-        let interface = unsafe { raw.assume_init() }.sll_ifindex as u32;
-        let bytes = &buffer[..received as usize];
-        Ok(read(self.family, bytes).map(|packet| (packet, interface)))
+        Ok((received as usize, from.sll_ifindex as u32))
     }
 
     /// Packets that found no room since this was asked last.
@@ -108,14 +83,13 @@ impl PacketSocket {
         // linux/if_packet.h: how many there were, and how many of them found no room.
         let mut statistics = [0u32; 2];
         let mut length = mem::size_of_val(&statistics) as libc::socklen_t;
-        // SAFETY: the kernel writes two numbers, for which there is room.
+        // SAFETY: the kernel writes two numbers, for which there is room. (No crate has this option.)
         unsafe {
-            libc::syscall(
-                libc::SYS_getsockopt,
+            libc::getsockopt(
                 self.socket.as_raw_fd(),
                 libc::SOL_PACKET,
                 libc::PACKET_STATISTICS,
-                statistics.as_mut_ptr(),
+                statistics.as_mut_ptr().cast(),
                 &raw mut length,
             )
         };
@@ -129,81 +103,16 @@ impl AsFd for PacketSocket {
     }
 }
 
-/// The bytes of an IP header at least, of a UDP header, and of a TCP header up to its flags.
-const IPV4_HEADER: usize = 20;
-const IPV6_HEADER: usize = 40;
-const UDP_HEADER: usize = 8;
-const TCP_TO_FLAGS: usize = 14;
-
-/// TCP's flags (RFC 9293, section 3.1), of which a first packet has SYN alone.
-const FIN: u8 = 0x01;
-pub(super) const SYN: u8 = 0x02;
-const RST: u8 = 0x04;
-const ACK: u8 = 0x10;
-pub(super) const FLAGS: u8 = FIN | SYN | RST | ACK;
-
-/// Reads what begins with an IP header. The filter has looked at it before; nothing is believed of that.
-#[must_use]
-pub fn read(family: Family, bytes: &[u8]) -> Option<Packet<'_>> {
-    let (from, to, protocol, header, length): (IpAddr, IpAddr, _, _, _) = match family {
-        Family::V4 => {
-            let fixed: &[u8; IPV4_HEADER] = bytes.first_chunk()?;
-            let header = usize::from(fixed[0] & 0xf) * 4;
-            let is_fragment = u16::from_be_bytes([fixed[6], fixed[7]]) & 0x3fff != 0;
-            if fixed[0] >> 4 != 4 || header < IPV4_HEADER || is_fragment {
-                return None;
-            }
-            let [from, to] = [12, 16].map(|at| {
-                let [a, b, c, d] = [0, 1, 2, 3].map(|byte| fixed[at + byte]);
-                Ipv4Addr::new(a, b, c, d)
-            });
-            let length = usize::from(u16::from_be_bytes([fixed[2], fixed[3]]));
-            (from.into(), to.into(), fixed[9], header, length)
-        }
-        Family::V6 => {
-            let fixed: &[u8; IPV6_HEADER] = bytes.first_chunk()?;
-            if fixed[0] >> 4 != 6 {
-                return None;
-            }
-            let [from, to] = [8, 24].map(|at| {
-                let mut octets = [0; 16];
-                octets.copy_from_slice(&fixed[at..at + 16]);
-                Ipv6Addr::from(octets)
-            });
-            let length = usize::from(u16::from_be_bytes([fixed[4], fixed[5]])) + IPV6_HEADER;
-            (from.into(), to.into(), fixed[6], IPV6_HEADER, length)
-        }
-    };
-    // What follows the packet in a short frame is not of it.
-    let bytes = &bytes[..bytes.len().min(length)];
-    let said = bytes.get(header..)?;
-    let (protocol, payload) = match i32::from(protocol) {
-        libc::IPPROTO_TCP => {
-            let start: &[u8; TCP_TO_FLAGS] = said.first_chunk()?;
-            if start[13] & FLAGS != SYN {
-                return None;
-            }
-            (Protocol::Tcp, None)
-        }
-        libc::IPPROTO_UDP => {
-            let start: &[u8; UDP_HEADER] = said.first_chunk()?;
-            let length = usize::from(u16::from_be_bytes([start[4], start[5]]));
-            let payload = said[UDP_HEADER..].first_chunk();
-            // Of datagrams of one sender that came at once, the kernel may have made one (GRO, which
-            // OpenWrt has on): the first of them is heard.
-            let length = length.saturating_sub(UDP_HEADER);
-            let payload = payload.filter(|_| length > 0 && length.is_multiple_of(PACKET));
-            (Protocol::Udp, payload)
-        }
-        _ => return None,
-    };
-    Some(Packet {
-        from: canonical(from),
-        to: canonical(to),
-        protocol,
-        port: u16::from_be_bytes([said[2], said[3]]),
-        said: payload,
-    })
+/// Where one protocol comes in, by whichever interface.
+fn every_interface(protocol: u16) -> SockAddr {
+    let mut storage = SockAddrStorage::zeroed();
+    // SAFETY: the kernel has this struct for the family that is set here.
+    let address: &mut libc::sockaddr_ll = unsafe { storage.view_as() };
+    address.sll_family = libc::AF_PACKET as u16;
+    address.sll_protocol = protocol.to_be();
+    let length = mem::size_of_val(address) as libc::socklen_t;
+    // SAFETY: it is an address of this length, and all zeros behind what is set.
+    unsafe { SockAddr::new(storage, length) }
 }
 
 /// Whether an address is this host's, seen from an interface: link-local addresses belong to one each.
@@ -223,119 +132,12 @@ pub fn is_own_address(address: IpAddr, interface: u32) -> bool {
     // that it will. Nothing is sent.
     let mut towards = at;
     towards.set_port(1);
-    socket::datagrams_to(towards, Some(at)).is_ok()
+    UdpSocket::bind(at).is_ok_and(|socket| socket.connect(towards).is_ok())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
-
-    fn four(protocol: i32, said: &[u8]) -> Vec<u8> {
-        let mut packet = vec![0; IPV4_HEADER];
-        packet[0] = 0x45;
-        packet[9] = protocol as u8;
-        packet[12..20].copy_from_slice(&[192, 0, 2, 7, 198, 51, 100, 1]);
-        packet.extend(said);
-        let length = packet.len() as u16;
-        packet[2..4].copy_from_slice(&length.to_be_bytes());
-        packet
-    }
-
-    fn six(protocol: i32, from: &str, said: &[u8]) -> Vec<u8> {
-        let mut packet = vec![0; IPV6_HEADER];
-        packet[0] = 0x60;
-        packet[4..6].copy_from_slice(&(said.len() as u16).to_be_bytes());
-        packet[6] = protocol as u8;
-        let from: Ipv6Addr = from.parse().unwrap();
-        packet[8..24].copy_from_slice(&from.octets());
-        packet[24..40].copy_from_slice(&Ipv6Addr::LOCALHOST.octets());
-        packet.extend(said);
-        packet
-    }
-
-    fn datagram(port: u16, payload: &[u8]) -> Vec<u8> {
-        let mut said = vec![0; UDP_HEADER];
-        said[2..4].copy_from_slice(&port.to_be_bytes());
-        said.extend(payload);
-        let length = said.len() as u16;
-        said[4..6].copy_from_slice(&length.to_be_bytes());
-        said
-    }
-
-    fn syn(port: u16) -> Vec<u8> {
-        let mut said = vec![0; 20];
-        said[2..4].copy_from_slice(&port.to_be_bytes());
-        said[13] = SYN;
-        said
-    }
-
-    #[test]
-    fn a_datagram_of_the_right_length_has_its_payload() {
-        let payload: [u8; PACKET] = core::array::from_fn(|byte| byte as u8);
-        let bytes = four(libc::IPPROTO_UDP, &datagram(10_007, &payload));
-        let expected = Packet {
-            from: "192.0.2.7".parse().unwrap(),
-            to: "198.51.100.1".parse().unwrap(),
-            protocol: Protocol::Udp,
-            port: 10_007,
-            said: Some(&payload),
-        };
-        assert_eq!(read(Family::V4, &bytes), Some(expected));
-        // A short frame is filled up.
-        let mut filled = bytes.clone();
-        filled.extend([0; 6]);
-        assert_eq!(read(Family::V4, &filled), Some(expected));
-        for length in [0, 71, 73, 143] {
-            let bytes = four(libc::IPPROTO_UDP, &datagram(10_007, &vec![7; length]));
-            assert_eq!(read(Family::V4, &bytes).unwrap().said, None, "{length}");
-            // The kernel has cut it.
-            let cut = &bytes[..bytes.len().min(IPV4_HEADER + UDP_HEADER + PACKET)];
-            assert_eq!(read(Family::V4, cut).unwrap().said, None, "{length}");
-        }
-        // One that was doubled on its way.
-        let doubled = four(libc::IPPROTO_UDP, &datagram(10_007, &payload.repeat(2)));
-        assert_eq!(read(Family::V4, &doubled), Some(expected));
-        // It says that it is longer than the packet around it.
-        let mut lying = bytes.clone();
-        lying[2..4].copy_from_slice(&50u16.to_be_bytes());
-        assert_eq!(read(Family::V4, &lying).unwrap().said, None);
-    }
-
-    #[test]
-    fn a_source_is_canonical() {
-        let from = |text| {
-            let bytes = six(libc::IPPROTO_TCP, text, &syn(7));
-            read(Family::V6, &bytes).unwrap().from.to_string()
-        };
-        assert_eq!(from("2001:db8::1"), "2001:db8::1");
-        assert_eq!(from("64:ff9b::192.0.2.7"), "192.0.2.7");
-    }
-
-    #[test]
-    fn what_begins_nothing_is_none_of_ours() {
-        let good = four(libc::IPPROTO_TCP, &syn(7));
-        let beginning = read(Family::V4, &good).unwrap();
-        assert_eq!((beginning.protocol, beginning.port), (Protocol::Tcp, 7));
-        assert_eq!(read(Family::V6, &good), None);
-        assert_eq!(read(Family::V4, &four(libc::IPPROTO_ICMP, &syn(7))), None);
-        for (byte, value) in [
-            (0, 0x44),
-            (0, 0x65),
-            (0, 0x4f),
-            (6, 0x20),
-            (7, 1),
-            (33, 0x12),
-            (33, 0x06),
-        ] {
-            let mut bad = good.clone();
-            bad[byte] = value;
-            assert_eq!(read(Family::V4, &bad), None, "{byte}");
-        }
-        for length in 0..IPV4_HEADER + TCP_TO_FLAGS {
-            assert_eq!(read(Family::V4, &good[..length]), None, "{length}");
-        }
-    }
 
     #[test]
     fn own_addresses_are_told_from_others() {
@@ -354,24 +156,6 @@ mod tests {
             "fe80::1:2:3:4",
         ] {
             assert!(!is_own(other), "{other}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn nothing_that_a_peer_sends_stops_us(mut bytes in proptest::collection::vec(any::<u8>(), 0..160), likely in any::<bool>()) {
-            if likely && bytes.len() > 10 {
-                bytes[0] = 0x40 | bytes[0] & 0x0f;
-                bytes[6] = 0;
-                bytes[7] = 0;
-                bytes[9] = if bytes[9] & 1 == 0 { 6 } else { 17 };
-            }
-            for family in [Family::V4, Family::V6] {
-                let length = bytes.len();
-                let packet = read(family, &bytes);
-                let is_said = packet.is_some_and(|packet| packet.said.is_some());
-                prop_assert!(!is_said || length >= IPV4_HEADER + UDP_HEADER + PACKET);
-            }
         }
     }
 }

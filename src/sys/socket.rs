@@ -1,14 +1,13 @@
 //! TCP sockets that never block: ports that listen, visitors, and dials to the hidden service.
-//!
-//! Options are set and asked for, and visitors accepted, by the system calls themselves: the C library
-//! has a kilobyte for kernels that know no option with a time of 64 bits, or no accept4.
 
-use super::wait::{self, Want};
-use super::{check, control, filter};
-use core::mem::{self, MaybeUninit};
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use super::{check, filter};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use core::time::Duration;
+use rustix::net::{RecvFlags, SendFlags, SocketFlags};
+use socket2::{Domain, SockRef, Socket, Type};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::net::Shutdown;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 /// Where a port listens.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -59,52 +58,15 @@ pub fn take_datagrams(place: Place, port: u16) -> io::Result<OwnedFd> {
     open(place, port, Purpose::Datagrams)
 }
 
-/// A socket for datagrams to an address, from one of ours where that matters.
-///
-/// # Errors
-/// What socket(2), bind(2) and connect(2) say: an address is not ours, there is no way to the other.
-pub fn datagrams_to(to: SocketAddr, from: Option<SocketAddr>) -> io::Result<OwnedFd> {
-    let socket = new_socket(to, libc::SOCK_DGRAM)?;
-    if let Some(from) = from {
-        tell(&socket, libc::bind, from)?;
-    }
-    tell(&socket, libc::connect, to)?;
-    Ok(socket)
-}
-
-/// The address of our end.
-///
-/// # Errors
-/// What getsockname(2) says.
-pub fn local_address(socket: BorrowedFd<'_>) -> io::Result<IpAddr> {
-    Ok(address_of(socket, libc::getsockname)?.ip())
-}
-
-/// bind(2) or connect(2).
-type AddressWord = unsafe extern "C" fn(i32, *const libc::sockaddr, libc::socklen_t) -> libc::c_int;
-
-fn tell(socket: &OwnedFd, call: AddressWord, address: SocketAddr) -> io::Result<()> {
-    let (raw, length) = to_raw(address);
-    // SAFETY: raw is a socket address of this length.
-    check(unsafe { call(socket.as_raw_fd(), (&raw const raw).cast(), length) }).map(drop)
-}
-
-/// Whether the kernel lets a socket have this address.
-#[must_use]
-pub fn is_ours(mut address: SocketAddr) -> bool {
-    address.set_port(0);
-    open_at(address, true, Purpose::Datagrams).is_ok()
-}
-
 fn open(place: Place, port: u16, purpose: Purpose) -> io::Result<OwnedFd> {
     match place {
         Place::At(address) => open_at(SocketAddr::new(address, port), true, purpose),
         Place::Everywhere => {
-            let both = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port);
+            let both = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port);
             match open_at(both, false, purpose) {
                 Err(error) if error.raw_os_error() == Some(libc::EAFNOSUPPORT) => {
                     // A kernel without IPv6.
-                    let all = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port);
+                    let all = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port);
                     open_at(all, true, purpose)
                 }
                 other => other,
@@ -115,27 +77,45 @@ fn open(place: Place, port: u16, purpose: Purpose) -> io::Result<OwnedFd> {
 
 fn open_at(address: SocketAddr, only_its_family: bool, purpose: Purpose) -> io::Result<OwnedFd> {
     let socket = match purpose {
-        Purpose::Listen(..) => stream(address)?,
+        Purpose::Listen(..) => new_stream(address)?,
         // It does not share its port: another program's datagrams would come here.
-        Purpose::Datagrams => new_socket(address, libc::SOCK_DGRAM)?,
+        Purpose::Datagrams => {
+            let kind = Type::DGRAM.nonblocking();
+            Socket::new(Domain::for_address(address), kind, None)?
+        }
     };
     if address.is_ipv6() {
         // Said either way, because the system's default (bindv6only) may be any.
-        set(
-            &socket,
-            libc::IPPROTO_IPV6,
-            libc::IPV6_V6ONLY,
-            i32::from(only_its_family),
-        )?;
+        socket.set_only_v6(only_its_family)?;
     }
-    tell(&socket, libc::bind, address)?;
+    socket.bind(&address.into())?;
     if let Purpose::Listen(backlog, filter) = purpose {
         if !filter.is_empty() {
             filter::attach(&socket, filter)?;
         }
-        // SAFETY: the descriptor is open.
-        check(unsafe { libc::listen(socket.as_raw_fd(), backlog) })?;
+        socket.listen(backlog)?;
     }
+    Ok(socket.into())
+}
+
+/// A socket on which messages go out at once and dead peers are noticed. It may share its port with
+/// what has been closed or dials out, so that neither keeps a port of the range from us.
+///
+/// # Errors
+/// What socket(2) says.
+pub fn stream(address: SocketAddr) -> io::Result<OwnedFd> {
+    new_stream(address).map(OwnedFd::from)
+}
+
+fn new_stream(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM.nonblocking(),
+        None,
+    )?;
+    socket.set_reuse_address(true)?;
+    socket.set_keepalive(true)?;
+    socket.set_tcp_nodelay(true)?;
     Ok(socket)
 }
 
@@ -144,10 +124,10 @@ fn open_at(address: SocketAddr, only_its_family: bool, purpose: Purpose) -> io::
 /// # Errors
 /// What socket(2) and connect(2) say, save that it is in progress.
 pub fn dial(address: SocketAddr) -> io::Result<OwnedFd> {
-    let socket = stream(address)?;
-    match tell(&socket, libc::connect, address) {
+    let socket = new_stream(address)?;
+    match socket.connect(&address.into()) {
         Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
-        _ => Ok(socket),
+        _ => Ok(socket.into()),
     }
 }
 
@@ -157,29 +137,17 @@ pub fn dial(address: SocketAddr) -> io::Result<OwnedFd> {
 /// Why it failed.
 pub fn connected(socket: BorrowedFd<'_>) -> io::Result<bool> {
     take_error(socket)?;
-    let peer = match address_of(socket, libc::getpeername) {
+    let socket = SockRef::from(&socket);
+    let peer = match socket.peer_addr() {
         Ok(peer) => peer,
-        Err(error) if error.raw_os_error() == Some(libc::ENOTCONN) => return Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotConnected => return Ok(false),
         Err(error) => return Err(error),
     };
     // Nobody listens at a port from which the kernel dials: it has then connected to itself.
-    if address_of(socket, libc::getsockname)? == peer {
+    if socket.local_addr()?.as_socket() == peer.as_socket() {
         return Err(io::Error::from_raw_os_error(libc::ECONNREFUSED));
     }
     Ok(true)
-}
-
-/// Connects, and waits for it so many milliseconds. The socket does not block.
-///
-/// # Errors
-/// What socket(2) and connect(2) say; `TimedOut` when nobody has answered by then.
-pub fn connect(address: SocketAddr, milliseconds: u64) -> io::Result<OwnedFd> {
-    let socket = dial(address)?;
-    if !wait::for_one(socket.as_fd(), Want::Write, milliseconds)? {
-        return Err(io::ErrorKind::TimedOut.into());
-    }
-    connected(socket.as_fd())?;
-    Ok(socket)
 }
 
 /// Connects from an address of ours, which std can't, and waits for it. The stream blocks.
@@ -190,26 +158,12 @@ pub fn connect(address: SocketAddr, milliseconds: u64) -> io::Result<OwnedFd> {
 pub fn connect_from(
     source: IpAddr,
     destination: SocketAddr,
-    timeout: core::time::Duration,
+    timeout: Duration,
 ) -> io::Result<std::net::TcpStream> {
-    let socket = stream(destination)?;
-    let (raw, length) = to_raw(SocketAddr::new(source, 0));
-    // SAFETY: raw is a socket address of this length.
-    check(unsafe { libc::bind(socket.as_raw_fd(), (&raw const raw).cast(), length) })?;
-    let (raw, length) = to_raw(destination);
-    // SAFETY: raw is a socket address of this length.
-    match check(unsafe { libc::connect(socket.as_raw_fd(), (&raw const raw).cast(), length) }) {
-        Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => return Err(error),
-        _ => {}
-    }
-    let timeout = timeout.as_millis() as u64;
-    if !wait::for_one(socket.as_fd(), Want::Write, timeout)? {
-        return Err(io::ErrorKind::TimedOut.into());
-    }
-    take_error(socket.as_fd())?;
-    let stream = std::net::TcpStream::from(socket);
-    stream.set_nonblocking(false)?;
-    Ok(stream)
+    let socket = new_stream(destination)?;
+    socket.bind(&SocketAddr::new(source, 0).into())?;
+    socket.connect_timeout(&destination.into(), timeout)?;
+    Ok(socket.into())
 }
 
 /// Takes the error that waits at a socket: a reset, an unreachable peer.
@@ -217,77 +171,40 @@ pub fn connect_from(
 /// # Errors
 /// That error.
 pub fn take_error(socket: BorrowedFd<'_>) -> io::Result<()> {
-    let mut error: i32 = 0;
-    let mut length = mem::size_of::<i32>() as libc::socklen_t;
-    // SAFETY: the kernel writes one int, for which there is room.
-    check(unsafe {
-        libc::syscall(
-            libc::SYS_getsockopt,
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_ERROR,
-            &raw mut error,
-            &raw mut length,
-        )
-    })?;
-    match error {
-        0 => Ok(()),
-        error => Err(io::Error::from_raw_os_error(error)),
-    }
+    SockRef::from(&socket).take_error()?.map_or(Ok(()), Err)
 }
 
 /// Where a visitor wanted to go before the firewall sent it here (SO_ORIGINAL_DST, netfilter's
-/// conntrack; it is 80 for both families).
+/// conntrack).
 ///
 /// # Errors
 /// Nothing was redirected: `NotFound`, or that the kernel has no conntrack.
 pub fn original_destination(socket: BorrowedFd<'_>) -> io::Result<SocketAddr> {
-    const ORIGINAL_DESTINATION: i32 = 80;
-    let here = address_of(socket, libc::getsockname)?;
+    let socket = SockRef::from(&socket);
+    let here = socket.local_addr()?.as_socket();
     // On a socket of both families a visitor by IPv4 has a mapped address, and an IPv4 connection.
-    let level = match here.ip().to_canonical() {
-        IpAddr::V4(_) => libc::IPPROTO_IP,
-        IpAddr::V6(_) => libc::IPPROTO_IPV6,
+    let dialled = match here.map(|here| here.ip().to_canonical()) {
+        Some(IpAddr::V6(_)) => socket.original_dst_v6()?,
+        _ => socket.original_dst_v4()?,
     };
-    let mut raw = MaybeUninit::<libc::sockaddr_storage>::zeroed();
-    let mut length = mem::size_of::<libc::sockaddr_storage>() as libc::socklen_t;
-    // SAFETY: the kernel writes an address into the storage, no longer than it is told.
-    check(unsafe {
-        libc::syscall(
-            libc::SYS_getsockopt,
-            socket.as_raw_fd(),
-            level,
-            ORIGINAL_DESTINATION,
-            raw.as_mut_ptr(),
-            &raw mut length,
-        )
-    })?;
-    // SAFETY: all zeros is a valid storage, and the kernel has written an address over it.
-    from_raw(&unsafe { raw.assume_init() })
+    dialled.as_socket().ok_or_else(no_address)
 }
 
-/// Takes the next visitor from a port's queue.
+/// The kernel has answered an address that belongs to neither family.
+fn no_address() -> io::Error {
+    io::Error::from_raw_os_error(libc::EAFNOSUPPORT)
+}
+
+/// Takes the next visitor from a port's queue. (std and socket2 take more than one system call to make it
+/// non-blocking.)
 ///
 /// # Errors
 /// What accept4(2) says; `WouldBlock` when nobody waits.
 pub fn accept(listener: BorrowedFd<'_>) -> io::Result<(OwnedFd, SocketAddr)> {
-    let mut raw = MaybeUninit::<libc::sockaddr_storage>::zeroed();
-    let mut length = mem::size_of::<libc::sockaddr_storage>() as libc::socklen_t;
-    // SAFETY: the kernel writes an address into the storage, no longer than it is told.
-    let socket = check(unsafe {
-        libc::syscall(
-            libc::SYS_accept4,
-            listener.as_raw_fd(),
-            raw.as_mut_ptr(),
-            &raw mut length,
-            libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC,
-        )
-    })?;
-    // SAFETY: the descriptor is new and nobody else's.
-    let socket = unsafe { OwnedFd::from_raw_fd(socket as i32) };
-    // SAFETY: all zeros is a valid storage, and the kernel has written an address over it.
-    let peer = from_raw(&unsafe { raw.assume_init() })?;
-    Ok((socket, peer))
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let (socket, peer) = rustix::net::acceptfrom_with(listener, flags)?;
+    let peer = peer.and_then(|peer| peer.try_into().ok());
+    Ok((socket, peer.ok_or_else(no_address)?))
 }
 
 /// Receives what is there, at most a buffer full. 0 is the peer's last word.
@@ -295,7 +212,8 @@ pub fn accept(listener: BorrowedFd<'_>) -> io::Result<(OwnedFd, SocketAddr)> {
 /// # Errors
 /// What recv(2) says; `WouldBlock` when nothing is there.
 pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
-    receive_into(socket, buffer, 0)
+    let (received, _) = rustix::net::recv(socket, buffer, RecvFlags::empty())?;
+    Ok(received)
 }
 
 /// The same, and leaves it in the socket.
@@ -303,20 +221,8 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
 /// # Errors
 /// As [`receive`].
 pub fn peek(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
-    receive_into(socket, buffer, libc::MSG_PEEK)
-}
-
-fn receive_into(socket: BorrowedFd<'_>, buffer: &mut [u8], flags: i32) -> io::Result<usize> {
-    // SAFETY: the kernel writes into the buffer, no more than it holds.
-    let received = check(unsafe {
-        libc::recv(
-            socket.as_raw_fd(),
-            buffer.as_mut_ptr().cast(),
-            buffer.len(),
-            flags,
-        )
-    })?;
-    Ok(received as usize)
+    let (seen, _) = rustix::net::recv(socket, buffer, RecvFlags::PEEK)?;
+    Ok(seen)
 }
 
 /// Receives the next datagram, at most a buffer full, and who sent it.
@@ -324,40 +230,20 @@ fn receive_into(socket: BorrowedFd<'_>, buffer: &mut [u8], flags: i32) -> io::Re
 /// # Errors
 /// What recvfrom(2) says; `WouldBlock` when nothing is there.
 pub fn receive_from(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-    let mut raw = MaybeUninit::<libc::sockaddr_storage>::zeroed();
-    let mut length = mem::size_of::<libc::sockaddr_storage>() as libc::socklen_t;
-    // SAFETY: the kernel writes into the buffer, no more than it holds, and an address, no longer than
-    // it is told.
-    let received = check(unsafe {
-        libc::recvfrom(
-            socket.as_raw_fd(),
-            buffer.as_mut_ptr().cast(),
-            buffer.len(),
-            0,
-            raw.as_mut_ptr().cast(),
-            &raw mut length,
-        )
-    })?;
-    // SAFETY: all zeros is a valid storage, and the kernel has written an address over it.
-    let sender = from_raw(&unsafe { raw.assume_init() })?;
-    Ok((received as usize, sender))
+    let (received, _, sender) = rustix::net::recvfrom(socket, buffer, RecvFlags::empty())?;
+    let sender = sender.and_then(|sender| sender.try_into().ok());
+    Ok((received, sender.ok_or_else(no_address)?))
 }
 
-/// Throws away at most so many bytes of what is there, without copying them (tcp(7), MSG_TRUNC).
-/// 0 is the peer's last word.
+/// Throws away at most this many bytes of what is there, without copying them (tcp(7), MSG_TRUNC).
+/// 0 is the peer's last word. Crates want a buffer.
 ///
 /// # Errors
 /// As [`receive`].
 pub fn discard(socket: BorrowedFd<'_>, bytes: usize) -> io::Result<usize> {
+    let nowhere = core::ptr::null_mut();
     // SAFETY: with MSG_TRUNC a TCP socket writes nothing, so no buffer is needed.
-    let thrown = check(unsafe {
-        libc::recv(
-            socket.as_raw_fd(),
-            core::ptr::null_mut(),
-            bytes,
-            libc::MSG_TRUNC,
-        )
-    })?;
+    let thrown = check(unsafe { libc::recv(socket.as_raw_fd(), nowhere, bytes, libc::MSG_TRUNC) })?;
     Ok(thrown as usize)
 }
 
@@ -366,28 +252,20 @@ pub fn discard(socket: BorrowedFd<'_>, bytes: usize) -> io::Result<usize> {
 /// # Errors
 /// What send(2) says; `WouldBlock` when there is no room.
 pub fn send(socket: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
-    // SAFETY: the kernel reads the bytes, no more than there are.
-    let sent = check(unsafe {
-        libc::send(
-            socket.as_raw_fd(),
-            bytes.as_ptr().cast(),
-            bytes.len(),
-            libc::MSG_NOSIGNAL,
-        )
-    })?;
-    Ok(sent as usize)
+    Ok(rustix::net::send(socket, bytes, SendFlags::NOSIGNAL)?)
 }
 
-/// Bytes that the peer has not acknowledged yet (tcp(7), SIOCOUTQ); 0 where that can't be known.
+/// Bytes that the peer has not acknowledged yet (tcp(7), SIOCOUTQ, which no crate has); 0 where that can't be
+/// known.
 #[must_use]
 pub fn unsent(socket: BorrowedFd<'_>) -> usize {
     // A socket that was reset keeps its count, and will never send.
-    if address_of(socket, libc::getpeername).is_err() {
+    if SockRef::from(&socket).peer_addr().is_err() {
         return 0;
     }
-    let mut bytes: i32 = 0;
+    let mut bytes: libc::c_int = 0;
     // SAFETY: the kernel writes one int, for which there is room.
-    let _ = unsafe { control::ask(socket.as_raw_fd(), libc::TIOCOUTQ as i32, &raw mut bytes) };
+    unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
     usize::try_from(bytes).unwrap_or(0)
 }
 
@@ -396,125 +274,11 @@ pub fn unsent(socket: BorrowedFd<'_>) -> usize {
 /// # Errors
 /// What shutdown(2) says; `NotConnected` when the peer has gone.
 pub fn shut_write(socket: BorrowedFd<'_>) -> io::Result<()> {
-    // SAFETY: the descriptor is open.
-    check(unsafe { libc::shutdown(socket.as_raw_fd(), libc::SHUT_WR) }).map(drop)
+    SockRef::from(&socket).shutdown(Shutdown::Write)
 }
 
 /// Makes the coming close a reset (socket(7), SO_LINGER).
 pub fn reset_on_close(socket: BorrowedFd<'_>) {
-    let linger = libc::linger {
-        l_onoff: 1,
-        l_linger: 0,
-    };
     // It can fail only where there is no peer left to tell.
-    let _ = set(&socket, libc::SOL_SOCKET, libc::SO_LINGER, linger);
-}
-
-/// A socket on which messages go out at once and dead peers are noticed. It may share its port with
-/// what has been closed or dials out, so that neither keeps a port of the range from us.
-///
-/// # Errors
-/// What socket(2) says.
-pub fn stream(address: SocketAddr) -> io::Result<OwnedFd> {
-    let socket = new_socket(address, libc::SOCK_STREAM)?;
-    set(&socket, libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
-    set(&socket, libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1)?;
-    set(&socket, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)?;
-    Ok(socket)
-}
-
-fn new_socket(address: SocketAddr, kind: i32) -> io::Result<OwnedFd> {
-    let family = match address {
-        SocketAddr::V4(_) => libc::AF_INET,
-        SocketAddr::V6(_) => libc::AF_INET6,
-    };
-    let kind = kind | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
-    // SAFETY: no pointers.
-    let socket = check(unsafe { libc::socket(family, kind, 0) })?;
-    // SAFETY: the descriptor is new and nobody else's.
-    Ok(unsafe { OwnedFd::from_raw_fd(socket) })
-}
-
-pub(super) fn set<T: Copy>(
-    socket: &impl AsRawFd,
-    level: i32,
-    option: i32,
-    value: T,
-) -> io::Result<()> {
-    let (value, length) = ((&raw const value).cast(), mem::size_of::<T>());
-    // SAFETY: the value has this size.
-    unsafe { set_bytes(socket.as_raw_fd(), level, option, value, length) }
-}
-
-/// One for all types of values.
-///
-/// # Safety
-/// The kernel may read so many bytes there.
-unsafe fn set_bytes(
-    socket: i32,
-    level: i32,
-    option: i32,
-    value: *const u8,
-    length: usize,
-) -> io::Result<()> {
-    let length = length as libc::socklen_t;
-    // SAFETY: as the caller says.
-    check(unsafe { libc::syscall(libc::SYS_setsockopt, socket, level, option, value, length) })
-        .map(drop)
-}
-
-type AddressCall =
-    unsafe extern "C" fn(i32, *mut libc::sockaddr, *mut libc::socklen_t) -> libc::c_int;
-
-fn address_of(socket: BorrowedFd<'_>, call: AddressCall) -> io::Result<SocketAddr> {
-    let mut raw = MaybeUninit::<libc::sockaddr_storage>::zeroed();
-    let mut length = mem::size_of::<libc::sockaddr_storage>() as libc::socklen_t;
-    // SAFETY: the kernel writes an address into the storage, no longer than it is told.
-    check(unsafe { call(socket.as_raw_fd(), raw.as_mut_ptr().cast(), &raw mut length) })?;
-    // SAFETY: all zeros is a valid storage, and the kernel has written an address over it.
-    from_raw(&unsafe { raw.assume_init() })
-}
-
-fn to_raw(address: SocketAddr) -> (libc::sockaddr_storage, libc::socklen_t) {
-    // SAFETY: all zeros is a valid storage.
-    let mut raw: libc::sockaddr_storage = unsafe { mem::zeroed() };
-    let length = match address {
-        SocketAddr::V4(v4) => {
-            // SAFETY: a storage has room and alignment for an address of any family.
-            let to = unsafe { &mut *(&raw mut raw).cast::<libc::sockaddr_in>() };
-            to.sin_family = libc::AF_INET as libc::sa_family_t;
-            to.sin_port = v4.port().to_be();
-            to.sin_addr.s_addr = u32::from_ne_bytes(v4.ip().octets());
-            mem::size_of::<libc::sockaddr_in>()
-        }
-        SocketAddr::V6(v6) => {
-            // SAFETY: as above.
-            let to = unsafe { &mut *(&raw mut raw).cast::<libc::sockaddr_in6>() };
-            to.sin6_family = libc::AF_INET6 as libc::sa_family_t;
-            to.sin6_port = v6.port().to_be();
-            to.sin6_addr.s6_addr = v6.ip().octets();
-            to.sin6_scope_id = v6.scope_id();
-            mem::size_of::<libc::sockaddr_in6>()
-        }
-    };
-    (raw, length as libc::socklen_t)
-}
-
-fn from_raw(raw: &libc::sockaddr_storage) -> io::Result<SocketAddr> {
-    match i32::from(raw.ss_family) {
-        libc::AF_INET => {
-            // SAFETY: the family says that it is this struct, and a storage has room for it.
-            let from = unsafe { &*(&raw const *raw).cast::<libc::sockaddr_in>() };
-            let address = Ipv4Addr::from(from.sin_addr.s_addr.to_ne_bytes());
-            Ok(SocketAddrV4::new(address, u16::from_be(from.sin_port)).into())
-        }
-        libc::AF_INET6 => {
-            // SAFETY: as above.
-            let from = unsafe { &*(&raw const *raw).cast::<libc::sockaddr_in6>() };
-            let address = Ipv6Addr::from(from.sin6_addr.s6_addr);
-            let port = u16::from_be(from.sin6_port);
-            Ok(SocketAddrV6::new(address, port, 0, from.sin6_scope_id).into())
-        }
-        _ => Err(io::Error::from_raw_os_error(libc::EAFNOSUPPORT)),
-    }
+    let _ = SockRef::from(&socket).set_linger(Some(Duration::ZERO));
 }
