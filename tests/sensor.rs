@@ -10,7 +10,7 @@ use common::gates::apart;
 use common::{own_address, visitor, wait_for};
 use mio::{Events, Poll};
 use shimmer::daemon::sensor::{Sensed, Sensor, Spot, Way};
-use shimmer::limits::{SENSE_AGAIN_MS, SENSED_PER_SECOND, TURN_PACKETS};
+use shimmer::limits::{SENSE_AGAIN_MS, SENSED_PER_SECOND, TELL_FULL_MS, TURN_PACKETS};
 use shimmer::scheme::Instant;
 use shimmer::scheme::knock::{Hop, Protocol};
 use shimmer::scheme::packet::PACKET;
@@ -255,8 +255,12 @@ fn a_flood_is_no_more_than_the_bucket_lets_through() {
         let counts = rig.sensor.counts();
         assert_eq!(counts.sensed, (sensed + share + rest) as u64);
         if rig.sensor.way() == Way::Raw {
-            assert_eq!(counts.sensed + counts.left_out, 10_000);
-            assert_eq!(rig.sensor.counts().left_out, counts.left_out);
+            assert_eq!(counts.sensed + counts.lost, 10_000);
+            assert_eq!(rig.sensor.counts().lost, counts.lost);
+            assert!(rig.sensor.next_look().is_some_and(|look| look <= rig.now));
+            assert_eq!(rig.sensor.newly_lost(rig.now), Some(counts.lost));
+            assert_eq!(rig.sensor.next_look(), None);
+            assert_eq!(rig.sensor.newly_lost(rig.now.after(TELL_FULL_MS)), None);
         }
     });
 }

@@ -340,7 +340,12 @@ impl<H: Host> Daemon<H> {
         Answer { text, sent, rest }
     }
 
-    fn begin_status(&self, ports: Ports) -> Answer {
+    fn begin_status(&mut self, ports: Ports) -> Answer {
+        if let Some(sensor) = &mut self.sensor {
+            let counts = sensor.counts();
+            self.counters.sensed = counts.sensed;
+            self.counters.lost_packets = counts.lost;
+        }
         let now = self.now;
         let up_s = now.boot.since(self.started) / 1_000;
         let (unix, version) = (now.unix(), env!("CARGO_PKG_VERSION"));
@@ -491,6 +496,8 @@ impl<H: Host> Daemon<H> {
             ("bad_tokens", counters.bad_tokens),
             ("turned_away", counters.turned_away),
             ("passed", counters.passed),
+            ("sensed", counters.sensed),
+            ("lost_packets", counters.lost_packets),
         ] {
             let _ = write!(text, "{between}\"{name}\":{count}");
             between = ",";

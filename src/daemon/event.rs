@@ -5,7 +5,7 @@
 
 use super::door::Whom;
 use crate::config::Level;
-use crate::limits::{LOG_WINDOW_MS, NONCES};
+use crate::limits::{LOG_WINDOW_MS, NONCES, SENSED_PER_SECOND};
 use crate::rfc3339::Rfc3339;
 use crate::scheme::blacklist::Ban;
 use crate::scheme::gate::Reason;
@@ -144,6 +144,11 @@ pub enum Event {
         mirage: Section,
         /// For whom.
         whom: Whom,
+    },
+    /// More packets came to the silent gates than they hear, so knocks may have been among the lost ones.
+    PacketsLost {
+        /// How many were lost since the last such line.
+        packets: u64,
     },
     /// A wrong knock behind right ones.
     WrongKnock {
@@ -459,6 +464,7 @@ impl Event {
             | Self::DoorsFull { .. }
             | Self::BansFull { .. }
             | Self::NoncesFull { .. }
+            | Self::PacketsLost { .. }
             | Self::ClockStep { .. }
             | Self::ClockKeepsClosed { .. }
             | Self::RedirectMissing { .. }
@@ -598,6 +604,11 @@ impl fmt::Display for Event {
                 seconds,
             } => write!(f, "open mirage={mirage} {whom} seconds={seconds}"),
             Self::Shut { mirage, whom } => write!(f, "shut mirage={mirage} {whom}"),
+            Self::PacketsLost { packets } => write!(
+                f,
+                "warn the silent gates are flooded, lost-packets={packets}: they hear \
+                 {SENSED_PER_SECOND} a second"
+            ),
             Self::WrongKnock {
                 mirage,
                 peer,

@@ -208,6 +208,9 @@ struct Counters {
     turned_away: u64,
     /// Addresses for which a door was opened.
     passed: u64,
+    /// Packets at the silent gates that were heard, and that were lost, as the sensor says.
+    sensed: u64,
+    lost_packets: u64,
 }
 
 /// A descriptor for [`Daemon::spare`].
@@ -477,6 +480,10 @@ impl<H: Host> Daemon<H> {
         if self.state_is_due().is_some_and(|when| when <= now) {
             self.save_state();
         }
+        let sensor = self.sensor.as_mut();
+        if let Some(packets) = sensor.and_then(|sensor| sensor.newly_lost(now)) {
+            self.log.write(&Event::PacketsLost { packets });
+        }
         self.log.tell_left_out();
     }
 
@@ -500,6 +507,7 @@ impl<H: Host> Daemon<H> {
         soonest = sooner(soonest, self.hooks.next_deadline());
         soonest = sooner(soonest, self.nft.next_deadline());
         soonest = sooner(soonest, self.next_knock_end());
+        soonest = sooner(soonest, self.sensor.as_ref().and_then(Sensor::next_look));
         for mirage in &self.mirages {
             soonest = sooner(soonest, mirage.next_turn(now));
             soonest = sooner(soonest, mirage.admitted.next_end());

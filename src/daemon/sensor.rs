@@ -9,7 +9,9 @@
 
 use super::arrival::{self, SNAP};
 use super::wake::{self, Wake};
-use crate::limits::{BACKLOG, SENSE_AGAIN_MS, SENSED_PER_SECOND, TURN_PACKETS};
+use crate::limits::{
+    BACKLOG, RETRY_MS, SENSE_AGAIN_MS, SENSED_PER_SECOND, TELL_FULL_MS, TURN_PACKETS,
+};
 use crate::scheme::Instant;
 use crate::scheme::knock::{Hop, Protocol};
 use crate::scheme::packet::PACKET;
@@ -89,7 +91,7 @@ pub struct Counts {
     /// Packets that were reported.
     pub sensed: u64,
     /// Packets that found no room in the kernel, because there were more than the bucket lets through.
-    pub left_out: u64,
+    pub lost: u64,
 }
 
 /// The sensor.
@@ -106,6 +108,10 @@ pub struct Sensor {
     /// An address that was found to be ours at this moment.
     own: Option<(Instant, IpAddr, u32)>,
     counts: Counts,
+    /// When it is asked what was lost, because something has come since it was asked last.
+    look: Option<Instant>,
+    /// What was lost when that was told last, and when.
+    told: (u64, Option<Instant>),
 }
 
 impl Sensor {
@@ -141,6 +147,8 @@ impl Sensor {
             bucket: Bucket::full(),
             own: None,
             counts: Counts::default(),
+            look: None,
+            told: (0, None),
         }
     }
 
@@ -237,6 +245,7 @@ impl Sensor {
             self.taken += 1;
             match self.ears[place].hear(&mut buffer) {
                 Ok(heard) => {
+                    self.look.get_or_insert(now.after(RETRY_MS));
                     self.bucket.take();
                     if let Some((sensed, interface)) = heard
                         && interface.is_none_or(|interface| self.is_own(&sensed, interface, now))
@@ -269,10 +278,34 @@ impl Sensor {
     pub fn counts(&mut self) -> Counts {
         for ear in &self.ears {
             if let Kind::Packets(socket) = &ear.kind {
-                self.counts.left_out += u64::from(socket.lost());
+                self.counts.lost += u64::from(socket.lost());
             }
         }
         self.counts
+    }
+
+    /// How many packets were lost since this has said so last: at most once in [`TELL_FULL_MS`], soon after
+    /// something has come.
+    pub fn newly_lost(&mut self, now: Instant) -> Option<u64> {
+        self.look.take_if(|look| *look <= now)?;
+        let lost = self.counts().lost;
+        let (told, told_at) = self.told;
+        let again = told_at.map_or(now, |told_at| told_at.after(TELL_FULL_MS));
+        if lost == told {
+            return None;
+        }
+        if again > now {
+            self.look = Some(again);
+            return None;
+        }
+        self.told = (lost, Some(now));
+        Some(lost - told)
+    }
+
+    /// When [`Sensor::newly_lost`] has to be asked.
+    #[must_use]
+    pub fn next_look(&self) -> Option<Instant> {
+        self.look
     }
 
     /// Whether a packet is for this host, which is asked once a turn for one address.

@@ -36,6 +36,14 @@ pub fn program() -> OsString {
     named.unwrap_or_else(|| env!("CARGO_BIN_EXE_shimmer").into())
 }
 
+/// Fails if the daemon took less than its time for something that began at `begin` or later. It counts whole
+/// milliseconds, and asks for the time once a turn, which may have begun before that.
+#[track_caller]
+pub fn assert_took(begin: Instant, seconds: u64) {
+    let least = Duration::from_millis(seconds * 1_000 - 100);
+    assert!(begin.elapsed() >= least, "{:?}", begin.elapsed());
+}
+
 /// Waits until `condition` has an answer.
 #[track_caller]
 pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {

@@ -175,6 +175,11 @@ fn lines_of_the_daemon_and_their_levels() {
             "warn the ban list is full, bans=4096: the oldest make room",
         ),
         (
+            Event::PacketsLost { packets: 90 },
+            Level::Warn,
+            "warn the silent gates are flooded, lost-packets=90: they hear 2000 a second",
+        ),
+        (
             Event::Open {
                 mirage: mirage(),
                 whom,
