@@ -1,20 +1,35 @@
 //! Shimmer hides a TCP service behind ports that change every minute.
 //!
-//! A tour, from the bottom up; imports run one way:
+//! A tour of its layers. Each line shows a layer and what it imports, which stands below it; a test
+//! compares this with the source.
 //!
 //! ```text
-//!   main ──▶ daemon, client, tools ──▶ config ──▶ scheme ──▶ limits
-//!                    └───────────────────┴──▶ sys
+//!   main      ▶ cli client daemon sys tools
+//!   tools     ▶ cli config limits message scheme sys
+//!   client    ▶ cli config limits message rfc3339 scheme sys
+//!   daemon    ▶ config limits rfc3339 scheme sys
+//!   cli       ▶ message nearest
+//!   config    ▶ endpoint ini limits message nearest scheme
+//!   sys       ▶ limits
+//!   scheme    ▶ limits
+//!   limits    ▶
+//!   ini       ▶
+//!   message   ▶
+//!   nearest   ▶
+//!   endpoint  ▶
+//!   rfc3339   ▶
 //! ```
 //!
-//! - [`limits`]: every bound and every time-out.
-//! - [`scheme`]: what Shimmer decides, without an operating system: ports, roles, bans, verdicts.
-//! - [`config`]: from a text to what its owner wants, or to all that is wrong with it.
-//! - [`sys`]: the operating system, and the only `unsafe`.
+//! - `main`: from the command line to a command, and from its result to an exit code.
+//! - [`tools`], [`client`]: the commands that people type.
 //! - `daemon`: the poll loop that performs what the scheme decides. Linux only.
-//! - [`message`]: a sentence for a person, small to hand on; [`rfc3339`], `endpoint`: a moment, and an
-//!   address, in it.
-//! - [`cli`]: the command line; [`client`], [`tools`]: what people type.
+//! - [`cli`]: the command line and its help.
+//! - [`config`]: from a file's text to what it configures, or to everything that is wrong with it.
+//! - [`sys`]: the operating system, and the only `unsafe`.
+//! - [`scheme`]: what Shimmer decides, without an operating system: ports, roles, bans, verdicts.
+//! - [`limits`]: every bound and every timeout.
+//! - `ini`, [`message`], [`nearest`], `endpoint`, [`rfc3339`]: small helpers: sections and keys, an error's
+//!   sentence, the word that was meant, an address and a moment as text.
 
 pub mod cli;
 pub mod client;
