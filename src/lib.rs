@@ -31,6 +31,8 @@
 //! - `ini`, [`message`], [`nearest`], `endpoint`, [`rfc3339`]: small helpers: sections and keys, an error's
 //!   sentence, the word that was meant, an address and a moment as text.
 
+#![deny(unsafe_code)]
+
 pub mod cli;
 pub mod client;
 pub mod config;
@@ -43,5 +45,9 @@ pub mod message;
 pub mod nearest;
 pub mod rfc3339;
 pub mod scheme;
+#[allow(
+    unsafe_code,
+    reason = "the operating system is asked here, and nowhere else"
+)]
 pub mod sys;
 pub mod tools;
