@@ -105,7 +105,6 @@ pub struct Tracker<H> {
     all_since: Option<Instant>,
     /// The sequences that opened the door, of those that count.
     used: Few<Which, LIVE_WINDOWS>,
-    crowded_out: u64,
 }
 
 impl<H: BuildHasher + Clone> Tracker<H> {
@@ -122,51 +121,15 @@ impl<H: BuildHasher + Clone> Tracker<H> {
             locked: Ring::new(capacity, hasher),
             all_since: None,
             used: Few::new(),
-            crowded_out: 0,
         }
     }
 }
 
 impl<H: BuildHasher> Tracker<H> {
-    /// Other rules. A new lock's time holds for those that are locked out too; without a lock, nobody
-    /// is any more.
-    pub fn set_rules(&mut self, rules: Rules) {
-        self.rules = rules;
-        let scope = rules.lock.map(|lock| lock.scope);
-        if scope != Some(Scope::All) {
-            self.all_since = None;
-        }
-        while scope != Some(Scope::Source) && self.locked.remove_head().is_some() {}
-    }
-
-    /// How many sources are in the middle of a sequence.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.knockers.len()
-    }
-
-    /// Whether none is.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// How many sources are locked out.
-    #[must_use]
-    pub fn locked(&self) -> usize {
-        self.locked.len()
-    }
-
     /// Until when everybody is locked out.
     #[must_use]
     pub fn all_locked_until(&self) -> Option<Instant> {
         self.all_since.map(|since| since.after(self.lock_ms()))
-    }
-
-    /// Sources that had to make room for others, in all.
-    #[must_use]
-    pub fn crowded_out(&self) -> u64 {
-        self.crowded_out
     }
 
     /// Takes a knock; the sequences are those that count now.
@@ -304,8 +267,8 @@ impl<H: BuildHasher> Tracker<H> {
             None => {}
             Some(Scope::All) => self.all_since = Some(now),
             Some(Scope::Source) => {
-                if self.locked.is_full() && self.locked.remove_head().is_some() {
-                    self.crowded_out += 1;
+                if self.locked.is_full() {
+                    self.locked.remove_head();
                 }
                 self.locked.add(source, now);
             }
@@ -336,11 +299,8 @@ impl<H: BuildHasher> Tracker<H> {
         if places.is_empty() {
             return;
         }
-        if self.knockers.is_full()
-            && let Some((evicted, ..)) = self.knockers.remove_head()
-        {
-            let is_on = |place: &Place| now < place.end;
-            self.crowded_out += u64::from(self.places[usize::from(evicted)].iter().any(is_on));
+        if self.knockers.is_full() {
+            self.knockers.remove_head();
         }
         let Some(entry) = self.knockers.add(source, now) else {
             return;

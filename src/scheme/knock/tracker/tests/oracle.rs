@@ -238,7 +238,7 @@ proptest! {
             ends += 1;
         }
         prop_assert!(ends <= 2 * capacity + 1);
-        prop_assert!(tracker.is_empty() && tracker.locked() == 0);
+        prop_assert!(tracker.len() == 0 && tracker.locked() == 0);
         prop_assert!(tracker.knockers.has_empty_index() && tracker.locked.has_empty_index());
     }
 }
