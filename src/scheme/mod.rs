@@ -15,6 +15,8 @@
 //!                                              packet ──▶ Shown   (remembers nonces)
 //! ```
 
+#![forbid(unsafe_code)]
+
 pub mod blacklist;
 pub mod gate;
 pub mod key;
