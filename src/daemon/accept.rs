@@ -301,7 +301,7 @@ impl<H: Host> Daemon<H> {
         let source = Source::of(peer);
         let Share {
             sessions, forgiven, ..
-        } = self.sources.get(source);
+        } = self.sources.get(&source);
         let is_in = |networks: &[Network]| networks.iter().any(|network| network.contains(peer));
         let from = &self.mirages[mirage].config.from;
         Visitor {
@@ -376,7 +376,7 @@ impl<H: Host> Daemon<H> {
         let idle_ms = forward.idle_s.map(|seconds| u64::from(seconds) * 1_000);
         let to = forward.to.clone();
         let Guest { socket, whom } = guest;
-        if self.sources.get(whom.source).sessions >= self.most_sessions_per_source() {
+        if self.sources.get(&whom.source).sessions >= self.most_sessions_per_source() {
             return self.turn_away_full(whom.peer, whom.port, Limit::Source);
         }
         if self.sessions.len() >= self.most_sessions() {
@@ -453,6 +453,11 @@ impl<H: Host> Daemon<H> {
         }
         self.timers.set(id, session.deadline());
         self.sources.change(source, |share| share.sessions += 1);
+        let mirage = Rc::clone(&session.who.mirage);
+        self.used_services.change(mirage, |sessions| *sessions += 1);
+        if let Some(pid) = session.pid() {
+            self.processes.insert(pid, id);
+        }
         Ok(vacant.insert(session))
     }
 

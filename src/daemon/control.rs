@@ -545,7 +545,7 @@ impl<H: Host> Daemon<H> {
     /// What would happen to somebody at each mirage.
     fn foretell(&self, address: IpAddr) -> String {
         let source = Source::of(address);
-        let sessions = self.sources.get(source).sessions;
+        let sessions = self.sources.get(&source).sessions;
         let mut text = format!("{{\"source\":\"{source}\",\"sessions\":{sessions},\n\"bans\":[");
         if let Some(ban) = self.bans.get(source, self.now.boot) {
             self.tell_one_ban(&mut text, true, &ban);

@@ -285,12 +285,6 @@ impl Openings {
         }
     }
 
-    /// Whether the hidden service of a mirage was started for those who come.
-    pub fn has_service(&self, mirage: &str) -> bool {
-        let is_it = |opening: &Opening| *opening.mirage == *mirage && opening.whom == Whom::Service;
-        self.all.iter().any(is_it)
-    }
-
     /// The hidden service of a mirage has a session.
     pub fn service_is_used(&mut self, mirage: &str, now: Instant) {
         if let Some(opening) = self.find(mirage, Whom::Service) {

@@ -16,7 +16,7 @@
 //!   hooks.rs       commands                       nft.rs      the kernel's sets
 //!   child.rs       a child of either              user.rs     who it is
 //!   event.rs       what the log can say               log.rs      where it says it
-//!   wake.rs        events                         table.rs, timers.rs, sources.rs   tables
+//!   wake.rs        events                         table.rs, timers.rs, tally.rs   tables
 //! ```
 
 mod accept;
@@ -40,9 +40,9 @@ mod pipes;
 mod reload;
 pub mod sensor;
 mod session;
-mod sources;
 mod state;
 mod table;
+mod tally;
 mod timers;
 mod trap;
 mod user;
@@ -62,9 +62,9 @@ use self::pipes::Pipes;
 use self::reload::{Mirage, Reload, UsedTokens};
 use self::sensor::Sensor;
 use self::session::{Arrival, End, Progress, Ready, Session, Share};
-use self::sources::Sources;
 use self::state::StateFile;
 use self::table::{Id, Table};
+use self::tally::Tally;
 use self::timers::Timers;
 use self::trap::Traps;
 use self::wake::Wake;
@@ -74,11 +74,14 @@ use crate::limits::{
 };
 use crate::scheme::blacklist::Blacklist;
 use crate::scheme::schedule::{Change, Plan, Role};
+use crate::scheme::source::Source;
 use crate::scheme::{Instant, Now, sooner};
+use crate::sys::child::Pid;
 use crate::sys::process;
 use crate::sys::signal::{self, Signal};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll};
+use std::collections::HashMap;
 use std::hash::RandomState;
 use std::io;
 use std::os::fd::AsRawFd;
@@ -151,7 +154,11 @@ pub struct Daemon<H> {
     listeners: Listeners,
     sessions: Table<Session>,
     timers: Timers<Session>,
-    sources: Sources<Share>,
+    sources: Tally<Source, Share>,
+    /// Sessions by mirage.
+    used_services: Tally<Rc<str>, usize>,
+    /// The sessions that are processes.
+    processes: HashMap<Pid, Id<Session>>,
     traps: Traps,
     bans: Blacklist<RandomState>,
     pipes: Pipes,
@@ -288,7 +295,9 @@ impl<H: Host> Daemon<H> {
             listeners: Listeners::default(),
             sessions: Table::new(0),
             timers: Timers::new(),
-            sources: Sources::new(),
+            sources: Tally::new(),
+            used_services: Tally::new(),
+            processes: HashMap::new(),
             traps: Traps::new(TRAPS.min(descriptor_limit / 8).max(1)),
             bans: Blacklist::new(BANS, ban_ms, RandomState::new()),
             pipes,
@@ -532,7 +541,7 @@ impl<H: Host> Daemon<H> {
         };
         let source = session.who.source;
         let may_borrow =
-            !self.pipes.are_scarce() || self.sources.get(source).pipes < PIPES_PER_SOURCE;
+            !self.pipes.are_scarce() || self.sources.get(&source).pipes < PIPES_PER_SOURCE;
         let (was_dialing, had) = (session.is_dialing(), session.pipes());
         let progress = session.drive(ready, self.now.boot, &mut self.pipes, may_borrow);
         let (has_begun, has) = (was_dialing && !session.is_dialing(), session.pipes());
@@ -590,6 +599,9 @@ impl<H: Host> Daemon<H> {
                 share.forgiven = 0;
             }
         });
+        if let Some(pid) = session.pid() {
+            self.processes.remove(&pid);
+        }
         let Arrival {
             mirage,
             peer,
@@ -616,7 +628,7 @@ impl<H: Host> Daemon<H> {
         });
         let mirage = Rc::clone(&session.who.mirage);
         session.close(end, &mut self.pipes);
-        self.leave_service(&mirage);
+        self.leave_service(mirage);
         self.there_is_room();
     }
 

@@ -270,8 +270,8 @@ impl<H: Host> Daemon<H> {
             } else if self.nft.ended(pid, exit, now) {
                 self.tell_sets();
             } else {
-                let is_its = |session: &Session| session.pid() == Some(pid);
-                if let Some(id) = self.find_session(is_its) {
+                let session = self.processes.get(&pid).copied();
+                if let Some(id) = session {
                     self.end_session(id, &End::Exit(exit));
                 }
             }
@@ -461,13 +461,11 @@ impl<H: Host> Daemon<H> {
     }
 
     /// A session has ended: without another, its service runs on for a while only.
-    pub(super) fn leave_service(&mut self, label: &str) {
-        if !self.openings.has_service(label) {
-            return;
+    pub(super) fn leave_service(&mut self, mirage: Rc<str>) {
+        let now = self.now.boot;
+        if self.used_services.get(&mirage) == 1 {
+            self.openings.service_is_left(&mirage, now);
         }
-        let mut sessions = self.sessions.iter();
-        if !sessions.any(|(_, session)| *session.who.mirage == *label) {
-            self.openings.service_is_left(label, self.now.boot);
-        }
+        self.used_services.change(mirage, |sessions| *sessions -= 1);
     }
 }

@@ -11,8 +11,8 @@
 //!                                                 └──a good token──▶ a session
 //! ```
 
-use super::sources::Sources;
 use super::table::{Id, Table};
+use super::tally::Tally;
 use super::timers::Timers;
 use crate::limits::{TOKEN_MS, TRAP_DISCARD};
 use crate::scheme::Instant;
@@ -82,7 +82,7 @@ pub struct Traps {
     capacity: usize,
     timers: Timers<Held>,
     /// Places that a source has.
-    places: Sources<u16>,
+    places: Tally<Source, u16>,
     /// Those who wait for their verdict.
     ready: VecDeque<Id<Held>>,
 }
@@ -95,7 +95,7 @@ impl Traps {
             held: Table::new(capacity + 1),
             capacity,
             timers: Timers::new(),
-            places: Sources::new(),
+            places: Tally::new(),
             ready: VecDeque::new(),
         }
     }
@@ -263,7 +263,7 @@ impl Traps {
             let is_unheard = matches!(held.stage, Stage::Listening(_));
             (
                 is_unheard,
-                u16::MAX - self.places.get(held.source),
+                u16::MAX - self.places.get(&held.source),
                 held.since,
             )
         };

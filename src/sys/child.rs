@@ -22,7 +22,7 @@ const PATH: &CStr = c"PATH=/usr/sbin:/usr/bin:/sbin:/bin";
 const FOLDERS: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
 /// The number of a child, until it has been reaped.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Pid(rustix::process::Pid);
 
 impl fmt::Display for Pid {
