@@ -14,3 +14,4 @@ mod common;
 mod clock;
 mod gates;
 mod stage;
+mod state;
