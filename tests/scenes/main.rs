@@ -13,5 +13,6 @@ mod common;
 
 mod clock;
 mod gates;
+mod reload;
 mod stage;
 mod state;
