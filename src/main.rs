@@ -3,7 +3,7 @@
 
 #![cfg_attr(all(feature = "router", target_os = "linux"), no_main)]
 
-use shimmer::cli::{self, Command, Failure, OVERVIEW, Words, complain};
+use shimmer::cli::{self, Args, Command, CommandId, Failure, OVERVIEW, complain};
 #[cfg(target_os = "linux")]
 use shimmer::daemon::Failure as Failed;
 use shimmer::{client, tools};
@@ -87,54 +87,54 @@ fn is_open(argument: &&OsStr) -> bool {
 }
 
 fn run(command: &'static Command, arguments: Vec<&'static OsStr>) -> Result<u8, Failure> {
-    let mut words = Words::new(command, arguments);
-    if words.flag("--help") || words.flag("-h") {
+    let mut args = Args::new(command, arguments);
+    if args.flag("--help") || args.flag("-h") {
         cli::print(command.help)?;
         return Ok(DONE);
     }
-    if words.flag("--version") || words.flag("-V") {
+    if args.flag("--version") || args.flag("-V") {
         cli::print(VERSION)?;
         return Ok(DONE);
     }
-    match command.name {
-        "port" => client::port::main(words)?,
-        "connect" => client::connect::main(words)?,
-        "knock" => client::knock::main(words)?,
-        "keygen" => tools::keygen::main(words)?,
-        "check" => tools::check::main(words)?,
-        "share" => tools::share::main(words)?,
-        "firewall" => tools::firewall::main(words)?,
-        "status" | "ban" | "unban" => ask(command.name, words)?,
-        "daemon" => daemon(words)?,
-        "demo" => demo(words)?,
-        _ => help(words)?,
+    match command.id {
+        CommandId::Port => client::port::main(args)?,
+        CommandId::Connect => client::connect::main(args)?,
+        CommandId::Knock => client::knock::main(args)?,
+        CommandId::Keygen => tools::keygen::main(args)?,
+        CommandId::Daemon => daemon(args)?,
+        CommandId::Check => tools::check::main(args)?,
+        CommandId::Share => tools::share::main(args)?,
+        CommandId::Firewall => tools::firewall::main(args)?,
+        CommandId::Status | CommandId::Ban | CommandId::Unban => ask(command.name, args)?,
+        CommandId::Demo => demo(args)?,
+        CommandId::Help => help(args)?,
     }
     Ok(DONE)
 }
 
-fn help(mut words: Words) -> Result<(), Failure> {
-    let help = match words.word()? {
+fn help(mut args: Args) -> Result<(), Failure> {
+    let help = match args.word()? {
         Some(name) => cli::command(cli::text(name))?.help,
         None => OVERVIEW,
     };
-    words.end()?;
+    args.end()?;
     cli::print(help)
 }
 
 /// Asks the daemon that runs.
-fn ask(command: &str, words: Words) -> Result<(), Failure> {
+fn ask(command: &str, args: Args) -> Result<(), Failure> {
     #[cfg(target_os = "linux")]
-    return tools::status::main(command, words);
+    return tools::status::main(command, args);
     #[cfg(not(target_os = "linux"))]
     {
-        let _ = (command, words);
+        let _ = (command, args);
         Err(no_daemon())
     }
 }
 
-fn daemon(mut words: Words) -> Result<(), Failure> {
-    let config = words.value("--config")?.unwrap_or(cli::CONFIG.as_ref());
-    words.end()?;
+fn daemon(mut args: Args) -> Result<(), Failure> {
+    let config = args.value("--config")?.unwrap_or(cli::CONFIG.as_ref());
+    args.end()?;
     #[cfg(target_os = "linux")]
     return match shimmer::daemon::run(config.as_ref()) {
         Ok(()) => Ok(()),
@@ -155,9 +155,9 @@ fn no_daemon() -> Failure {
     ))
 }
 
-fn demo(mut words: Words) -> Result<(), Failure> {
-    let stay = words.flag("--stay");
-    words.end()?;
+fn demo(mut args: Args) -> Result<(), Failure> {
+    let stay = args.flag("--stay");
+    args.end()?;
     #[cfg(all(feature = "demo", target_os = "linux"))]
     return tools::demo::main(stay);
     #[cfg(not(all(feature = "demo", target_os = "linux")))]

@@ -4,7 +4,7 @@ use core::fmt;
 
 /// A text behind one word, so that a `Result` with it comes back in registers, and moving an error
 /// up through its callers is one instruction each: kilobytes of code.
-#[cfg_attr(test, derive(Debug, PartialEq))]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Message(
     #[allow(clippy::box_collection, reason = "a boxed str is two words")] Box<String>,
 );

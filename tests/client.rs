@@ -317,8 +317,8 @@ fn wrong_words_are_named_before_a_secret_is_asked_for() {
         (&["port", "ssh:1:9"], ["9 ports", "8 at most"]),
         (&["port", "ssh:1:99", "--decoys", "64"], ["--decoys", "63"]),
         (&["port", "ssh:1:99", "--period", "1s"], ["--period", "2s"]),
-        (&["port", "ssh:1:99", "--at"], ["--at", "missing"]),
-        (&["port", "ssh:1:99", "more"], ["more", "too many"]),
+        (&["port", "ssh:1:99", "--at"], ["--at", "value"]),
+        (&["port", "ssh:1:99", "more"], ["more", "unexpected"]),
         (&["port", "ssh:1:99", "--wach"], ["--wach", "--watch"]),
         (&["port", "ssh:1:99", "--watch", "--all"], ["--all", ""]),
         (
@@ -327,7 +327,7 @@ fn wrong_words_are_named_before_a_secret_is_asked_for() {
         ),
         (&["connect"], ["which mirage", ""]),
         (&["connect", "ssh:1:99"], ["at which host", "host ="]),
-        (&["connect", "ssh:1:99", "::1", "22"], ["22", "too many"]),
+        (&["connect", "ssh:1:99", "::1", "22"], ["22", "unexpected"]),
         (
             &["connect", "ssh:1:99", "::1", "--gate=tokn"],
             ["--gate", "token"],
@@ -338,7 +338,7 @@ fn wrong_words_are_named_before_a_secret_is_asked_for() {
             ["--open", "connect"],
         ),
         (&["share"], ["which mirage", ""]),
-        (&["share", "home", "--host"], ["--host", "missing"]),
+        (&["share", "home", "--host"], ["--host", "value"]),
         (&["share", "home", "--host=a b"], ["--host", "name"]),
         (&["prot"], ["prot", "port"]),
         (&["--opne", "ssh:1:99"], ["--opne", "--open"]),

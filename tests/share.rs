@@ -199,7 +199,7 @@ fn mistakes_are_named() {
     fails(&share(&["hmoe"], path), 2, &["hmoe", "did you mean home?"]);
     fails(&share(&["umbrella"], path), 2, &["home, web"]);
     fails(&share(&[], path), 2, &["which mirage"]);
-    fails(&share(&["home", "web"], path), 2, &["web", "too many"]);
+    fails(&share(&["home", "web"], path), 2, &["web", "unexpected"]);
     fails(&share(&["home", "--host=a%h"], path), 2, &["--host"]);
     fails(
         &share(&["home"], Path::new("/nonexistent")),

@@ -599,7 +599,7 @@ fn words_that_make_no_sense_are_refused_before_anybody_is_asked() {
         (&["unban"], "which address? Or all"),
         (&["unban", "everybody"], "everybody is no address"),
         (&["status", "192.0.2.7", "--ports"], "--ports: "),
-        (&["status", "192.0.2.7", "192.0.2.8"], "one word too many"),
+        (&["status", "192.0.2.7", "192.0.2.8"], "unexpected argument"),
         (&["ban", "192.0.2.7", "--json"], "unknown option --json"),
         (&["status", "--port"], "did you mean --ports?"),
     ] {

@@ -4,7 +4,7 @@ use super::host::{dial, resolve};
 use super::join::{self, join};
 use super::knocks::{self, Knocks};
 use super::{Mirage, Wanted};
-use crate::cli::{self, Failure, Words};
+use crate::cli::{self, Args, Failure};
 use crate::config::{self, Way};
 use crate::limits::CONNECT_MS;
 use crate::rfc3339::Rfc3339;
@@ -21,11 +21,11 @@ use std::net::{SocketAddr, TcpStream};
 /// # Errors
 /// Those of [`Wanted::read`], [`Mirage::find`] and [`Mirage::key`]; [`Failure::Usage`] without a
 /// host; [`Failure::Failed`] if there is no connection, or none to the end; [`Failure::Unread`].
-pub fn main(mut words: Words) -> Result<(), Failure> {
-    let gate = words.parsed("--gate", config::parse_gate)?;
-    let wanted = Wanted::read(&mut words, None)?;
-    let host = words.word()?.map(cli::text);
-    words.end()?;
+pub fn main(mut args: Args) -> Result<(), Failure> {
+    let gate = args.parsed("--gate", config::parse_gate)?;
+    let wanted = Wanted::read(&mut args, None)?;
+    let host = args.word()?.map(cli::text);
+    args.end()?;
     let mut mirage = Mirage::find(wanted)?;
     if let Some(gate) = gate.filter(|gate| *gate != mirage.way.gate()) {
         mirage.way = match gate {

@@ -4,7 +4,7 @@ use super::connect;
 use super::host::resolve;
 use super::knocks::{Knocks, knock_at};
 use super::{Mirage, Wanted};
-use crate::cli::{self, Failure, Words};
+use crate::cli::{self, Args, Failure};
 use crate::config::{self, Way};
 use crate::scheme::gate::Gate;
 use crate::sys::{clock, replace};
@@ -16,14 +16,14 @@ use std::ffi::OsStr;
 /// # Errors
 /// Those of [`Wanted::read`], [`Mirage::find`] and [`Mirage::key`]; [`Failure::Usage`] without a host;
 /// [`Failure::Failed`] if nothing can be sent, or the command can't be run.
-pub fn main(mut words: Words) -> Result<(), Failure> {
-    let behind = words.behind_dashes();
-    let is_dry = words.flag("--print");
-    let is_next = words.flag("--next");
-    let closes = words.flag("--close");
-    let address = words.parsed("--address", parse_address)?;
-    let wanted = Wanted::read(&mut words, None)?;
-    let second = words.word()?.map(cli::text);
+pub fn main(mut args: Args) -> Result<(), Failure> {
+    let behind = args.after_dashes();
+    let is_dry = args.flag("--print");
+    let is_next = args.flag("--next");
+    let closes = args.flag("--close");
+    let address = args.parsed("--address", parse_address)?;
+    let wanted = Wanted::read(&mut args, None)?;
+    let second = args.word()?.map(cli::text);
     if second.is_some_and(is_meant_as_a_hop) {
         // The plain knocker: the first word is no mirage but the host.
         if is_dry || is_next || closes || address.is_some() {
@@ -36,12 +36,12 @@ pub fn main(mut words: Words) -> Result<(), Failure> {
         while let Some(word) = next {
             let hop = config::parse_hop(word).map_err(|wrong| cli::about(word, &wrong))?;
             hops.push(hop);
-            next = words.word()?.map(cli::text);
+            next = args.word()?.map(cli::text);
         }
         knock_at(&hops, &resolve(wanted.word()?)?)?;
         return run(&behind);
     }
-    words.end()?;
+    args.end()?;
     let visit = Visit {
         host: second,
         address,

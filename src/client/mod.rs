@@ -12,7 +12,7 @@ mod moment;
 pub mod port;
 mod secret;
 
-use crate::cli::{self, Failure, Words};
+use crate::cli::{self, Args, Failure};
 use crate::config::{self, Secret, Way};
 use crate::limits::{DEFAULT_DECOYS, DEFAULT_PERIOD_S};
 use crate::scheme::key::Key;
@@ -33,20 +33,20 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    /// Takes it out of the words: its options, and the next word unless an option of the command's
+    /// Takes it out of the arguments: its options, and the next word unless an option of the command's
     /// own has named the mirage. To be asked for when those options have been.
     ///
     /// # Errors
-    /// [`Failure::Usage`] if the words make no sense, [`Failure::Failed`] if the secret can't be read.
-    pub fn read(words: &mut Words, named: Option<&'static OsStr>) -> Result<Self, Failure> {
+    /// [`Failure::Usage`] if the arguments are wrong, [`Failure::Failed`] if the secret can't be read.
+    pub fn read(args: &mut Args, named: Option<&'static OsStr>) -> Result<Self, Failure> {
         Ok(Self {
-            secret: secret::given(words)?,
-            known: KnownMirages::new(words.value("--config")?),
-            decoys: words.parsed("--decoys", config::parse_decoys)?,
-            period: words.parsed("--period", config::parse_period)?,
+            secret: secret::given(args)?,
+            known: KnownMirages::new(args.value("--config")?),
+            decoys: args.parsed("--decoys", config::parse_decoys)?,
+            period: args.parsed("--period", config::parse_period)?,
             word: match named {
                 Some(word) => Some(word),
-                None => words.word()?,
+                None => args.word()?,
             },
         })
     }
@@ -78,7 +78,7 @@ pub struct Mirage {
 }
 
 impl Mirage {
-    /// Finds what is wanted, in the configuration where the words don't say all.
+    /// Finds what is wanted, in the configuration where the arguments do not say everything.
     ///
     /// # Errors
     /// [`Failure::Usage`] or [`Failure::Configuration`] if no mirage is named, or the name or the

@@ -1,7 +1,7 @@
 //! `shimmer port`: the port that leads to the service, now, at another moment, or minute by minute.
 
 use super::{Mirage, Wanted, moment};
-use crate::cli::{self, Failure, Words};
+use crate::cli::{self, Args, Failure};
 use crate::scheme::key::Key;
 use crate::scheme::schedule::Pattern;
 use crate::sys::{clock, stdio};
@@ -15,18 +15,18 @@ const LINE: usize = 24;
 ///
 /// # Errors
 /// Those of [`Wanted::read`], [`Mirage::find`], [`Mirage::key`] and [`cli::print`].
-pub fn main(mut words: Words) -> Result<(), Failure> {
-    let all = words.flag("--all");
-    let watch = words.flag("--watch");
-    let at = words.parsed("--at", moment::parse)?;
+pub fn main(mut args: Args) -> Result<(), Failure> {
+    let all = args.flag("--all");
+    let watch = args.flag("--watch");
+    let at = args.parsed("--at", moment::parse)?;
     if watch && (all || at.is_some()) {
         return Err(Failure::usage(format_args!(
             "--watch shows the real port of each minute; it goes with neither --all nor --at"
         )));
     }
-    let open = words.value("--open")?;
-    let wanted = Wanted::read(&mut words, open)?;
-    words.end()?;
+    let open = args.value("--open")?;
+    let wanted = Wanted::read(&mut args, open)?;
+    args.end()?;
     let mirage = Mirage::find(wanted)?;
     let pattern = mirage.pattern()?;
     let key = mirage.key()?;

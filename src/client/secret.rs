@@ -1,6 +1,6 @@
 //! Where the secret comes from, if not from the configuration.
 
-use crate::cli::{self, Failure, Words, warn};
+use crate::cli::{self, Args, Failure, warn};
 use crate::config::{Secret, is_open_to_others};
 use crate::sys::terminal::Terminal;
 use core::fmt::Display;
@@ -15,9 +15,9 @@ const VARIABLE: &str = "SHIMMER_SECRET";
 /// # Errors
 /// [`Failure::Usage`] if it is no secret or there are two, [`Failure::Failed`] if its file can't be
 /// read.
-pub fn given(words: &mut Words) -> Result<Option<Secret>, Failure> {
-    let value = words.value("--secret")?;
-    let file = words.value("--secret-file")?;
+pub fn given(args: &mut Args) -> Result<Option<Secret>, Failure> {
+    let value = args.value("--secret")?;
+    let file = args.value("--secret-file")?;
     let secret = match (value, file) {
         (Some(_), Some(_)) => {
             let what = format_args!("--secret and --secret-file: there can be only one");

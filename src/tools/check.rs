@@ -1,7 +1,7 @@
 //! `shimmer check`: what the daemon would serve, or why it would not start; and with `--needs`, for an
 //! init script, what the system has to give it.
 
-use crate::cli::{self, Failure, Words, warn};
+use crate::cli::{self, Args, Failure, warn};
 use crate::config::{Door, HopList, Mirage, Packet, Server, Service, Way, capabilities};
 use core::fmt::{self, Write};
 use std::path::Path;
@@ -10,13 +10,13 @@ use std::path::Path;
 ///
 /// # Errors
 /// [`Failure::Configuration`] with every mistake of the file; those of [`cli::print`].
-pub fn main(mut words: Words) -> Result<(), Failure> {
-    let shows_needs = words.flag("--needs");
-    let file = match words.value("--config")? {
+pub fn main(mut args: Args) -> Result<(), Failure> {
+    let shows_needs = args.flag("--needs");
+    let file = match args.value("--config")? {
         Some(file) => Some(file),
-        None => words.word()?,
+        None => args.word()?,
     };
-    words.end()?;
+    args.end()?;
     let file = Path::new(file.unwrap_or(cli::CONFIG.as_ref()));
     let server = super::load(file, Server::load)?;
     for warning in &server.warnings {

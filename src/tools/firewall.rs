@@ -10,7 +10,7 @@
 //! They say where a mirage may be found, which anybody can see, and neither secrets nor ports of a
 //! minute.
 
-use crate::cli::{self, Failure, Words, warn};
+use crate::cli::{self, Args, Failure, warn};
 use crate::config::{Door, Family, Mirage, Server, Set};
 use crate::scheme::schedule::Range;
 use crate::scheme::source::Network;
@@ -95,10 +95,10 @@ const COMMENT: usize = 100;
 ///
 /// # Errors
 /// [`Failure::Configuration`] with every mistake of the file; those of [`cli::print`].
-pub fn main(mut words: Words) -> Result<(), Failure> {
-    let file = words.value("--config")?.unwrap_or(cli::CONFIG.as_ref());
-    let is_removal = words.flag("--remove");
-    words.end()?;
+pub fn main(mut args: Args) -> Result<(), Failure> {
+    let file = args.value("--config")?.unwrap_or(cli::CONFIG.as_ref());
+    let is_removal = args.flag("--remove");
+    args.end()?;
     if is_removal {
         // Whatever the configuration has become: it may be gone.
         return cli::print(REMOVE);

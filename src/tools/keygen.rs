@@ -2,7 +2,7 @@
 //!
 //! Lower-case base32 (RFC 4648, section 6) has neither 0 nor 1, which look like letters.
 
-use crate::cli::{self, Failure, Words};
+use crate::cli::{self, Args, Failure};
 use crate::sys::random;
 
 /// Bytes of randomness: 160 bits are more than the scan of one minute's ports gives away, and come
@@ -18,8 +18,8 @@ const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 ///
 /// # Errors
 /// [`Failure::Failed`] if the operating system has no random bytes; those of [`cli::print`].
-pub fn main(words: Words) -> Result<(), Failure> {
-    words.end()?;
+pub fn main(args: Args) -> Result<(), Failure> {
+    args.end()?;
     let mut bytes = [0; SECRET];
     random::fill(&mut bytes)
         .map_err(|error| Failure::failed(format_args!("no random bytes: {error}")))?;

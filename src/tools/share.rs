@@ -1,6 +1,6 @@
 //! `shimmer share`: what a laptop needs to get in, ready to be pasted into its two files.
 
-use crate::cli::{self, Failure, Words};
+use crate::cli::{self, Args, Failure};
 use crate::config::{self, HopList, Mirage, Parsed, Server, Way};
 use crate::limits::{DEFAULT_DECOYS, DEFAULT_KNOCKS, DEFAULT_PERIOD_S};
 use crate::message::Message;
@@ -15,11 +15,11 @@ use std::path::Path;
 /// [`Failure::Configuration`] with every mistake of the daemon's configuration; [`Failure::Usage`]
 /// if it has no such mirage, or there is no host; [`Failure::Failed`] if the secret fits into no
 /// line; those of [`cli::print`].
-pub fn main(mut words: Words) -> Result<(), Failure> {
-    let given = words.parsed("--host", parse_host)?;
-    let file = words.value("--config")?.unwrap_or(cli::CONFIG.as_ref());
-    let word = words.word()?;
-    words.end()?;
+pub fn main(mut args: Args) -> Result<(), Failure> {
+    let given = args.parsed("--host", parse_host)?;
+    let file = args.value("--config")?.unwrap_or(cli::CONFIG.as_ref());
+    let word = args.word()?;
+    args.end()?;
     let Some(section) = word.map(cli::text) else {
         return Err(Failure::usage(format_args!(
             "which mirage? Give a section of the configuration: home is [mirage-home]"

@@ -12,7 +12,7 @@ mod table;
 mod verdict;
 mod words;
 
-use crate::cli::{self, Failure, Words};
+use crate::cli::{self, Args, Failure};
 use crate::config::{DEFAULT_CONTROL, Location, Server};
 use crate::limits::ASK_MS;
 use crate::scheme::source::Source;
@@ -38,7 +38,7 @@ enum Verb {
 /// [`Failure::Usage`] and [`Failure::Configuration`] if the words or the configuration make no
 /// sense, [`Failure::Failed`] if the daemon can't be asked, or there was no ban to take off; those of
 /// [`cli::print`].
-pub fn main(command: &str, mut words: Words) -> Result<(), Failure> {
+pub fn main(command: &str, mut words: Args) -> Result<(), Failure> {
     let verb = match command {
         "ban" => Verb::Ban,
         "unban" => Verb::Unban,

@@ -1,0 +1,250 @@
+//! The arguments of a command, each taken once by whoever needs it.
+
+use super::commands::{Command, CommandId};
+use super::failure::{Failure, about, unknown};
+use crate::message::Message;
+use crate::nearest::nearest;
+use core::convert::Infallible;
+use pico_args::Arguments;
+use std::ffi::OsStr;
+
+/// The arguments of a command that nobody has taken yet. They live as long as the process.
+#[derive(Debug)]
+pub struct Args {
+    command: &'static Command,
+    rest: Arguments,
+    after_dashes: Vec<&'static OsStr>,
+}
+
+impl Args {
+    /// The arguments of `command`. `--option=value` becomes two.
+    #[must_use]
+    pub fn new(command: &'static Command, mut arguments: Vec<&'static OsStr>) -> Self {
+        let dashes = arguments.iter().position(|argument| *argument == "--");
+        let after_dashes = match dashes {
+            Some(dashes) if command.id == CommandId::Knock => {
+                let after = arguments.split_off(dashes + 1);
+                arguments.pop();
+                after
+            }
+            _ => Vec::new(),
+        };
+        let mut args = Vec::new();
+        for argument in arguments {
+            match argument.to_str().and_then(|text| text.split_once('=')) {
+                Some((option, value)) if command.has_option(option) => {
+                    args.push(option.into());
+                    args.push(value.into());
+                }
+                _ => args.push(argument.to_owned()),
+            }
+        }
+        let rest = Arguments::from_vec(args);
+        Self {
+            command,
+            rest,
+            after_dashes,
+        }
+    }
+
+    /// Takes what follows `--`: the command that knock runs.
+    pub fn after_dashes(&mut self) -> Vec<&'static OsStr> {
+        core::mem::take(&mut self.after_dashes)
+    }
+
+    /// Takes an option without a value: whether it is there.
+    pub fn flag(&mut self, option: &'static str) -> bool {
+        self.rest.contains(option)
+    }
+
+    /// Takes the value of an option, if it is there.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`] if the option is there without its value.
+    pub fn value(&mut self, option: &'static str) -> Result<Option<&'static OsStr>, Failure> {
+        let value = self.rest.opt_value_from_os_str(option, keep);
+        value.map_err(|_| Failure::usage(format_args!("{option} needs a value")))
+    }
+
+    /// Takes the value of an option and parses it; the error of `parse` says what is wrong with it.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`] if the value is missing or wrong.
+    pub fn parsed<T>(
+        &mut self,
+        option: &'static str,
+        parse: fn(&str) -> Result<T, Message>,
+    ) -> Result<Option<T>, Failure> {
+        let Some(value) = self.value(option)? else {
+            return Ok(None);
+        };
+        match parse(text(value)) {
+            Ok(value) => Ok(Some(value)),
+            Err(wrong) => Err(about(option, &wrong)),
+        }
+    }
+
+    /// Takes the next argument, if there is one. All options have to be taken before.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`] if it is an option, because the command has not taken it.
+    pub fn word(&mut self) -> Result<Option<&'static OsStr>, Failure> {
+        // It fails with the error of `keep` alone.
+        match self.rest.opt_free_from_os_str(keep).unwrap_or(None) {
+            Some(word) if word.as_encoded_bytes().starts_with(b"-") => Err(self.wrong(word)),
+            word => Ok(word),
+        }
+    }
+
+    /// Checks that every argument has been taken.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`] if anything is left.
+    pub fn end(mut self) -> Result<(), Failure> {
+        match self.word()? {
+            None => Ok(()),
+            Some(word) => Err(self.wrong(word)),
+        }
+    }
+
+    #[cold]
+    fn wrong(&self, word: &'static OsStr) -> Failure {
+        let word = text(word);
+        let name = word.split('=').next().unwrap_or_default();
+        if !name.starts_with('-') {
+            return Failure::usage(format_args!("{word}: unexpected argument"));
+        }
+        if self.command.has_option(name) {
+            return Failure::usage(format_args!(
+                "{name} is given twice, or does not fit the other arguments"
+            ));
+        }
+        // Every option has the dashes, so they say nothing about which was meant.
+        let known = self.command.all_options().map(without_dashes);
+        match (nearest(without_dashes(name), known), self.command.name) {
+            (Some(near), _) => unknown(format_args!("option {name}; did you mean --{near}?")),
+            (None, "help") => unknown(format_args!("option {name}; see shimmer help")),
+            (None, help) => unknown(format_args!("option {name}; see shimmer help {help}")),
+        }
+    }
+}
+
+/// Keeps an argument as long as the process.
+fn keep(word: &OsStr) -> Result<&'static OsStr, Infallible> {
+    Ok(word.to_owned().leak())
+}
+
+/// An argument as text. Bytes that are not UTF-8 are replaced.
+#[must_use]
+pub fn text(word: &'static OsStr) -> &'static str {
+    match word.to_str() {
+        Some(text) => text,
+        None => word.to_string_lossy().into_owned().leak(),
+    }
+}
+
+fn without_dashes(option: &str) -> &str {
+    option.trim_start_matches('-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::commands::{COMMANDS, PORT, command};
+    use super::*;
+    use std::ffi::OsString;
+
+    fn args(line: &[&str]) -> Args {
+        let leak = |word: &&str| OsString::from(word).leak() as &OsStr;
+        Args::new(&PORT, line.iter().map(leak).collect())
+    }
+
+    fn usage<T>(outcome: Result<T, Failure>) -> Message {
+        match outcome {
+            Err(Failure::Usage(text)) => text,
+            _ => panic!("no usage error"),
+        }
+    }
+
+    #[test]
+    fn values_follow_a_space_or_an_equals_sign() {
+        for line in [
+            ["--at", "5", "x"].as_slice(),
+            &["--at=5", "x"],
+            &["x", "--at=5"],
+        ] {
+            let mut args = args(line);
+            assert!(args.value("--at").ok().flatten().unwrap() == "5");
+            assert!(args.word().ok().flatten().unwrap() == "x");
+            assert!(args.end().is_ok());
+        }
+    }
+
+    #[test]
+    fn a_value_keeps_its_quotes_equals_signs_and_dashes() {
+        for (line, value) in [
+            (["--secret=\"a=b\""].as_slice(), "\"a=b\""),
+            (&["--secret", "--x=y"], "--x=y"),
+            (&["--secret="], ""),
+        ] {
+            assert!(args(line).value("--secret").ok().flatten().unwrap() == value);
+        }
+    }
+
+    #[test]
+    fn what_is_mistyped_is_named() {
+        let wrong = |line: &[&str]| usage(args(line).end());
+        assert_eq!(
+            wrong(&["--wach"]),
+            "unknown option --wach; did you mean --watch?"
+        );
+        assert_eq!(
+            wrong(&["--perod=5s"]),
+            "unknown option --perod; did you mean --period?"
+        );
+        assert_eq!(
+            wrong(&["--xyzzy"]),
+            "unknown option --xyzzy; see shimmer help port"
+        );
+        assert_eq!(
+            wrong(&["--all"]),
+            "--all is given twice, or does not fit the other arguments"
+        );
+        assert_eq!(wrong(&["web"]), "web: unexpected argument");
+        assert_eq!(usage(args(&["--at"]).value("--at")), "--at needs a value");
+        assert_eq!(
+            usage(command("prot")),
+            "unknown command prot; did you mean port?"
+        );
+    }
+
+    #[test]
+    fn every_option_of_every_command_is_taken_and_every_other_is_unknown() {
+        for command in COMMANDS {
+            for option in command.options {
+                let word = match option.has_value {
+                    true => format!("{}=5", option.name),
+                    false => option.name.to_owned(),
+                };
+                let word: &OsStr = OsString::from(word).leak();
+                let mut args = Args::new(command, vec![word]);
+                if option.has_value {
+                    assert!(args.value(option.name).unwrap().unwrap() == "5");
+                } else {
+                    assert!(args.flag(option.name));
+                }
+                args.end().unwrap();
+                // Its last letter is left out.
+                let cut = &option.name[..option.name.len() - 1];
+                let cut: &OsStr = OsString::from(cut).leak();
+                let wrong = usage(Args::new(command, vec![cut]).end()).to_string();
+                assert!(wrong.contains("; did you mean --"), "{wrong}");
+            }
+            let args = Args::new(command, vec!["--word".as_ref()]);
+            assert!(
+                usage(args.end())
+                    .to_string()
+                    .starts_with("unknown option --word")
+            );
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! What a command writes: results to stdout, everything else to stderr.
+
+use super::failure::{Failure, unwritten};
+use core::fmt;
+use std::io::{self, Write};
+
+/// Writes a result to stdout and flushes it.
+///
+/// # Errors
+/// [`Failure::Unread`] if the reader has closed it, [`Failure::Failed`] if it can't be written.
+pub fn print(text: &str) -> Result<(), Failure> {
+    write(io::stdout(), text).map_err(|error| unwritten(&error))
+}
+
+/// Warns on stderr.
+pub fn warn(what: fmt::Arguments) {
+    complain(format_args!("shimmer: warning: {what}"));
+}
+
+/// Writes a line to stderr. An error is ignored: there is nobody left to tell.
+pub fn complain(line: fmt::Arguments) {
+    let _ = write(io::stderr(), &format!("{line}\n"));
+}
+
+fn write(mut to: impl Write, text: &str) -> io::Result<()> {
+    to.write_all(text.as_bytes())?;
+    to.flush()
+}
