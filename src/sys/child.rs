@@ -32,7 +32,7 @@ impl fmt::Display for Pid {
 }
 
 /// How a process has ended.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     /// By itself, with this code.
     Code(u8),
@@ -62,6 +62,7 @@ impl fmt::Display for Exit {
 
 /// What a child has as its stdin, stdout and stderr. What it is given is made to block for all who have
 /// it, as programs expect.
+#[derive(Debug)]
 pub enum Stdio<'a> {
     /// Pipes: the one that it reads from, and the one that it writes to, errors as well. Without the
     /// first there is nothing to read.

@@ -75,7 +75,7 @@ const fn jump(code: u32, value: u32, yes: u8, no: u8) -> sock_filter {
 }
 
 /// Which packets a packet socket sees.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Family {
     /// IPv4, with or without options.
     V4,

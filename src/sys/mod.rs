@@ -1,7 +1,8 @@
 //! The operating system: the only place with `unsafe`.
 //!
-//! One system call a function, its errors as [`std::io::Error`], its descriptors owned from the
-//! moment they exist, close-on-exec and non-blocking from birth.
+//! What std has is std's, and most of the rest that of socket2 and rustix; a comment says why where a call is
+//! made by hand. Errors are [`std::io::Error`], and descriptors are owned from the moment they exist,
+//! close-on-exec and non-blocking from birth.
 
 #[cfg(target_os = "linux")]
 pub mod child;
@@ -40,7 +41,7 @@ pub mod timer;
 pub mod window;
 
 /// The result of a system call that answers -1 when it fails.
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 fn check<T: PartialOrd + From<i8>>(result: T) -> std::io::Result<T> {
     if result < T::from(0) {
         Err(std::io::Error::last_os_error())

@@ -12,6 +12,7 @@ use std::net::UdpSocket;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// Sees packets of one family that come in by any interface.
+#[derive(Debug)]
 pub struct PacketSocket {
     socket: OwnedFd,
     family: Family,

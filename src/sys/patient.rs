@@ -8,6 +8,7 @@ use std::os::fd::AsFd as Descriptor;
 use std::os::windows::io::AsHandle as Descriptor;
 
 /// The stream, and patience.
+#[derive(Debug)]
 pub struct Patient<T>(pub T);
 
 impl<T: Read + Descriptor> Read for Patient<T> {

@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// A signal that the daemon answers to.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Signal {
     /// SIGHUP: read the configuration again, open the log again.
     Reload,
@@ -19,6 +19,7 @@ pub enum Signal {
 }
 
 /// The signals that are taken from a descriptor instead of interrupting.
+#[derive(Debug)]
 pub struct Signals(OwnedFd);
 
 impl Signals {

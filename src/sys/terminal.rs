@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io;
 
 /// The terminal that this process was started from.
+#[derive(Debug)]
 pub struct Terminal {
     keyboard: File,
     screen: File,

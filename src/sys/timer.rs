@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 const NEVER: i64 = 9_000_000_000;
 
 /// Readable once the real clock has been set, by whomever, or the machine has been asleep.
+#[derive(Debug)]
 pub struct ClockSet(OwnedFd);
 
 impl ClockSet {
