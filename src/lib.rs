@@ -4,7 +4,7 @@
 //! compares this with the source.
 //!
 //! ```text
-//!   main      ▶ cli client daemon sys tools
+//!   main      ▶ cli client daemon tools
 //!   tools     ▶ cli config limits message scheme sys
 //!   client    ▶ cli config limits message rfc3339 scheme sys
 //!   daemon    ▶ config limits rfc3339 scheme sys

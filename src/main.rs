@@ -1,8 +1,6 @@
 //! From the command line to a command, and from its outcome to an exit code: 0 it is done, 1 it did
 //! not work, 2 the command line or a configuration is wrong.
 
-#![cfg_attr(all(feature = "router", target_os = "linux"), no_main)]
-
 use shimmer::cli::{self, Args, Command, CommandId, Failure, OVERVIEW, complain};
 #[cfg(target_os = "linux")]
 use shimmer::daemon::Failure as Failed;
@@ -25,18 +23,10 @@ const NO_DEMO: &str = "the demo runs on Linux only";
 #[cfg(all(target_os = "linux", not(feature = "demo")))]
 const NO_DEMO: &str = "this build has no demo";
 
-#[cfg(not(all(feature = "router", target_os = "linux")))]
 fn main() -> std::process::ExitCode {
     let arguments = std::env::args_os().map(|argument| &*argument.leak());
     obey(arguments.collect()).into()
 }
-
-#[cfg(all(feature = "router", target_os = "linux"))]
-shimmer::start!(obey);
-
-#[cfg(all(feature = "router", target_os = "linux"))]
-#[global_allocator]
-static HEAP: shimmer::sys::heap::Heap = shimmer::sys::heap::Heap::new();
 
 fn obey(arguments: Vec<&'static OsStr>) -> u8 {
     match dispatch(arguments) {

@@ -10,6 +10,7 @@ use crate::config::{Level, LogTarget};
 use crate::limits::{LOG_LINE, LOG_LINES, LOG_LINES_KEPT, LOG_WINDOW_MS};
 use crate::rfc3339::Rfc3339;
 use crate::scheme::{Instant, Now};
+use crate::sys::signal;
 use crate::sys::stdio::set_nonblocking;
 use core::fmt::{self, Write as _};
 use std::fs::{File, OpenOptions};
@@ -17,6 +18,7 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixDatagram;
+use std::panic::{self, Location};
 
 /// Where syslogd listens.
 const SYSLOG: &str = "/dev/log";
@@ -162,6 +164,37 @@ fn stderr() -> io::Result<File> {
     Ok(shared)
 }
 
+/// Makes a panic leave its place and its message in the log, wherever that is: a router has nobody who
+/// looks at stderr. What comes after it is [`signal::report_crashes`]' line.
+pub fn report_panics() {
+    panic::set_hook(Box::new(|panic| {
+        let payload = panic.payload();
+        let message = match payload.downcast_ref::<String>() {
+            Some(message) => message,
+            None => payload
+                .downcast_ref()
+                .copied()
+                .unwrap_or("without a message"),
+        };
+        signal::write_last_word(panic_line(panic.location(), message).as_bytes());
+    }));
+}
+
+fn panic_line(place: Option<&Location>, message: &str) -> heapless::String<LOG_LINE> {
+    let mut line = Line::new();
+    let _ = match place {
+        Some(place) => write!(
+            line,
+            "error panic at={}:{} {message}",
+            place.file(),
+            place.line()
+        ),
+        None => write!(line, "error panic {message}"),
+    };
+    let _ = line.0.push('\n');
+    line.0
+}
+
 /// The lines that peers have caused last, and those that were left out since when.
 struct Allowance {
     written: heapless::Deque<Instant, { LOG_LINES as usize }>,
@@ -304,6 +337,17 @@ mod tests {
 
     fn log_to(path: &std::path::Path) -> Log {
         Log::open(&LogTarget::File(path.to_path_buf()), Level::Info, at(0)).unwrap()
+    }
+
+    #[test]
+    fn a_panic_is_one_line_with_its_place() {
+        let place = Location::caller();
+        let (file, number) = (place.file(), place.line());
+        let line = panic_line(Some(place), "index out of bounds:\nthe len is 3");
+        let wanted = format!("error panic at={file}:{number} index out of bounds:?the len is 3\n");
+        assert_eq!(line.as_str(), wanted);
+        assert_eq!(panic_line(None, "why"), "error panic why\n");
+        assert_eq!(panic_line(None, &"x".repeat(LOG_LINE)).len(), LOG_LINE);
     }
 
     fn at(ms: u64) -> Now {

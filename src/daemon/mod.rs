@@ -99,8 +99,13 @@ const NFT: &str = "nft";
 pub fn run(config: &Path) -> Result<(), Failure> {
     let server = Server::load(config).map_err(Failure::Configuration)?;
     let server = user::become_user(server, config)?;
+    log::report_panics();
     let machine = Machine::take_over().map_err(Failure::Host)?;
-    Daemon::new(config, server, machine)?.run()
+    let daemon = Daemon::new(config, server, machine)?;
+    if cfg!(shimmer_test_panic) {
+        panic!("a panic on purpose");
+    }
+    daemon.run()
 }
 
 /// Why the daemon could not start, or could not go on.

@@ -9,8 +9,6 @@ pub mod child;
 pub mod clock;
 #[cfg(target_os = "linux")]
 pub mod filter;
-#[cfg(all(target_os = "linux", any(test, feature = "router")))]
-pub mod heap;
 #[cfg(target_os = "linux")]
 pub mod local;
 #[cfg(target_os = "linux")]
@@ -30,8 +28,6 @@ pub mod signal;
 mod signal_set;
 #[cfg(target_os = "linux")]
 pub mod socket;
-#[cfg(all(target_os = "linux", feature = "router"))]
-pub mod start;
 pub mod stdio;
 #[cfg(any(unix, windows))]
 pub mod terminal;

@@ -61,8 +61,8 @@ impl AsFd for Signals {
 /// Where the last word goes.
 static LAST_WORD: AtomicI32 = AtomicI32::new(libc::STDERR_FILENO);
 
-/// Makes a crash leave its signal and its address in the log: routers have binaries that abort
-/// without a word, and an address tells which line of the source it was.
+/// Makes a crash leave its signal and its address in the log. With the symbols of a build, an address
+/// tells which line of the source it was.
 pub fn report_crashes() {
     for signal in [
         libc::SIGILL,
@@ -83,14 +83,21 @@ pub fn report_crashes() {
     }
 }
 
-/// Says which descriptor the log has, for [`report_crashes`].
+/// Says which descriptor the log has, for [`report_crashes`] and [`write_last_word`].
 pub fn crashes_go_to(log: BorrowedFd<'_>) {
     LAST_WORD.store(log.as_raw_fd(), Ordering::Relaxed);
 }
 
+/// Writes a line to where the log is, past the log itself: whoever ends the process may hold it.
+pub fn write_last_word(line: &[u8]) {
+    let log = LAST_WORD.load(Ordering::Relaxed);
+    // SAFETY: the line is read, no more than there is. If the descriptor is closed, it is an error.
+    unsafe { libc::write(log, line.as_ptr().cast(), line.len()) };
+}
+
 /// Where in a signal's context the program counter lies (`ucontext_t` of the kernel's
-/// uapi/asm/ucontext.h and sigcontext.h; libc does not know it for every target). What siginfo_t says
-/// instead is nothing on mips, where a panic is a trap.
+/// uapi/asm/ucontext.h and sigcontext.h; libc does not know it for every target). siginfo_t has no address
+/// for a signal that the program sends itself, as abort does.
 #[cfg(target_arch = "mips")]
 const COUNTER: usize = 32;
 #[cfg(target_arch = "arm")]
@@ -134,9 +141,7 @@ extern "C" fn last_word(signal: i32, info: *const libc::siginfo_t, context: *con
         *digit = b"0123456789abcdef"[(address & 15) as usize];
         address >>= 4;
     }
-    let log = LAST_WORD.load(Ordering::Relaxed);
-    // SAFETY: the line is read, no more than there is.
-    unsafe { libc::write(log, line.as_ptr().cast(), line.len()) };
+    write_last_word(&line);
     // SAFETY: no pointers. The handler is gone by now, so this ends the process.
     unsafe { libc::raise(signal) };
 }

@@ -120,3 +120,23 @@ END
   router_says member connect ssh:25000:25999 "$at" --secret-file "$FOLDER/secret" || true
   expect "connect brings the greeting of sshd" grep -qa '^SSH-2.0' "$FOLDER/said"
 }
+
+# The build of this check panics once the daemon has its log.
+a_panic_is_in_the_log() {
+  local program code=0 line
+  read -r _ program <"$FOLDER/panics"
+  line=$(grep -n '"a panic on purpose"' "$ROOT/src/daemon/mod.rs" | cut -d : -f 1)
+  write_configuration panic <<'END'
+[common]
+[mirage-ssh]
+port = 22
+range = 22000-22999
+END
+  # shellcheck disable=SC2016 # They are the inner shell's.
+  on server bash -c 'ulimit -c 0; "$@"' - "$(qemu_of "$TARGET")" "$program" daemon \
+    --config "$FOLDER/panic.conf" </dev/null >"$FOLDER/said" 2>&1 || code=$?
+  expect_same "the daemon ends by SIGABRT" 134 "$code"
+  expect_same "the log has the panic's line and message" 1 \
+    "$(grep -cxF "error panic at=src/daemon/mod.rs:$line a panic on purpose" "$FOLDER/panic.log")"
+  expect "and the signal after it" grep -qx 'error crash signal=06 address=0x[0-9a-f]*' "$FOLDER/panic.log"
+}
