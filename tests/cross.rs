@@ -1,4 +1,4 @@
-//! Goal: `Cross.toml` says what cross understands. cross itself needs a container engine, and only warns of
+//! Goal: whoever builds for routers gets the same program, and `Cross.toml` says what cross understands. cross itself needs a container engine, and only warns of
 //! a key that it does not know: so a typo there is a std that is not built, found by the next owner of a
 //! router. The file is compared with what cross documents of it (docs/config_file.md in its repository).
 
@@ -266,6 +266,202 @@ fn rustc_gets_the_flags_that_openwrt_build_gives() {
         let command = target["pre-build"][0].as_str().unwrap();
         let gcc = format!("$({processor}-linux-muslsf-gcc ");
         assert!(command.contains(&gcc), "{command}");
+    }
+}
+
+/// What every build for routers gets, whatever the target: the flags of rustc.
+const FLAGS: [&str; 2] = [
+    "-Cforce-unwind-tables=no",
+    "--cfg=sha2_backend_soft=\"compact\"",
+];
+
+/// The files that say how a router's program is built.
+struct Builds {
+    cargo: String,
+    openwrt_build: String,
+    recipe: String,
+    cross: String,
+}
+
+impl Builds {
+    fn read() -> Self {
+        Self {
+            cargo: read("Cargo.toml"),
+            openwrt_build: read("openwrt/build"),
+            recipe: read("openwrt/Makefile"),
+            cross: read("Cross.toml"),
+        }
+    }
+
+    /// Where one of them builds another program than the others.
+    fn differences(&self) -> Vec<String> {
+        let mut differences = Vec::new();
+        let mut expect = |is_so: bool, what: String| {
+            if !is_so {
+                differences.push(what);
+            }
+        };
+
+        // Only Cargo.toml has a profile: the recipe repeats it, and the others leave it alone.
+        let profile = Self::profile(&self.cargo);
+        let options = options(&self.recipe);
+        expect(
+            options == profile,
+            format!("recipe: {options:?}, not {profile:?}"),
+        );
+        let variables: Vec<&str> = words_with(&self.openwrt_build, "CARGO_PROFILE_RELEASE_");
+        let symbols = [
+            "CARGO_PROFILE_RELEASE_STRIP=none",
+            "CARGO_PROFILE_RELEASE_DEBUG=line-tables-only",
+        ];
+        expect(
+            variables == symbols,
+            format!("openwrt/build: {variables:?}"),
+        );
+        let (before, rest) = self.openwrt_build.split_once("--features names").unwrap();
+        let (_laptops, after) = rest.split_once("\n  else\n").unwrap();
+        for routers in [before, after] {
+            let options = words_with(routers, "profile.release.");
+            let options: Vec<_> = options
+                .iter()
+                .filter(|word| !word.contains(".rustflags="))
+                .collect();
+            expect(options.is_empty(), format!("openwrt/build: {options:?}"));
+        }
+        expect(
+            !self.cross.contains("CARGO_PROFILE"),
+            "cross: a profile of its own".to_owned(),
+        );
+
+        for (name, text) in [
+            ("openwrt/build", [before, after].concat()),
+            ("recipe", self.recipe.clone()),
+            ("cross", self.cross.clone()),
+        ] {
+            expect(
+                text.contains("--no-default-features"),
+                format!("{name}: the default features"),
+            );
+            let names_some = text.contains(" --features") || text.contains("(--features");
+            expect(!names_some, format!("{name}: features"));
+            // Quotes stand in quotes, or behind backslashes.
+            let text = text.replace('\\', "");
+            for flag in FLAGS {
+                expect(text.contains(flag), format!("{name}: no {flag}"));
+            }
+        }
+        for target in targets() {
+            let flags = flags(&self.cross, &target);
+            for flag in FLAGS {
+                let is_there = flags.split(' ').any(|given| given == flag);
+                expect(is_there, format!("cross: no {flag} for {target}"));
+            }
+        }
+        differences
+    }
+
+    /// The keys of `[profile.release]`, sorted, each as `key=value`.
+    fn profile(cargo: &str) -> Vec<String> {
+        let (_, profile) = cargo.split_once("\n[profile.release]\n").unwrap();
+        let (profile, _) = profile.split_once("\n\n").unwrap();
+        let mut keys: Vec<_> = profile
+            .lines()
+            .map(|line| line.replace(" = ", "="))
+            .collect();
+        keys.sort();
+        keys
+    }
+}
+
+/// The same keys of the recipe's `--config` options.
+fn options(recipe: &str) -> Vec<String> {
+    let options = recipe.split("--config 'profile.release.").skip(1);
+    let mut options: Vec<_> = options
+        .map(|option| option.split('\'').next().unwrap().to_owned())
+        .collect();
+    options.sort();
+    options
+}
+
+fn words_with<'a>(text: &'a str, part: &str) -> Vec<&'a str> {
+    let words = text.split_whitespace();
+    words.filter(|word| word.contains(part)).collect()
+}
+
+/// What cross passes to rustc for a target.
+fn flags(cross: &str, target: &str) -> String {
+    let file: Value = basic_toml::from_str(cross).unwrap();
+    let variable = target.to_uppercase().replace('-', "_");
+    let given = &file["target"][target]["env"]["passthrough"][0];
+    let given = given.as_str().unwrap_or_default();
+    let prefix = format!("CARGO_TARGET_{variable}_RUSTFLAGS=");
+    given.strip_prefix(&prefix).unwrap_or_default().to_owned()
+}
+
+#[test]
+fn all_three_ways_build_the_same_program() {
+    assert_eq!(Builds::read().differences(), [""; 0]);
+}
+
+#[test]
+fn a_way_that_drifts_is_seen() {
+    type File = fn(&mut Builds) -> &mut String;
+    let cargo: File = |builds| &mut builds.cargo;
+    let build: File = |builds| &mut builds.openwrt_build;
+    let recipe: File = |builds| &mut builds.recipe;
+    let cross: File = |builds| &mut builds.cross;
+    for (file, right, wrong, seen) in [
+        (cargo, "lto = \"fat\"", "lto = \"thin\"", "recipe: "),
+        (cargo, "codegen-units = 1\n", "", "recipe: "),
+        (recipe, "panic=\"abort\"", "panic=\"unwind\"", "recipe: "),
+        (
+            recipe,
+            "overflow-checks=false",
+            "overflow-checks=true",
+            "recipe: ",
+        ),
+        (recipe, "--no-default-features", "", "recipe: the default"),
+        (
+            recipe,
+            "-features $",
+            "-features --features names $",
+            "recipe: features",
+        ),
+        (recipe, "-Cforce-unwind-tables=no", "", "recipe: no -Cforce"),
+        (
+            build,
+            "--no-default-features",
+            "",
+            "openwrt/build: the default",
+        ),
+        (
+            build,
+            "export CARGO_PROFILE_RELEASE_STRIP",
+            "export CARGO_PROFILE_RELEASE_LTO=thin CARGO_PROFILE_RELEASE_STRIP",
+            "openwrt/build: ",
+        ),
+        (
+            build,
+            "-Zbuild-std-features=",
+            "--config profile.release.opt-level=3 -Zbuild-std-features=",
+            "openwrt/build: ",
+        ),
+        (cross, "--no-default-features", "", "cross: the default"),
+        (
+            cross,
+            "sha2_backend_soft",
+            "sha2_backend",
+            "cross: no --cfg",
+        ),
+        (cross, "AARCH64", "AARCH", "for aarch64"),
+    ] {
+        let mut builds = Builds::read();
+        let text = file(&mut builds);
+        assert!(text.contains(right), "{right}");
+        *text = text.replace(right, wrong);
+        let differences = builds.differences();
+        let is_seen = differences.iter().any(|found| found.contains(seen));
+        assert!(is_seen, "{wrong}: {differences:?}");
     }
 }
 

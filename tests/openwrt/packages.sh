@@ -90,14 +90,20 @@ make_recipe() {
   make --no-print-directory -C "$root/openwrt" TOPDIR="$here/feed" WORK="$work/feed" "$@"
 }
 
+# What Cargo.toml says of the release profile, as cargo's options.
+release_profile() {
+  sed -n '/^\[profile.release\]$/,/^$/ s/^\([a-z-]*\) = \(.*\)$/--config profile.release.\1=\2/p' \
+    "$root/Cargo.toml" | paste -s -d ' '
+}
+
 test_recipe() {
   local binary=$work/binaries/mips-unknown-linux-musl/release/shimmer
   install -D "$binary" "$work/feed/built/bin/shimmer"
   expect "recipe: prepares the source" make_recipe prepare
   expect "recipe: all of it that cargo wants" cargo metadata --offline --locked --no-deps --format-version 1 \
     --manifest-path "$work/feed/build/Cargo.toml"
-  expect "recipe: builds without what costs flash" \
-    test "$(make_recipe compile)" = "cargo install --path $work/feed/build/ --no-default-features --features router"
+  expect "recipe: builds without what costs flash, by Cargo.toml's profile" \
+    test "$(make_recipe compile)" = "cargo install --path $work/feed/build/ --no-default-features $(release_profile)"
   expect "recipe: installs" make_recipe install
   mkdir "$work/data"
   tar -xzOf "$(package mips_24kc)" ./data.tar.gz | tar -xz -C "$work/data"
