@@ -18,6 +18,8 @@ impl Message {
     }
 }
 
+impl core::error::Error for Message {}
+
 impl fmt::Display for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

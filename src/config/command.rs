@@ -10,8 +10,24 @@ use core::fmt::{self, Write as _};
 use core::net::IpAddr;
 use std::rc::Rc;
 
-/// What is put in when the command runs, between two %.
-const PLACEHOLDERS: [&str; 3] = ["%IP%", "%FAMILY%", "%MIRAGE%"];
+/// What is filled in when the command runs.
+#[derive(Clone, Copy)]
+enum Placeholder {
+    Ip,
+    Family,
+    Mirage,
+}
+
+const PLACEHOLDERS: [(&str, Placeholder); 3] = [
+    ("%IP%", Placeholder::Ip),
+    ("%FAMILY%", Placeholder::Family),
+    ("%MIRAGE%", Placeholder::Mirage),
+];
+
+fn placeholder(name: &str) -> Option<Placeholder> {
+    let found = PLACEHOLDERS.iter().find(|(known, _)| *known == name);
+    found.map(|(_, placeholder)| *placeholder)
+}
 
 /// A program and its words, with placeholders.
 #[derive(Clone, PartialEq)]
@@ -39,9 +55,12 @@ impl Command {
             let mut rest = word.as_str();
             while let Some(part) = next_part(&mut rest) {
                 if let Part::Placeholder(name) = part
-                    && !PLACEHOLDERS.contains(&name)
+                    && placeholder(name).is_none()
                 {
-                    return wrong!("{name} is none of {}", List(&PLACEHOLDERS));
+                    return wrong!(
+                        "{name} is none of {}",
+                        List(&PLACEHOLDERS.map(|(name, _)| name))
+                    );
                 }
             }
         }
@@ -64,13 +83,17 @@ impl Command {
             while let Some(part) = next_part(&mut rest) {
                 match part {
                     Part::Text(text) => filled.push_str(text),
-                    Part::Placeholder("%IP%") => {
-                        let _ = write!(filled, "{address}");
-                    }
-                    Part::Placeholder("%FAMILY%") => {
-                        filled.push_str(if address.is_ipv4() { "ipv4" } else { "ipv6" });
-                    }
-                    Part::Placeholder(_) => filled.push_str(mirage),
+                    Part::Placeholder(name) => match placeholder(name) {
+                        Some(Placeholder::Ip) => {
+                            let _ = write!(filled, "{address}");
+                        }
+                        Some(Placeholder::Family) => {
+                            filled.push_str(if address.is_ipv4() { "ipv4" } else { "ipv6" });
+                        }
+                        Some(Placeholder::Mirage) => filled.push_str(mirage),
+                        // parse() has refused it.
+                        None => filled.push_str(name),
+                    },
                 }
             }
             words.push(filled);

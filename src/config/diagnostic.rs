@@ -8,7 +8,7 @@ use std::path::Path;
 const KEY_LENGTH: usize = 24;
 
 /// One error or warning. It displays as `FILE:LINE: KEY: what is wrong, and what would be right`.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Diagnostic {
     line: usize,
     text: String,
@@ -53,6 +53,7 @@ impl fmt::Display for Diagnostic {
 
 /// All that is wrong with a file, by line, and never nothing. It displays as a line for each, without
 /// a line end behind the last.
+#[derive(Debug)]
 pub struct Errors(Vec<Diagnostic>);
 
 impl Errors {
@@ -81,6 +82,8 @@ impl<'a> IntoIterator for &'a Errors {
         self.0.iter()
     }
 }
+
+impl core::error::Error for Errors {}
 
 impl fmt::Display for Errors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -12,8 +12,7 @@ use std::path::Path;
 pub struct Secret(Vec<u8>);
 
 /// Why some bytes are no secret.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(test, derive(Debug))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SecretError {
     /// There are none.
     Empty,
@@ -21,6 +20,8 @@ pub enum SecretError {
     /// secrets apart.
     Nul,
 }
+
+impl core::error::Error for SecretError {}
 
 impl fmt::Display for SecretError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -195,24 +195,29 @@ pub(super) fn location(text: &str) -> Parsed<Location> {
 /// What is wrong with the text, and what would be right.
 pub fn parse_gate(text: &str) -> Parsed<Gate> {
     let gates = [Gate::Port, Gate::Token, Gate::Knock, Gate::Packet];
-    Ok(gates[one_of(text, &gates.map(Gate::word))?])
+    one_of(text, &gates.map(|gate| (gate.word(), gate)))
 }
 
 /// The value that a word stands for.
-fn one_of(text: &str, words: &[&str]) -> Parsed<usize> {
-    match words.iter().position(|word| *word == text) {
-        Some(place) => Ok(place),
-        None => wrong!("{text} is none of {}", List(words)),
+fn one_of<T: Copy>(text: &str, values: &[(&str, T)]) -> Parsed<T> {
+    if let Some((_, value)) = values.iter().find(|(word, _)| *word == text) {
+        return Ok(*value);
     }
+    let words: Vec<&str> = values.iter().map(|(word, _)| *word).collect();
+    wrong!("{text} is none of {}", List(&words))
 }
 
 pub(super) fn door(text: &str) -> Parsed<DoorKind> {
-    let place = one_of(text, &["forward", "command", "nft"])?;
-    Ok([DoorKind::Forward, DoorKind::Command, DoorKind::Nft][place])
+    let doors = [
+        ("forward", DoorKind::Forward),
+        ("command", DoorKind::Command),
+        ("nft", DoorKind::Nft),
+    ];
+    one_of(text, &doors)
 }
 
 pub(super) fn yes_or_no(text: &str) -> Parsed<bool> {
-    Ok(one_of(text, &["yes", "no"])? == 0)
+    one_of(text, &[("yes", true), ("no", false)])
 }
 
 pub(super) fn knocks(text: &str) -> Parsed<u8> {
@@ -220,8 +225,12 @@ pub(super) fn knocks(text: &str) -> Parsed<u8> {
 }
 
 pub(super) fn protocols(text: &str) -> Parsed<Protocols> {
-    let place = one_of(text, &["tcp", "udp", "mixed"])?;
-    Ok([Protocols::Tcp, Protocols::Udp, Protocols::Mixed][place])
+    let protocols = [
+        ("tcp", Protocols::Tcp),
+        ("udp", Protocols::Udp),
+        ("mixed", Protocols::Mixed),
+    ];
+    one_of(text, &protocols)
 }
 
 /// One knock of a sequence that is written down: `7000`, `7000:tcp` or `7000:udp`.
@@ -241,13 +250,16 @@ pub(super) fn lock(text: &str) -> Parsed<u32> {
 }
 
 pub(super) fn lock_scope(text: &str) -> Parsed<Scope> {
-    let place = one_of(text, &["source", "all"])?;
-    Ok([Scope::Source, Scope::All][place])
+    one_of(text, &[("source", Scope::Source), ("all", Scope::All)])
 }
 
 pub(super) fn packet_address(text: &str) -> Parsed<Admits> {
-    let place = one_of(text, &["any", "sender", "inside"])?;
-    Ok([Admits::Any, Admits::Sender, Admits::Inside][place])
+    let admits = [
+        ("any", Admits::Any),
+        ("sender", Admits::Sender),
+        ("inside", Admits::Inside),
+    ];
+    one_of(text, &admits)
 }
 
 /// Whether the firewall sends the whole range to one port.
