@@ -65,9 +65,9 @@ impl Command {
             }
         }
         match words.first().map(String::as_str) {
-            None | Some("") => wrong!("names no program; /usr/bin/logger would be one"),
+            None | Some("") => wrong!("needs a program, for example /usr/bin/logger"),
             Some(program) if program.contains('/') && !program.starts_with('/') => {
-                wrong!("{program} begins with no /, and has one; /{program} would do")
+                wrong!("{program} must be an absolute path: /{program}")
             }
             Some(_) => Ok(Self(words.into())),
         }
@@ -122,7 +122,7 @@ fn split(text: &str) -> Parsed<Vec<String>> {
     for letter in text.chars() {
         match (letter, quote) {
             // It would end the word where the kernel reads it.
-            ('\0', _) => return wrong!("has a NUL byte in it, and no word can have one"),
+            ('\0', _) => return wrong!("must not have a NUL byte in it"),
             (' ' | '\t', None) => {
                 if let Some(word) = word.take() {
                     words.push(word);
@@ -223,17 +223,14 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said() {
         for (text, expected) in [
-            ("", "names no program; /usr/bin/logger would be one"),
-            (" '' a", "names no program; /usr/bin/logger would be one"),
+            ("", "needs a program, for example /usr/bin/logger"),
+            (" '' a", "needs a program, for example /usr/bin/logger"),
             ("a 'b", "a ' is opened and not closed"),
             ("a \"b'", "a \" is opened and not closed"),
             ("a %USER%", "%USER% is none of %IP%, %FAMILY%, %MIRAGE%"),
             ("a %IP%%ip%", "%ip% is none of %IP%, %FAMILY%, %MIRAGE%"),
-            (
-                "bin/a b",
-                "bin/a begins with no /, and has one; /bin/a would do",
-            ),
-            ("a b\0c", "has a NUL byte in it, and no word can have one"),
+            ("bin/a b", "bin/a must be an absolute path: /bin/a"),
+            ("a b\0c", "must not have a NUL byte in it"),
         ] {
             assert_eq!(Command::parse(text).unwrap_err(), expected, "{text}");
         }

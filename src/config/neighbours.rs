@@ -52,10 +52,10 @@ impl Reader<'_> {
                 format!("the own port of [mirage-{label}]'s hidden service on this host")
             };
             if is_pool {
-                let what = format_args!("{port} is {own}; it has to be another");
+                let what = format_args!("{port} is {own}; choose another port");
                 self.error(draft.pool_line(), Some("pool-port"), what);
             } else {
-                let what = format_args!("holds {port}, {own}; it has to lie outside");
+                let what = format_args!("holds {port}, {own}; choose another range");
                 self.error(draft.range_line(), Some("range"), what);
             }
         }

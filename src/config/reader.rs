@@ -166,7 +166,7 @@ fn known_key<'a, S>(section: &Section, entry: &Entry, keys: &'a [Key<S>]) -> Par
     }
     let names: Vec<&str> = keys.iter().map(|key| key.name).collect();
     match nearest(entry.key, names.iter().copied()) {
-        Some(near) => wrong!("unknown key; {near} is the nearest that is known"),
+        Some(near) => wrong!("unknown key; did you mean {near}?"),
         None => wrong!("unknown key; known are {}", List(&names)),
     }
 }

@@ -68,7 +68,7 @@ impl Reader<'_> {
         }
         if !has_mirage {
             let what = format_args!(
-                "there is no mirage; [mirage-NAME] with secret, port and range makes one"
+                "no mirage defined: add a [mirage-NAME] section with secret, port and range"
             );
             self.error(1, None, what);
         }

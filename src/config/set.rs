@@ -48,7 +48,7 @@ impl Set {
         };
         let (table, name) = (part(), part());
         if table.is_empty() || name.is_empty() || parts.next().is_some() {
-            return wrong!("{text} is no FAMILY/TABLE/SET, such as inet/fw4/ssh");
+            return wrong!("{text} is not FAMILY/TABLE/SET, such as inet/fw4/ssh");
         }
         for name in [table, name] {
             let fits =
@@ -57,7 +57,7 @@ impl Set {
                 && name.bytes().all(fits);
             if !is_name || name.len() > NFT_NAME {
                 return wrong!(
-                    "{name} is no name for nft: a letter, then letters, digits and _ - . up to {NFT_NAME}"
+                    "{name} is not a name for nft: a letter, then letters, digits and _ - . up to {NFT_NAME}"
                 );
             }
         }
@@ -141,7 +141,7 @@ mod tests {
     fn what_is_wrong_is_said() {
         for text in ["", "fw4/ssh", "bridge/t/s", "inet", "Inet/t/s", "/t/s"] {
             let expected = match text {
-                "inet" => "inet is no FAMILY/TABLE/SET, such as inet/fw4/ssh".to_owned(),
+                "inet" => "inet is not FAMILY/TABLE/SET, such as inet/fw4/ssh".to_owned(),
                 _ => format!("{text} begins with none of inet/, ip/ and ip6/"),
             };
             assert_eq!(Set::parse(text).unwrap_err(), expected.as_str());
@@ -149,7 +149,7 @@ mod tests {
         for text in [
             "inet/", "inet/t", "inet/t/", "inet//s", "ip/t/s/x", "ip6/t/s/",
         ] {
-            let expected = format!("{text} is no FAMILY/TABLE/SET, such as inet/fw4/ssh");
+            let expected = format!("{text} is not FAMILY/TABLE/SET, such as inet/fw4/ssh");
             assert_eq!(Set::parse(text).unwrap_err(), expected.as_str());
         }
         let long = "x".repeat(NFT_NAME + 1);
@@ -157,7 +157,7 @@ mod tests {
             "4s", "_s", "-s", ".s", "s s", "s;", "s{", "s\n", "sé", "s\"", "$s", &long,
         ] {
             let expected = format!(
-                "{name} is no name for nft: a letter, then letters, digits and _ - . up to 127"
+                "{name} is not a name for nft: a letter, then letters, digits and _ - . up to 127"
             );
             let as_set = Set::parse(&format!("inet/t/{name}"));
             assert_eq!(as_set.unwrap_err(), expected.as_str());

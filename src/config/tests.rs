@@ -259,7 +259,7 @@ fn to_ask_the_daemon_takes_only_what_holds_for_all_mirages() {
             "1: unknown section",
         ),
         ("[mirage-a]\ncontrol\n", "2: "),
-        (common, "1: there is no mirage"),
+        (common, "1: no mirage defined"),
     ] {
         let errors = read(text).unwrap_err();
         assert!(errors[0].starts_with(error), "{}", errors[0]);
@@ -325,17 +325,11 @@ fn a_client_reads_a_servers_file_and_may_know_two_servers_with_the_same_ports() 
 #[test]
 fn an_unknown_key_has_the_nearest_named() {
     each_is_wrong(&[
-        (
-            "perid = 60",
-            "perid: unknown key; period is the nearest that is known",
-        ),
-        (
-            "Port = 23",
-            "Port: unknown key; port is the nearest that is known",
-        ),
+        ("perid = 60", "perid: unknown key; did you mean period?"),
+        ("Port = 23", "Port: unknown key; did you mean port?"),
         (
             "secret_file = x",
-            "secret_file: unknown key; secret-file is the nearest that is known",
+            "secret_file: unknown key; did you mean secret-file?",
         ),
         (
             "clock = wait",
@@ -354,7 +348,7 @@ fn an_unknown_key_has_the_nearest_named() {
         errors(format!("{SSH}[common]\nport = 22\nlogs = syslog\n")),
         [
             "6: port: unknown here; it belongs to [mirage-NAME]",
-            "7: logs: unknown key; log is the nearest that is known"
+            "7: logs: unknown key; did you mean log?"
         ]
     );
 }
@@ -418,7 +412,7 @@ fn sections_and_lines_have_their_form() {
 
 #[test]
 fn a_file_without_mirages_is_an_error() {
-    let none = "1: there is no mirage; [mirage-NAME] with secret, port and range makes one";
+    let none = "1: no mirage defined: add a [mirage-NAME] section with secret, port and range";
     for text in ["", "\n\n", "[common]\nlog = syslog\n"] {
         assert_eq!(errors(text), [none]);
         assert_eq!(read_client(text).err().unwrap(), [none]);
@@ -476,15 +470,15 @@ fn names_have_their_letters() {
 #[test]
 fn values_out_of_bounds_say_the_bounds() {
     let duration = |text: &str, least: &str, most: &str| {
-        format!("{text} is no duration from {least} to {most}, such as 30s, 15m, 2h or 1d")
+        format!("{text} is not a duration from {least} to {most}, such as 30s, 15m, 2h or 1d")
     };
     each_is_wrong(&[
-        ("decoys = 64", "decoys: 64 is no number from 0 to 63"),
-        ("decoys = -1", "decoys: -1 is no number from 0 to 63"),
-        ("decoys = +1", "decoys: +1 is no number from 0 to 63"),
+        ("decoys = 64", "decoys: 64 is not a number from 0 to 63"),
+        ("decoys = -1", "decoys: -1 is not a number from 0 to 63"),
+        ("decoys = +1", "decoys: +1 is not a number from 0 to 63"),
         (
             "decoys = 99999999999",
-            "decoys: 99999999999 is no number from 0 to 63",
+            "decoys: 99999999999 is not a number from 0 to 63",
         ),
         (
             "period = 1",
@@ -508,7 +502,7 @@ fn values_out_of_bounds_say_the_bounds() {
         ),
         (
             "from = lan",
-            "from: lan is no network, such as 192.0.2.0/24, 2001:db8::/32 or 192.0.2.7",
+            "from: lan is not a network, such as 192.0.2.0/24, 2001:db8::/32 or 192.0.2.7",
         ),
         (
             "from = 192.0.2.0/33",
@@ -526,7 +520,7 @@ fn values_out_of_bounds_say_the_bounds() {
         ),
         (
             "listen-address = 192.0.2",
-            "listen-address: 192.0.2 is no address, such as 192.0.2.7 or 2001:db8::7",
+            "listen-address: 192.0.2 is not an address, such as 192.0.2.7 or 2001:db8::7",
         ),
         (
             "host = a\x1Bb",
@@ -538,9 +532,9 @@ fn values_out_of_bounds_say_the_bounds() {
         ),
     ]);
     for (port, error) in [
-        ("0", "port: 0 is no number from 1 to 65535"),
-        ("65536", "port: 65536 is no number from 1 to 65535"),
-        ("ssh", "port: ssh is no number from 1 to 65535"),
+        ("0", "port: 0 is not a number from 1 to 65535"),
+        ("65536", "port: 65536 is not a number from 1 to 65535"),
+        ("ssh", "port: ssh is not a number from 1 to 65535"),
     ] {
         let text = SSH.replace("port = 22", &format!("port = {port}"));
         assert_eq!(errors(text), [format!("3: {error}")]);
@@ -565,11 +559,11 @@ fn values_out_of_bounds_say_the_bounds() {
         ("clock = ntp", "clock: ntp is neither trust nor wait".into()),
         (
             "max-sessions = 0",
-            "max-sessions: 0 is no number from 1 to 65535".into(),
+            "max-sessions: 0 is not a number from 1 to 65535".into(),
         ),
         (
             "max-sessions-per-source = many",
-            "max-sessions-per-source: many is no number from 1 to 65535".into(),
+            "max-sessions-per-source: many is not a number from 1 to 65535".into(),
         ),
     ] {
         let text = format!("[common]\n{line}\n{SSH}");
@@ -582,20 +576,20 @@ fn values_out_of_bounds_say_the_bounds() {
 fn each_wrong_value_of_a_list_is_told() {
     let errors = errors(format!("{SSH}from = a, 192.0.2.0/24, b\n"));
     assert_eq!(errors.len(), 2);
-    assert!(errors[0].starts_with("5: from: a is no network"));
-    assert!(errors[1].starts_with("5: from: b is no network"));
+    assert!(errors[0].starts_with("5: from: a is not a network"));
+    assert!(errors[1].starts_with("5: from: b is not a network"));
 }
 
 #[test]
 fn a_range_has_order_bounds_and_room() {
     let range = |text: &str| errors(SSH.replace("10000-10999", text));
-    let form = "is no range of ports from 1 to 65535, such as 10000-10999";
+    let form = "is not a range of ports from 1 to 65535, such as 10000-10999";
     for text in ["10000", "0-999", "65000-65536", "low-high"] {
         assert_eq!(range(text), [format!("4: range: {text} {form}")]);
     }
     assert_eq!(
         range("10999-10000"),
-        ["4: range: 10999-10000 runs backwards; 10000-10999 would not"]
+        ["4: range: 10999-10000 runs backwards; write 10000-10999"]
     );
     assert_eq!(
         range("10000-10046"),
@@ -663,7 +657,7 @@ fn addresses_that_a_wildcard_covers_are_not_listened_on_twice() {
 #[test]
 fn a_range_may_not_hold_the_services_own_port_on_this_host() {
     let own = "4: range: holds 10022, the hidden service's own port on this host; \
-               it has to lie outside";
+               choose another range";
     let service = |lines: &str| read(SSH.replace("port = 22", lines)).err();
     assert_eq!(service("port = 10022").unwrap(), [own]);
     for address in [
@@ -708,13 +702,13 @@ fn no_mirage_may_hold_the_port_of_anothers_service() {
             20_500,
             "",
             "range: holds 20500, the own port of [mirage-ssh]'s hidden service on this host; \
-             it has to lie outside",
+             choose another range",
         ),
         (
             19_999,
             "listen = pool\n",
             "pool-port: 19999 is the own port of [mirage-ssh]'s hidden service on this host; \
-             it has to be another",
+             choose another port",
         ),
     ] {
         let ssh = SSH.replace("port = 22", &format!("port = {port}"));
@@ -751,7 +745,7 @@ fn a_pool_has_a_port_of_its_own_outside_all_ranges() {
     );
     assert_eq!(
         wrong("pool-port = 22"),
-        ["6: pool-port: 22 is the hidden service's own port on this host; it has to be another"]
+        ["6: pool-port: 22 is the hidden service's own port on this host; choose another port"]
     );
     let lowest = pool
         .replace("10000-10999", "1-999")
@@ -853,9 +847,9 @@ log-level = loud
         [
             "1: port: missing; port = 22, forward = ADDRESS:PORT, or exec = COMMAND",
             "2: secret: the secret is empty; `shimmer keygen` makes one",
-            "3: prot: unknown key; port is the nearest that is known",
-            "4: range: 10999-10000 runs backwards; 10000-10999 would not",
-            "5: decoys: 99 is no number from 0 to 63",
+            "3: prot: unknown key; did you mean port?",
+            "4: range: 10999-10000 runs backwards; write 10000-10999",
+            "5: decoys: 99 is not a number from 0 to 63",
             "7: log-level: loud is none of error, warn, info and debug",
         ]
     );

@@ -39,7 +39,7 @@ fn duration_between(text: &str, least: u32, most: u32) -> Parsed<u32> {
     match parse_duration(text) {
         Some(seconds) if (least..=most).contains(&seconds) => Ok(seconds),
         _ => wrong!(
-            "{text} is no duration from {} to {}, such as 30s, 15m, 2h or 1d",
+            "{text} is not a duration from {} to {}, such as 30s, 15m, 2h or 1d",
             duration(least),
             duration(most)
         ),
@@ -49,7 +49,7 @@ fn duration_between(text: &str, least: u32, most: u32) -> Parsed<u32> {
 fn number_between(text: &str, least: u32, most: u32) -> Parsed<u32> {
     match parse_number(text) {
         Some(number) if (u64::from(least)..=u64::from(most)).contains(&number) => Ok(number as u32),
-        _ => wrong!("{text} is no number from {least} to {most}"),
+        _ => wrong!("{text} is not a number from {least} to {most}"),
     }
 }
 
@@ -74,10 +74,10 @@ pub fn parse_range(text: &str, between: char) -> Parsed<Range> {
     {
         return match Range::new(low, high) {
             Some(range) => Ok(range),
-            None => wrong!("{text} runs backwards; {high}{between}{low} would not"),
+            None => wrong!("{text} runs backwards; write {high}{between}{low}"),
         };
     }
-    wrong!("{text} is no range of ports from 1 to 65535, such as 10000{between}10999")
+    wrong!("{text} is not a range of ports from 1 to 65535, such as 10000{between}10999")
 }
 
 /// A mirage's name.
@@ -89,7 +89,9 @@ pub fn parse_name(text: &str) -> Parsed<&str> {
     if text.is_empty() {
         wrong!("a mirage needs a name, such as ssh")
     } else if text.starts_with('-') {
-        wrong!("a mirage's name begins with no -, or every command takes it for an option")
+        wrong!(
+            "a mirage's name must not begin with -, because commands would take it for an option"
+        )
     } else if text.bytes().all(fits) {
         Ok(text)
     } else {
@@ -285,7 +287,7 @@ pub(super) fn forward(text: &str) -> Parsed<SocketAddr> {
         return Ok(service);
     }
     if let Ok(IpAddr::V6(_)) = text.parse() {
-        return wrong!("{text} has no port: [{text}]:22 would have one");
+        return wrong!("{text} has no port; write [{text}]:22");
     }
     let (host, port) = text.rsplit_once(':').unwrap_or((text, ""));
     if is_host_name(host) {
@@ -294,14 +296,14 @@ pub(super) fn forward(text: &str) -> Parsed<SocketAddr> {
     if host.ends_with("]") || !port.is_empty() && matches!(host.parse(), Ok(IpAddr::V4(_))) {
         parse_port(port)?;
     }
-    wrong!("{text} is no ADDRESS:PORT, such as 192.0.2.7:22 or [2001:db8::7]:22")
+    wrong!("{text} is not ADDRESS:PORT, such as 192.0.2.7:22 or [2001:db8::7]:22")
 }
 
 pub(super) fn listen_address(text: &str) -> Parsed<IpAddr> {
     match text.parse::<IpAddr>() {
         Ok(address) => Ok(address.to_canonical()),
         Err(_) if is_host_name(text) => unresolved(text),
-        Err(_) => wrong!("{text} is no address, such as 192.0.2.7 or 2001:db8::7"),
+        Err(_) => wrong!("{text} is not an address, such as 192.0.2.7 or 2001:db8::7"),
     }
 }
 
@@ -319,7 +321,7 @@ pub(super) fn network(text: &str) -> Parsed<Network> {
     match text.parse() {
         Ok(network) => Ok(network),
         Err(NetworkError::Address) => {
-            wrong!("{text} is no network, such as 192.0.2.0/24, 2001:db8::/32 or 192.0.2.7")
+            wrong!("{text} is not a network, such as 192.0.2.0/24, 2001:db8::/32 or 192.0.2.7")
         }
         Err(NetworkError::Prefix) => {
             wrong!("{text} has a prefix that is not 0 to 32 (IPv4) or 0 to 128 (IPv6)")
@@ -382,31 +384,31 @@ mod tests {
         for (text, what) in [
             (
                 "10000",
-                "10000 is no range of ports from 1 to 65535, such as 10000-10999",
+                "10000 is not a range of ports from 1 to 65535, such as 10000-10999",
             ),
             (
                 "1:2",
-                "1:2 is no range of ports from 1 to 65535, such as 10000-10999",
+                "1:2 is not a range of ports from 1 to 65535, such as 10000-10999",
             ),
             (
                 "0-10",
-                "0-10 is no range of ports from 1 to 65535, such as 10000-10999",
+                "0-10 is not a range of ports from 1 to 65535, such as 10000-10999",
             ),
             (
                 "1-65536",
-                "1-65536 is no range of ports from 1 to 65535, such as 10000-10999",
+                "1-65536 is not a range of ports from 1 to 65535, such as 10000-10999",
             ),
             (
                 "1-",
-                "1- is no range of ports from 1 to 65535, such as 10000-10999",
+                "1- is not a range of ports from 1 to 65535, such as 10000-10999",
             ),
             (
                 "1-2-3",
-                "1-2-3 is no range of ports from 1 to 65535, such as 10000-10999",
+                "1-2-3 is not a range of ports from 1 to 65535, such as 10000-10999",
             ),
             (
                 "10999-10000",
-                "10999-10000 runs backwards; 10000-10999 would not",
+                "10999-10000 runs backwards; write 10000-10999",
             ),
         ] {
             assert_eq!(parse_range(text, '-').unwrap_err(), what);
@@ -465,25 +467,25 @@ mod tests {
             ),
             (
                 "192.0.2.7",
-                "192.0.2.7 is no ADDRESS:PORT, such as 192.0.2.7:22 or [2001:db8::7]:22",
+                "192.0.2.7 is not ADDRESS:PORT, such as 192.0.2.7:22 or [2001:db8::7]:22",
             ),
             (
                 "22",
-                "22 is no ADDRESS:PORT, such as 192.0.2.7:22 or [2001:db8::7]:22",
+                "22 is not ADDRESS:PORT, such as 192.0.2.7:22 or [2001:db8::7]:22",
             ),
             (
                 "192.0.2:22",
-                "192.0.2:22 is no ADDRESS:PORT, such as 192.0.2.7:22 or [2001:db8::7]:22",
+                "192.0.2:22 is not ADDRESS:PORT, such as 192.0.2.7:22 or [2001:db8::7]:22",
             ),
-            ("192.0.2.7:0", "0 is no number from 1 to 65535"),
-            ("192.0.2.7:65536", "65536 is no number from 1 to 65535"),
-            ("192.0.2.7:ssh", "ssh is no number from 1 to 65535"),
-            ("::1", "::1 has no port: [::1]:22 would have one"),
+            ("192.0.2.7:0", "0 is not a number from 1 to 65535"),
+            ("192.0.2.7:65536", "65536 is not a number from 1 to 65535"),
+            ("192.0.2.7:ssh", "ssh is not a number from 1 to 65535"),
+            ("::1", "::1 has no port; write [::1]:22"),
             (
                 "[::1]",
-                "[::1] is no ADDRESS:PORT, such as 192.0.2.7:22 or [2001:db8::7]:22",
+                "[::1] is not ADDRESS:PORT, such as 192.0.2.7:22 or [2001:db8::7]:22",
             ),
-            ("[::1]:", " is no number from 1 to 65535"),
+            ("[::1]:", " is not a number from 1 to 65535"),
         ] {
             assert_eq!(forward(text).unwrap_err(), what);
         }
