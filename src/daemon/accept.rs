@@ -454,7 +454,8 @@ impl<H: Host> Daemon<H> {
         self.timers.set(id, session.deadline());
         self.sources.change(source, |share| share.sessions += 1);
         let mirage = Rc::clone(&session.who.mirage);
-        self.used_services.change(mirage, |sessions| *sessions += 1);
+        self.sessions_by_mirage
+            .change(mirage, |sessions| *sessions += 1);
         if let Some(pid) = session.pid() {
             self.processes.insert(pid, id);
         }

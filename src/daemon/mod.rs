@@ -160,8 +160,7 @@ pub struct Daemon<H> {
     sessions: Table<Session>,
     timers: Timers<Session>,
     sources: Tally<Source, Share>,
-    /// Sessions by mirage.
-    used_services: Tally<Rc<str>, usize>,
+    sessions_by_mirage: Tally<Rc<str>, usize>,
     /// The sessions that are processes.
     processes: HashMap<Pid, Id<Session>>,
     traps: Traps,
@@ -301,7 +300,7 @@ impl<H: Host> Daemon<H> {
             sessions: Table::new(0),
             timers: Timers::new(),
             sources: Tally::new(),
-            used_services: Tally::new(),
+            sessions_by_mirage: Tally::new(),
             processes: HashMap::new(),
             traps: Traps::new(TRAPS.min(descriptor_limit / 8).max(1)),
             bans: Blacklist::new(BANS, ban_ms, RandomState::new()),

@@ -463,9 +463,10 @@ impl<H: Host> Daemon<H> {
     /// A session has ended: without another, its service runs on for a while only.
     pub(super) fn leave_service(&mut self, mirage: Rc<str>) {
         let now = self.now.boot;
-        if self.used_services.get(&mirage) == 1 {
+        if self.sessions_by_mirage.get(&mirage) == 1 {
             self.openings.service_is_left(&mirage, now);
         }
-        self.used_services.change(mirage, |sessions| *sessions -= 1);
+        self.sessions_by_mirage
+            .change(mirage, |sessions| *sessions -= 1);
     }
 }
