@@ -590,7 +590,7 @@ fn words_that_make_no_sense_are_refused_before_anybody_is_asked() {
     for (words, says) in [
         (
             ["status", "192.0.2"].as_slice(),
-            "192.0.2 is not an address, such as 192.0.2.7, ",
+            "192.0.2 is no address, such as 192.0.2.7, ",
         ),
         (&["status", "192.0.2.0/24"], "192.0.2.0/24 is no address"),
         (&["ban", "all"], "all is no address"),
