@@ -7,12 +7,13 @@
 //!   main      ▶ cli client daemon tools
 //!   tools     ▶ cli config limits message scheme sys
 //!   client    ▶ cli config limits message rfc3339 scheme sys
-//!   daemon    ▶ config limits rfc3339 scheme sys
+//!   daemon    ▶ config limits rfc3339 scheme status sys
 //!   cli       ▶ message nearest
 //!   config    ▶ endpoint ini limits message nearest scheme
 //!   sys       ▶ limits
 //!   scheme    ▶ limits
 //!   limits    ▶
+//!   status    ▶
 //!   ini       ▶
 //!   message   ▶
 //!   nearest   ▶
@@ -28,6 +29,7 @@
 //! - [`sys`]: the operating system, and the only `unsafe`.
 //! - [`scheme`]: what Shimmer decides, without an operating system: ports, roles, bans, verdicts.
 //! - [`limits`]: every bound and every timeout.
+//! - `status`: what the control socket answers: the daemon writes it, the tool reads it.
 //! - `ini`, [`message`], [`nearest`], `endpoint`, [`rfc3339`]: small helpers: sections and keys, an error's
 //!   sentence, the word that was meant, an address and a moment as text.
 
@@ -45,6 +47,8 @@ pub mod message;
 pub mod nearest;
 pub mod rfc3339;
 pub mod scheme;
+#[cfg(target_os = "linux")]
+pub mod status;
 #[allow(
     unsafe_code,
     reason = "the operating system is asked here, and nowhere else"

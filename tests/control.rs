@@ -199,11 +199,14 @@ fn nonsense_gets_an_error_that_says_what_there_is() {
     let long = "status ".repeat(200);
     for question in ["", "hello", "status a b", "ban", "unban", &long] {
         let answer = asked(&setting, question);
-        assert_eq!(answer["error"], "there are status, ban and unban");
+        assert_eq!(
+            answer["error"],
+            "unknown request; there are status, ban and unban"
+        );
     }
     for question in ["status \"x", "ban 192.0.2", "unban 1.2.3.4/24"] {
         let answer = asked(&setting, question);
-        assert_eq!(answer["error"], "this is no address, such as 192.0.2.7");
+        assert_eq!(answer["error"], "not an address such as 192.0.2.7");
     }
 }
 

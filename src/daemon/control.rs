@@ -11,7 +11,7 @@
 //!   ban ADDRESS, unban ADDRESS, unban all
 //! ```
 //!
-//! Each row of a list has a line of its own, so that a client without a JSON reader finds it.
+//! What an answer looks like is in [`crate::status`].
 
 use super::accept::is_out_of_descriptors;
 use super::door::Whom;
@@ -27,8 +27,12 @@ use crate::scheme::Instant;
 use crate::scheme::blacklist::{Ban, Why};
 use crate::scheme::gate::{self, Verdict, Visitor};
 use crate::scheme::source::{self, Source};
+use crate::status::{
+    self, BanRow, Banned, CounterList, DoorRow, ForecastRow, MirageRow, PlacesRow, Refusal,
+    SessionRow, Unbanned,
+};
 use crate::sys::{local, process};
-use core::fmt::{self, Write as _};
+use core::fmt;
 use core::net::IpAddr;
 use mio::Interest;
 use mio::unix::SourceFd;
@@ -167,25 +171,9 @@ fn bind(path: &Path) -> Result<UnixListener, String> {
     Ok(listener)
 }
 
-/// Adds a row to a list.
-fn row(text: &mut String, is_first: bool, row: fmt::Arguments<'_>) {
-    text.push_str(if is_first { "\n" } else { ",\n" });
-    // Writing to a String can't fail.
-    let _ = text.write_fmt(row);
-}
-
-fn numbers(text: &mut String, key: &str, numbers: &[u16]) {
-    let _ = write!(text, ",\"{key}\":[");
-    let mut between = "";
-    for number in numbers {
-        let _ = write!(text, "{between}{number}");
-        between = ",";
-    }
-    text.push(']');
-}
-
 fn error(what: fmt::Arguments<'_>) -> String {
-    format!("{{\"error\":\"{what}\"}}\n")
+    let error = Some(what.to_string());
+    status::answer(&Refusal { error })
 }
 
 impl<H: Host> Daemon<H> {
@@ -329,12 +317,14 @@ impl<H: Host> Daemon<H> {
             ("status", Some("ports"), None) => return self.begin_status(Ports::Shown),
             ("unban", Some("all"), None) => self.unban_all(),
             ("status" | "ban" | "unban", Some(whom), None) => match address(whom) {
-                None => error(format_args!("this is no address, such as 192.0.2.7")),
-                Some(address) if what == "status" => self.foretell(address),
+                None => error(format_args!("not an address such as 192.0.2.7")),
+                Some(address) if what == "status" => self.forecast(address),
                 Some(address) if what == "ban" => self.ban_by_hand(address),
                 Some(address) => self.unban_by_hand(address),
             },
-            _ => error(format_args!("there are status, ban and unban")),
+            _ => error(format_args!(
+                "unknown request; there are status, ban and unban"
+            )),
         };
         let (sent, rest) = (0, Rest::Nothing);
         Answer { text, sent, rest }
@@ -354,10 +344,13 @@ impl<H: Host> Daemon<H> {
             Some(_) => "right",
             None => "waiting",
         };
-        let text = format!(
-            "{{\"version\":\"{version}\",\n\"since\":{since},\n\"now\":{unix},\n\
-             \"clock\":\"{clock}\",\n\"mirages\":["
-        );
+        let mut text = String::new();
+        status::begin(&mut text);
+        status::push_field(&mut text, "version", &version);
+        status::push_field(&mut text, "since", &since);
+        status::push_field(&mut text, "now", &unix);
+        status::push_field(&mut text, "clock", &clock);
+        status::begin_list(&mut text, "mirages");
         let (sent, rest) = (0, Rest::Mirages(0, ports));
         Answer { text, sent, rest }
     }
@@ -381,24 +374,43 @@ impl<H: Host> Daemon<H> {
             if text.len() >= ANSWER_BYTES {
                 return Rest::Mirages(number, ports);
             }
-            row(text, number == 0, format_args!("{}", Row(mirage, unix)));
-            if mirage.config.listens() {
-                let _ = write!(text, ",\"open\":{}", self.count_open(mirage));
-            }
-            if ports == Ports::Shown && mirage.schedule.is_some() {
-                numbers(text, "real", &mirage.plan.reals());
-                // Behind a silent gate they are open while somebody is let in.
-                let open = if mirage.is_listening() {
-                    mirage.plan.ports()
-                } else {
-                    &[]
-                };
-                numbers(text, "ports", open);
-            }
-            text.push('}');
+            status::push_row(text, number == 0, &self.mirage_row(mirage, unix, ports));
         }
-        text.push_str("\n],\n\"sessions\":[");
+        status::end_list(text);
+        status::begin_list(text, "sessions");
         Rest::Sessions(0)
+    }
+
+    fn mirage_row(&self, mirage: &Mirage, unix: u64, ports: Ports) -> MirageRow {
+        let config = &mirage.config;
+        let gate = config.gate();
+        let listen = if config.pool_port.is_some() {
+            "pool"
+        } else {
+            "ports"
+        };
+        let pattern = config.keyed.as_ref().map(|keyed| keyed.pattern);
+        let range = pattern.map(|pattern| pattern.range());
+        let shows_ports = ports == Ports::Shown && mirage.schedule.is_some();
+        // At a silent gate they are open while somebody is let in.
+        let open = || match mirage.is_listening() {
+            true => mirage.plan.ports().to_vec(),
+            false => Vec::new(),
+        };
+        MirageRow {
+            mirage: config.section.to_string(),
+            name: Some(config.name.to_string()),
+            gate: Some(gate.word().to_owned()),
+            door: config.door.word().to_owned(),
+            forward: config.forward().map(|forward| forward.to.to_string()),
+            listen: (!gate.is_silent()).then(|| listen.to_owned()),
+            range: range.map(|range| format!("{}-{}", range.low(), range.high())),
+            period: pattern.map(|pattern| pattern.period()),
+            minute: pattern.map(|pattern| pattern.minute(unix)),
+            open: config.listens().then(|| self.count_open(mirage) as u32),
+            real: shows_ports.then(|| mirage.plan.reals().to_vec()),
+            ports: shows_ports.then(open),
+        }
     }
 
     fn tell_sessions(&self, text: &mut String, from: usize) -> Rest {
@@ -408,23 +420,23 @@ impl<H: Host> Daemon<H> {
             if text.len() >= ANSWER_BYTES {
                 return Rest::Sessions(id.slot());
             }
-            let (peer, mirage) = (session.who.peer, &session.who.mirage);
-            let (inward, outward) = session.moved();
-            let age = self.now.boot.since(session.who.since) / 1_000;
-            row(
-                text,
-                is_first,
-                format_args!(
-                    "{{\"source\":\"{peer}\",\"mirage\":\"{mirage}\",\"bytes_in\":{inward},\
-                     \"bytes_out\":{outward},\"age\":{age}}}"
-                ),
-            );
+            let (bytes_in, bytes_out) = session.moved();
+            let row = SessionRow {
+                source: session.who.peer.to_string(),
+                mirage: session.who.mirage.to_string(),
+                bytes_in,
+                bytes_out,
+                age: self.now.boot.since(session.who.since) / 1_000,
+            };
+            status::push_row(text, is_first, &row);
             is_first = false;
         }
         // Of doors that are open there are few.
-        text.push_str("\n],\n\"doors\":[");
+        status::end_list(text);
+        status::begin_list(text, "doors");
         self.tell_open_doors(text);
-        text.push_str("\n],\n\"bans\":[");
+        status::end_list(text);
+        status::begin_list(text, "bans");
         Rest::Bans(0)
     }
 
@@ -433,11 +445,12 @@ impl<H: Host> Daemon<H> {
         let now = self.now.boot;
         let mut is_first = true;
         let mut tell = |whom: fmt::Arguments<'_>, mirage: &str, ms: u64| {
-            let seconds = ms.div_ceil(1_000);
-            let what = format_args!(
-                "{{\"source\":\"{whom}\",\"mirage\":\"{mirage}\",\"seconds\":{seconds}}}"
-            );
-            row(text, core::mem::take(&mut is_first), what);
+            let row = DoorRow {
+                source: whom.to_string(),
+                mirage: mirage.to_owned(),
+                seconds: ms.div_ceil(1_000),
+            };
+            status::push_row(text, core::mem::take(&mut is_first), &row);
         };
         for mirage in &self.mirages {
             for (address, until) in mirage.admitted.iter() {
@@ -461,32 +474,28 @@ impl<H: Host> Daemon<H> {
             if text.len() >= ANSWER_BYTES {
                 return Rest::Bans(behind - 1);
             }
-            self.tell_one_ban(text, is_first, &ban);
+            status::push_row(text, is_first, &self.ban_row(&ban));
             is_first = false;
         }
-        text.push_str("\n],\n");
+        status::end_list(text);
         self.tell_counts(text);
+        self.tell_places(text);
+        status::end(text);
         Rest::Nothing
     }
 
-    fn tell_one_ban(&self, text: &mut String, is_first: bool, ban: &Ban) {
-        let (source, why, attempts) = (ban.source, ban.why.word(), ban.attempts);
-        let seconds = self.bans.seconds_left(ban, self.now.boot);
-        row(
-            text,
-            is_first,
-            format_args!(
-                "{{\"source\":\"{source}\",\"seconds\":{seconds},\"why\":\"{why}\",\
-                 \"attempts\":{attempts}}}"
-            ),
-        );
+    fn ban_row(&self, ban: &Ban) -> BanRow {
+        BanRow {
+            source: ban.source.to_string(),
+            seconds: self.bans.seconds_left(ban, self.now.boot),
+            why: ban.why.word().to_owned(),
+            attempts: ban.attempts,
+        }
     }
 
     fn tell_counts(&self, text: &mut String) {
         let counters = &self.counters;
-        text.push_str("\"counters\":{");
-        let mut between = "";
-        for (name, count) in [
+        let list = [
             ("visitors", counters.visitors),
             ("accepted", counters.accepted),
             ("banned", counters.banned),
@@ -498,78 +507,74 @@ impl<H: Host> Daemon<H> {
             ("passed", counters.passed),
             ("sensed", counters.sensed),
             ("lost_packets", counters.lost_packets),
-        ] {
-            let _ = write!(text, "{between}\"{name}\":{count}");
-            between = ",";
-        }
-        text.push_str("},\n\"places\":[");
-        let of = [
-            ("sessions", self.sessions.len(), self.most_sessions()),
-            ("traps", self.traps.len(), self.traps.capacity()),
-            ("bans", self.bans.len(), BANS),
         ];
-        let mut is_first = true;
-        for (of, taken, places) in of {
-            self.tell_places(text, is_first, (of, None), taken, places);
-            is_first = false;
+        let list = list.map(|(name, count)| (name.to_owned(), count)).into();
+        status::push_field(text, "counters", &CounterList(list));
+    }
+
+    fn tell_places(&self, text: &mut String) {
+        let row = |of: &str, mirage: Option<&str>, taken: usize, places: usize| PlacesRow {
+            of: of.to_owned(),
+            mirage: mirage.map(str::to_owned),
+            taken: taken as u64,
+            places: places as u64,
+            full: taken >= places,
+        };
+        status::begin_list(text, "places");
+        for (is_first, row) in [
+            (
+                true,
+                row("sessions", None, self.sessions.len(), self.most_sessions()),
+            ),
+            (
+                false,
+                row("traps", None, self.traps.len(), self.traps.capacity()),
+            ),
+            (false, row("bans", None, self.bans.len(), BANS)),
+        ] {
+            status::push_row(text, is_first, &row);
         }
         for mirage in &self.mirages {
             if let Some(used) = mirage.used {
                 let taken = self.used[used].nonces.len();
-                let of = ("nonces", Some(&*mirage.label));
-                self.tell_places(text, false, of, taken, NONCES);
+                let row = row("nonces", Some(&mirage.label), taken, NONCES);
+                status::push_row(text, false, &row);
             }
         }
-        text.push_str("\n]}\n");
-    }
-
-    fn tell_places(
-        &self,
-        text: &mut String,
-        is_first: bool,
-        (of, mirage): (&str, Option<&str>),
-        taken: usize,
-        places: usize,
-    ) {
-        row(text, is_first, format_args!("{{\"of\":\"{of}\""));
-        if let Some(mirage) = mirage {
-            let _ = write!(text, ",\"mirage\":\"{mirage}\"");
-        }
-        let full = taken >= places;
-        let _ = write!(
-            text,
-            ",\"taken\":{taken},\"places\":{places},\"full\":{full}}}"
-        );
+        status::end_list(text);
     }
 
     /// What would happen to somebody at each mirage.
-    fn foretell(&self, address: IpAddr) -> String {
+    fn forecast(&self, address: IpAddr) -> String {
         let source = Source::of(address);
         let sessions = self.sources.get(&source).sessions;
-        let mut text = format!("{{\"source\":\"{source}\",\"sessions\":{sessions},\n\"bans\":[");
+        let mut text = String::new();
+        status::begin(&mut text);
+        status::push_field(&mut text, "source", &source.to_string());
+        status::push_beside(&mut text, "sessions", &sessions);
+        status::begin_list(&mut text, "bans");
         if let Some(ban) = self.bans.get(source, self.now.boot) {
-            self.tell_one_ban(&mut text, true, &ban);
+            status::push_row(&mut text, true, &self.ban_row(&ban));
         }
-        text.push_str("\n],\n\"mirages\":[");
+        status::end_list(&mut text);
+        status::begin_list(&mut text, "mirages");
         for (number, mirage) in self.mirages.iter().enumerate() {
             let visitor = self.visitor(number, address);
             let is_settled = mirage.settled_at <= self.now.boot;
             let gate = mirage.config.gate();
             let right = gate::judge(gate.key(), visitor, is_settled);
             let wrong = gate::judge(gate.guess(), visitor, is_settled);
-            let (section, gate) = (&mirage.label, gate.word());
-            let why = why(visitor, right, wrong);
-            let (right, wrong) = (right.word(), wrong.word());
-            row(
-                &mut text,
-                number == 0,
-                format_args!(
-                    "{{\"mirage\":\"{section}\",\"gate\":\"{gate}\",\"right\":\"{right}\",\
-                     \"wrong\":\"{wrong}\",\"why\":\"{why}\"}}"
-                ),
-            );
+            let row = ForecastRow {
+                mirage: mirage.label.to_string(),
+                gate: gate.word().to_owned(),
+                right: right.word().to_owned(),
+                wrong: wrong.word().to_owned(),
+                why: why(visitor, right, wrong).to_owned(),
+            };
+            status::push_row(&mut text, number == 0, &row);
         }
-        text.push_str("\n]}\n");
+        status::end_list(&mut text);
+        status::end(&mut text);
         text
     }
 
@@ -581,7 +586,11 @@ impl<H: Host> Daemon<H> {
         let (source, seconds) = (Source::of(address), self.common.ban_s);
         self.log.write(&Event::BanByHand { source, seconds });
         self.ban(source, Why::Hand);
-        format!("{{\"ok\":\"banned\",\"source\":\"{source}\",\"seconds\":{seconds}}}\n")
+        status::answer(&Banned {
+            ok: "banned".to_owned(),
+            source: source.to_string(),
+            seconds: seconds.into(),
+        })
     }
 
     fn unban_by_hand(&mut self, address: IpAddr) -> String {
@@ -603,7 +612,10 @@ impl<H: Host> Daemon<H> {
 }
 
 fn unbanned(count: usize) -> String {
-    format!("{{\"ok\":\"unbanned\",\"count\":{count}}}\n")
+    status::answer(&Unbanned {
+        ok: "unbanned".to_owned(),
+        count: count as u64,
+    })
 }
 
 /// What an answer has for its reason.
@@ -617,40 +629,6 @@ fn why(visitor: Visitor, right: Verdict, wrong: Verdict) -> &'static str {
         Verdict::Ignore => "stranger",
         _ if visitor.is_banned => "banned",
         _ => "stranger",
-    }
-}
-
-/// What a mirage is, without the brace behind it: the number is the unix time.
-struct Row<'a>(&'a Mirage, u64);
-
-impl fmt::Display for Row<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(mirage, unix) = self;
-        let config = &mirage.config;
-        let (section, name) = (&config.section, &config.name);
-        let (gate, door) = (config.gate(), config.door.word());
-        write!(
-            f,
-            "{{\"mirage\":\"{section}\",\"name\":\"{name}\",\"gate\":\"{}\",\"door\":\"{door}\"",
-            gate.word()
-        )?;
-        if let Some(forward) = config.forward() {
-            write!(f, ",\"forward\":\"{}\"", forward.to)?;
-        }
-        if !gate.is_silent() {
-            let is_pool = config.pool_port.is_some();
-            let listen = if is_pool { "pool" } else { "ports" };
-            write!(f, ",\"listen\":\"{listen}\"")?;
-        }
-        if let Some(keyed) = &config.keyed {
-            let (range, period) = (keyed.pattern.range(), keyed.pattern.period());
-            let (low, high, minute) = (range.low(), range.high(), keyed.pattern.minute(*unix));
-            write!(
-                f,
-                ",\"range\":\"{low}-{high}\",\"period\":{period},\"minute\":{minute}"
-            )?;
-        }
-        Ok(())
     }
 }
 
