@@ -5,7 +5,7 @@
 //!
 //! ```text
 //!   main      ▶ cli client daemon tools
-//!   tools     ▶ cli config limits message scheme sys
+//!   tools     ▶ cli config limits message scheme status sys
 //!   client    ▶ cli config limits message rfc3339 scheme sys
 //!   daemon    ▶ config limits rfc3339 scheme status sys
 //!   cli       ▶ message nearest

@@ -61,7 +61,7 @@ SOURCE             WHY       ATTEMPTS  ENDS IN
 
 since the start  60 visitors, 12 accepted, 3 banned, 40 refused, 5 held,
                  8 good tokens, 2 bad tokens
-room taken       1 of 1024 sessions, 0 of 256 traps, 2 of 4096 bans,
+in use           1 of 1024 sessions, 0 of 256 traps, 2 of 4096 bans,
                  3 of 4096 tokens of home
 ";
 
@@ -203,7 +203,7 @@ sessions: 0
 bans: 0
 
 since the start  nothing has happened yet
-room taken       0 of 1024 sessions
+in use           0 of 1024 sessions
 ";
     assert_eq!(out, expected);
 }
@@ -220,11 +220,11 @@ fn what_is_wrong_stands_on_top() {
     let out = Fake::says(answer).prints(&["status"], "status\n");
     let expected = "\
 shimmer 0.1.0, up 2m3s
-CLOCK: it is not believed yet, and no port is open until it is
+CLOCK: not trusted yet; no port opens until it is
 FULL: 1024 of 1024 sessions: nobody else gets in
-FULL: 256 of 256 traps: the oldest visitors make room
-FULL: 4096 of 4096 bans: the oldest make room
-FULL: 4096 of 4096 tokens of home: nobody gets in until one is forgotten
+FULL: 256 of 256 traps: new visitors replace the oldest
+FULL: 4096 of 4096 bans: new bans replace the oldest
+FULL: 4096 of 4096 tokens of home: nobody gets in until one expires
 
 MIRAGE  GATE   RANGE        LISTEN  OPEN  TURNS IN  LEADS TO
 home    token  10000-10999  ports     48         -  127.0.0.1:22
@@ -271,7 +271,7 @@ fn of_many_the_latest_are_shown_and_the_rest_counted() {
             "{line}"
         );
     }
-    let more = "… and 4071 more (shimmer status --json has all)";
+    let more = "… and 4071 more (shimmer status --json shows all)";
     assert_eq!(lines.next(), Some(more));
 }
 
@@ -333,10 +333,10 @@ fn a_banned_address_is_told_why_and_what_to_do() {
     let mirage =
         r#"{"mirage":"home","gate":"port","right":"refuse","wrong":"refuse","why":"banned"}"#;
     let expected = "\
-192.0.2.7 is banned for 13m32s more: it touched a trap, 3 attempts in all. Its
-sessions: 0.
+192.0.2.7 is banned for 13m32s more: it touched a trap, 3 attempts in all. It
+has no sessions.
 
-home: whatever it tries, it is turned away: it is banned.
+home: whatever it does, it is turned away: it is banned.
 
 To let it try again at once: shimmer unban 192.0.2.7
 ";
@@ -348,11 +348,11 @@ fn a_token_counts_more_than_a_ban_and_is_told_to() {
     let ban = r#"{"source":"2001:db8::/64","seconds":900,"why":"hand","attempts":1}"#;
     let mirage = r#"{"mirage":"home","gate":"token","right":"admit","wrong":"ban","why":"banned"}"#;
     let expected = "\
-2001:db8::/64 is banned for 15m more: somebody typed shimmer ban. Its sessions:
-0.
+2001:db8::/64 is banned for 15m more: banned by hand (shimmer ban). It has no
+sessions.
 
-home: with a good token it gets in, without one it is held and banned: it is
-      banned, but a token counts more.
+home: with a valid token it gets in, without one it is held and banned: it is
+      banned, but a valid token lifts the ban.
 
 To let it try again at once: shimmer unban 2001:db8::/64
 ";
@@ -362,20 +362,20 @@ To let it try again at once: shimmer unban 2001:db8::/64
 #[test]
 fn a_stranger_is_told_what_each_mirage_would_do() {
     let expected = "\
-192.0.2.8 is not banned. Its sessions: 2.
+192.0.2.8 is not banned. It has 2 sessions.
 
 home: at the real port it gets in, at any other it is held and banned.
-web: with a good token it gets in, without one it is held, but not banned: it
-     has a session, and a touch is forgiven.
-lan: whatever it tries, it is held and banned: the mirage's from does not cover
+web: with a valid token it gets in, without one it is held, but not banned: it
+     has a session, so a touch is forgiven.
+lan: whatever it does, it is held and banned: the mirage's `from` does not cover
      it.
-nas: at the real port it gets in, at any other it is held, but not banned: allow
-     covers it.
+nas: at the real port it gets in, at any other it is held, but not banned:
+     `allow` covers it.
 tv: at the real port it gets in, at any other it is held, but not banned: the
     clock was set a moment ago.
 
-If it gets in nowhere: clock, secret, name, range, period and gate have to be
-the same on both sides.
+If it can't get in anywhere, compare clock, secret, name, range, period and
+gate on both sides.
 ";
     let mirages = [
         r#"{"mirage":"home","gate":"port","right":"admit","wrong":"ban","why":"stranger"}"#,
@@ -402,7 +402,7 @@ fn an_unban_tells_whether_there_was_one() {
     let line = "unban 2001:db8:1:2::7\n";
     assert_eq!(
         answer(1).prints(&one, line),
-        "2001:db8:1:2::/64 is not banned any more\n"
+        "2001:db8:1:2::/64 is no longer banned\n"
     );
     assert_eq!(
         answer(0).fails(&one, line),
@@ -410,8 +410,8 @@ fn an_unban_tells_whether_there_was_one() {
     );
     for (count, out) in [
         (0, "nobody was banned\n"),
-        (1, "the only ban is taken off\n"),
-        (4_096, "all 4096 bans are taken off\n"),
+        (1, "the only ban is lifted\n"),
+        (4_096, "all 4096 bans are lifted\n"),
     ] {
         assert_eq!(answer(count).prints(&["unban", "all"], "unban all\n"), out);
     }
@@ -590,14 +590,20 @@ fn words_that_make_no_sense_are_refused_before_anybody_is_asked() {
     for (words, says) in [
         (
             ["status", "192.0.2"].as_slice(),
-            "192.0.2 is no address, such as 192.0.2.7, ",
+            "192.0.2 is not an address such as 192.0.2.7, ",
         ),
-        (&["status", "192.0.2.0/24"], "192.0.2.0/24 is no address"),
-        (&["ban", "all"], "all is no address"),
-        (&["ban", "192.0.2.7\nunban all"], "is no address"),
-        (&["ban"], "which address?"),
-        (&["unban"], "which address? Or all"),
-        (&["unban", "everybody"], "everybody is no address"),
+        (
+            &["status", "192.0.2.0/24"],
+            "192.0.2.0/24 is not an address",
+        ),
+        (&["ban", "all"], "all is not an address"),
+        (&["ban", "192.0.2.7\nunban all"], "is not an address"),
+        (&["ban"], "no address given; usage: shimmer ban ADDRESS"),
+        (
+            &["unban"],
+            "no address given; usage: shimmer unban ADDRESS, or",
+        ),
+        (&["unban", "everybody"], "everybody is not an address"),
         (&["status", "192.0.2.7", "--ports"], "--ports: "),
         (&["status", "192.0.2.7", "192.0.2.8"], "unexpected argument"),
         (&["ban", "192.0.2.7", "--json"], "unknown option --json"),
@@ -722,7 +728,7 @@ fn a_ban_by_hand_holds_until_it_is_taken_off() {
     let (daemon, member) = daemon("");
     let (source, whom) = (visitor(7), visitor(7).to_string());
     let stranger = format!(
-        "{whom} is not banned. Its sessions: 0.\n\n\
+        "{whom} is not banned. It has no sessions.\n\n\
          ssh: at the real port it gets in, at any other it is held and banned.\n\n"
     );
     assert!(ask(&daemon, &["status", &whom]).starts_with(&stranger));
@@ -734,14 +740,14 @@ fn a_ban_by_hand_holds_until_it_is_taken_off() {
     assert_closed(&mut member.enter(source));
     let out = ask(&daemon, &["status", &whom]);
     for part in [
-        "somebody typed shimmer",
-        "\nssh: whatever it tries, it is turned away: it is banned.\n",
+        "banned by hand (shimmer ban)",
+        "\nssh: whatever it does, it is turned away: it is banned.\n",
         &format!("shimmer unban {whom}\n"),
     ] {
         assert!(out.contains(part), "{out}");
     }
 
-    let expected = format!("{whom} is not banned any more\n");
+    let expected = format!("{whom} is no longer banned\n");
     assert_eq!(ask(&daemon, &["unban", &whom]), expected);
     assert_echo(&mut member.enter(source), "in again");
     let config = daemon.config_path();
@@ -788,10 +794,7 @@ fn an_answer_of_many_pieces_is_whole() {
         out.contains("\nbans: 600\n") && out.contains("\n… and 590 more ("),
         "{out}"
     );
-    assert_eq!(
-        ask(&daemon, &["unban", "all"]),
-        "all 600 bans are taken off\n"
-    );
+    assert_eq!(ask(&daemon, &["unban", "all"]), "all 600 bans are lifted\n");
 }
 
 #[test]
@@ -867,7 +870,7 @@ service                                 sshd     1h
 bans: 0
 
 since the start  3 passed
-room taken       0 of 1024 sessions
+in use           0 of 1024 sessions
 ";
 
 #[test]
@@ -920,8 +923,8 @@ fn a_silent_mirage_tells_who_is_let_in_and_no_port() {
     let banned = shimmer(&["ban", "127.1.0.2"], &["--control".as_ref(), &control]);
     assert_eq!(banned.code, 0);
     let told = ask(&["127.1.0.2"]);
-    let silent = "by a good datagram it gets in, by another it is not answered.\n";
+    let silent = "with a valid datagram it gets in, with another it is not answered.\n";
     assert!(told.contains(silent), "{told}");
-    let silent = "by the right knocks it gets in, by others it is not answered.\n";
+    let silent = "with the right knocks it gets in, with others it is not answered.\n";
     assert!(told.contains(silent), "{told}");
 }

@@ -1,4 +1,4 @@
-//! `shimmer status`, `shimmer ban` and `shimmer unban`: what people ask of the daemon that runs.
+//! `shimmer status`, `shimmer ban` and `shimmer unban`: questions to the running daemon.
 //!
 //! ```text
 //!   one line, `status 192.0.2.7` ──▶ control socket ──▶ JSON until the daemon closes
@@ -6,126 +6,138 @@
 //!                                                         └──▶ overview, verdict: for people
 //! ```
 
-mod answer;
 mod overview;
 mod table;
+mod units;
 mod verdict;
-mod words;
 
 use crate::cli::{self, Args, Failure};
 use crate::config::{DEFAULT_CONTROL, Location, Server};
 use crate::limits::ASK_MS;
 use crate::scheme::source::Source;
+use crate::status::{Banned, Refusal, Unbanned};
 use crate::sys::local;
-use answer::{field, is_whole, number};
 use core::fmt::Display;
+use miniserde::{Deserialize, json};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::Path;
-use words::fill;
+use units::Time;
 
-/// What is asked for.
-enum Verb {
-    Status,
-    Ban,
-    Unban,
+/// What the daemon is asked. It gets an address as it was typed, because `from` and `allow` may tell
+/// addresses of one source apart.
+enum Request {
+    Status {
+        with_ports: bool,
+    },
+    Forecast {
+        address: &'static str,
+    },
+    Ban {
+        address: &'static str,
+    },
+    Unban {
+        address: &'static str,
+        source: Source,
+    },
+    UnbanAll,
+}
+
+impl Request {
+    fn read(command: &str, with_ports: bool, word: Option<&'static str>) -> Result<Self, Failure> {
+        match (command, word) {
+            ("status", None) => Ok(Self::Status { with_ports }),
+            ("status", Some(_)) if with_ports => Err(Failure::usage(format_args!(
+                "--ports: an ADDRESS has none; give one or the other"
+            ))),
+            ("status", Some(address)) => source(address).map(|_| Self::Forecast { address }),
+            ("ban", Some(address)) => source(address).map(|_| Self::Ban { address }),
+            ("ban", None) => Err(Failure::usage(format_args!(
+                "no address given; usage: shimmer ban ADDRESS"
+            ))),
+            (_, Some("all")) => Ok(Self::UnbanAll),
+            (_, Some(address)) => Ok(Self::Unban {
+                address,
+                source: source(address)?,
+            }),
+            (_, None) => Err(Failure::usage(format_args!(
+                "no address given; usage: shimmer unban ADDRESS, or shimmer unban all"
+            ))),
+        }
+    }
+
+    /// The line that goes to the daemon.
+    fn line(&self) -> String {
+        match self {
+            Self::Status { with_ports: false } => "status\n".to_owned(),
+            Self::Status { with_ports: true } => "status ports\n".to_owned(),
+            Self::Forecast { address } => format!("status {address}\n"),
+            Self::Ban { address } => format!("ban {address}\n"),
+            Self::Unban { address, .. } => format!("unban {address}\n"),
+            Self::UnbanAll => "unban all\n".to_owned(),
+        }
+    }
 }
 
 /// `shimmer status`, `shimmer ban` or `shimmer unban`
 ///
 /// # Errors
-/// [`Failure::Usage`] and [`Failure::Configuration`] if the words or the configuration make no
-/// sense, [`Failure::Failed`] if the daemon can't be asked, or there was no ban to take off; those of
+/// [`Failure::Usage`] and [`Failure::Configuration`] if the command line or the configuration make no
+/// sense, [`Failure::Failed`] if the daemon can't be asked, or if there was no ban to lift; those of
 /// [`cli::print`].
-pub fn main(command: &str, mut words: Args) -> Result<(), Failure> {
-    let verb = match command {
-        "ban" => Verb::Ban,
-        "unban" => Verb::Unban,
-        _ => Verb::Status,
-    };
-    let is_status = matches!(verb, Verb::Status);
-    let is_unban = matches!(verb, Verb::Unban);
-    let is_json = is_status && words.flag("--json");
-    let has_ports = is_status && words.flag("--ports");
-    let control = words.value("--control")?;
-    let config = words.value("--config")?;
-    let word = words.word()?.map(cli::text);
-    words.end()?;
-    let mut source = None;
-    // First what is sent, then what is shown. It lives as long as the process, as the words do.
-    let text = Box::leak(Box::new(String::from(command)));
-    match (word, &verb) {
-        (None, Verb::Status) if has_ports => text.push_str(" ports"),
-        (None, Verb::Status) => {}
-        (None, _) => {
-            let more = if is_unban { " Or all" } else { "" };
-            return Err(Failure::usage(format_args!("which address?{more}")));
-        }
-        (Some(_), _) if has_ports => {
-            return Err(Failure::usage(format_args!(
-                "--ports: an ADDRESS has none; give one or the other"
-            )));
-        }
-        (Some(word), _) => {
-            if word != "all" || !is_unban {
-                source = Some(parse(word)?);
-            }
-            text.push(' ');
-            text.push_str(word);
-        }
-    }
-    text.push('\n');
-
-    let answer = exchange(socket(control, config)?, text)?;
-    if let Some(wrong) = field(answer, "error") {
-        return Err(Failure::failed(format_args!("{wrong}")));
-    }
+pub fn main(command: &str, mut args: Args) -> Result<(), Failure> {
+    let is_status = command == "status";
+    let is_json = is_status && args.flag("--json");
+    let with_ports = is_status && args.flag("--ports");
+    let control = args.value("--control")?;
+    let config = args.value("--config")?;
+    let word = args.word()?.map(cli::text);
+    args.end()?;
+    let request = Request::read(command, with_ports, word)?;
+    let path = socket(control, config)?;
+    let answer = exchange(path, &request.line())?;
     if is_json {
-        return cli::print(answer);
+        return cli::print(&answer);
     }
-    text.clear();
-    let count = number(answer, "count");
-    match (verb, source) {
-        (Verb::Status, None) => overview::push(text, answer),
-        (Verb::Status, Some(_)) => verdict::push(text, answer),
-        (Verb::Ban, _) => fill(text, "{source} is banned for {seconds:time}\n", answer),
-        (Verb::Unban, None) => {
-            let how = match count {
-                0 => "nobody was banned\n",
-                1 => "the only ban is taken off\n",
-                _ => "all {count} bans are taken off\n",
-            };
-            fill(text, how, answer);
+    cli::print(&match request {
+        Request::Status { .. } => overview::show(&parse(path, &answer)?),
+        Request::Forecast { .. } => verdict::show(&parse(path, &answer)?),
+        Request::Ban { .. } => {
+            let Banned {
+                source, seconds, ..
+            } = parse(path, &answer)?;
+            format!("{source} is banned for {}\n", Time(seconds))
         }
-        (Verb::Unban, Some(source)) => {
-            let how = match count {
-                0 => " was not banned",
-                _ => " is not banned any more\n",
-            };
-            text.push_str(source);
-            text.push_str(how);
+        Request::Unban { source, .. } => {
+            let Unbanned { count, .. } = parse(path, &answer)?;
             if count == 0 {
-                return Err(Failure::failed(format_args!("{text}")));
+                return Err(Failure::failed(format_args!("{source} was not banned")));
+            }
+            format!("{source} is no longer banned\n")
+        }
+        Request::UnbanAll => {
+            let Unbanned { count, .. } = parse(path, &answer)?;
+            match count {
+                0 => "nobody was banned\n".to_owned(),
+                1 => "the only ban is lifted\n".to_owned(),
+                _ => format!("all {count} bans are lifted\n"),
             }
         }
-    }
-    cli::print(text)
+    })
 }
 
-/// Whom an address means, in the daemon's words. It gets the address as it was typed: `from` and
-/// `allow` may tell addresses of one source apart.
-fn parse(address: &str) -> Result<&'static str, Failure> {
-    match address.parse::<Source>() {
-        Ok(source) => Ok(source.to_string().leak()),
-        Err(()) => Err(Failure::usage(format_args!(
-            "{address} is no address, such as 192.0.2.7, 2001:db8::7 or 2001:db8::/64"
-        ))),
-    }
+/// What a ban of the address covers.
+fn source(address: &str) -> Result<Source, Failure> {
+    address.parse().map_err(|()| {
+        Failure::usage(format_args!(
+            "{address} is not an address such as 192.0.2.7, 2001:db8::7 or 2001:db8::/64"
+        ))
+    })
 }
 
-/// The control socket, by the words of the command line. Only who names a configuration has to have
-/// one. Its path lives as long as the process, as the words do.
+/// The control socket, by the words of the command line. There need not be a configuration unless it was
+/// named. The path lives as long as the process, as the words do.
 fn socket(
     control: Option<&'static OsStr>,
     config: Option<&'static OsStr>,
@@ -134,7 +146,7 @@ fn socket(
         return Ok(Path::new(path));
     }
     let file = Path::new(config.unwrap_or(cli::CONFIG.as_ref()));
-    // Who may not read it may not connect either, and is told so there.
+    // Whoever may not read it may not connect either, and is told so there.
     if config.is_none() && File::open(file).is_err() {
         return Ok(Path::new(DEFAULT_CONTROL));
     }
@@ -145,13 +157,12 @@ fn socket(
         Location::Off => Err(failed(
             file,
             &"control = none, so the daemon can't be asked",
-            "",
         )),
     }
 }
 
-/// Sends a line, and reads until the daemon closes. The answer lives as long as the process.
-fn exchange(path: &Path, request: &str) -> Result<&'static str, Failure> {
+/// Sends a line, and reads until the daemon closes.
+fn exchange(path: &Path, request: &str) -> Result<String, Failure> {
     let mut stream = match local::connect(path, ASK_MS) {
         Ok(stream) => stream,
         Err(error) => return Err(unreached(path, &error)),
@@ -161,16 +172,26 @@ fn exchange(path: &Path, request: &str) -> Result<&'static str, Failure> {
     // answered is looked at, whatever became of the rest.
     let sent = stream.write_all(request.as_bytes());
     let end = stream.read_to_end(&mut bytes).and(sent);
-    let bytes = bytes.leak();
-    let answer = str::from_utf8(bytes).unwrap_or_default();
-    if is_whole(answer) {
-        return Ok(answer);
+    let answer = String::from_utf8_lossy(&bytes);
+    match json::from_str(&answer) {
+        Ok(Refusal { error: None }) => Ok(answer.into_owned()),
+        Ok(Refusal { error: Some(error) }) => Err(Failure::failed(format_args!("{error}"))),
+        Err(_) => Err(match end {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => unreached(path, &error),
+            _ if bytes.is_empty() => failed(path, &"the daemon closed without an answer"),
+            _ => failed(path, &"the answer breaks off"),
+        }),
     }
-    match end {
-        Err(error) if error.kind() == ErrorKind::WouldBlock => Err(unreached(path, &error)),
-        _ if bytes.is_empty() => Err(failed(path, &"the daemon closed without an answer", "")),
-        _ => Err(failed(path, &"the answer breaks off", "")),
-    }
+}
+
+/// Reads an answer that is JSON.
+fn parse<T: Deserialize>(path: &Path, answer: &str) -> Result<T, Failure> {
+    json::from_str(answer).map_err(|_| {
+        failed(
+            path,
+            &"the answer lacks something: the daemon is of another version; --json shows all it says",
+        )
+    })
 }
 
 const SILENT: &str = "the daemon has not answered for 5 s";
@@ -179,19 +200,18 @@ const _: () = assert!(ASK_MS == 5_000, "SILENT says so");
 /// Why there is nobody to talk to, and what to do.
 #[cold]
 fn unreached(path: &Path, error: &io::Error) -> Failure {
-    let elsewhere = "; the daemon is not running, or its control socket is elsewhere: \
-                     --control PATH or --config FILE says where";
-    let (what, more): (&dyn Display, _) = match error.kind() {
-        ErrorKind::NotFound => (&"no such file", elsewhere),
-        ErrorKind::ConnectionRefused => (&"nobody listens", elsewhere),
-        ErrorKind::PermissionDenied => (&"permission denied; try it as root", ""),
-        ErrorKind::WouldBlock => (&SILENT, ""),
-        _ => (error, ""),
-    };
-    failed(path, what, more)
+    let hint = "the daemon is not running, or its control socket is elsewhere: --control PATH or \
+                --config FILE says where";
+    match error.kind() {
+        ErrorKind::NotFound => failed(path, &format_args!("no such file; {hint}")),
+        ErrorKind::ConnectionRefused => failed(path, &format_args!("nobody listens; {hint}")),
+        ErrorKind::PermissionDenied => failed(path, &"permission denied; try it as root"),
+        ErrorKind::WouldBlock => failed(path, &SILENT),
+        _ => failed(path, error),
+    }
 }
 
 #[cold]
-fn failed(path: &Path, what: &dyn Display, more: &str) -> Failure {
-    Failure::failed(format_args!("{}: {what}{more}", path.display()))
+fn failed(path: &Path, what: &dyn Display) -> Failure {
+    Failure::failed(format_args!("{}: {what}", path.display()))
 }

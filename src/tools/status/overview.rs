@@ -1,209 +1,200 @@
-//! The whole of a daemon on one screen: first what is wrong, then the mirages, and of sessions and
-//! bans the latest.
+//! All of a daemon on one screen: problems first, then the mirages, and the latest sessions and bans.
 
-use super::answer::{behind, field, number, rows};
-use super::table::{lay_out, wrap};
-use super::words::{fill, push_number, push_time};
+use super::table::{table, wrap};
+use super::units::{Bytes, Time};
 use crate::limits::STATUS_ROWS;
+use crate::status::{BanRow, DoorRow, MirageRow, PlacesRow, SessionRow, Status};
 
-/// How much of a table is taken: 3 of 4096 tokens.
-const TAKEN: &str = "{taken} of {places} {of:of}";
+/// Stands for whatever a mirage does not have.
+const NOTHING: &str = "-";
 
-/// A list of which the latest rows are shown.
-struct List {
-    name: &'static str,
-    /// The number by which the rows are sorted, and whether the largest comes first.
-    order: &'static str,
-    is_falling: bool,
-    heading: &'static str,
-    row: &'static str,
-}
-
-const SESSIONS: List = List {
-    name: "sessions",
-    order: "age",
-    is_falling: false,
-    heading: "SOURCE\tMIRAGE\t>AGE\t>IN\t>OUT",
-    row: "\n{source}\t{mirage}\t>{age:time}\t>{bytes_in:bytes}\t>{bytes_out:bytes}",
-};
-
-const DOORS: List = List {
-    name: "doors",
-    order: "seconds",
-    is_falling: true,
-    heading: "SOURCE\tMIRAGE\t>FOR",
-    row: "\n{source}\t{mirage}\t>{seconds:time}",
-};
-
-/// The latest ban is the one that ends last.
-const BANS: List = List {
-    name: "bans",
-    order: "seconds",
-    is_falling: true,
-    heading: "SOURCE\tWHY\t>ATTEMPTS\t>ENDS IN",
-    row: "\n{source}\t{why:why}\t>{attempts}\t>{seconds:time}",
-};
-
-/// Adds the answer to `status` or `status ports`, for a person.
-pub fn push(text: &mut String, answer: &str) {
-    let now = number(answer, "now");
-    fill(text, "shimmer {version}, up ", answer);
+/// The answer to `status` or `status ports`, for people.
+pub fn show(status: &Status) -> String {
+    let now = status.now.unwrap_or_default();
     // A clock that was set back may be before the start.
-    push_time(text, now.saturating_sub(number(answer, "since")) as u32);
-    text.push('\n');
-    let is_waiting = field(answer, "clock") == Some("waiting");
+    let up = now.saturating_sub(status.since.unwrap_or_default());
+    let version = or_nothing(status.version.as_ref());
+    let mut text = format!("shimmer {version}, up {}\n", Time(up));
+    let is_waiting = status.clock.as_deref() == Some("waiting");
     if is_waiting {
-        text.push_str("CLOCK: it is not believed yet, and no port is open until it is\n");
+        text += "CLOCK: not trusted yet; no port opens until it is\n";
     }
-    push_full(text, answer);
-    push_mirages(text, answer, if is_waiting { None } else { Some(now) });
-    for row in rows(answer, "mirages") {
-        push_ports(text, row);
-    }
-    push_list(text, answer, &SESSIONS);
-    if rows(answer, DOORS.name).next().is_some() {
-        push_list(text, answer, &DOORS);
-    }
-    push_list(text, answer, &BANS);
-    push_figures(text, answer);
-}
-
-/// The tables that have no place left, and what that means.
-fn push_full(text: &mut String, answer: &str) {
-    for row in rows(answer, "places") {
-        if field(row, "full") == Some("true") {
-            text.push_str("FULL: ");
-            push_taken(text, row);
-            fill(text, ": {of:full}\n", row);
-        }
-    }
-}
-
-fn push_taken(text: &mut String, row: &str) {
-    fill(text, TAKEN, row);
-    if field(row, "mirage").is_some() {
-        fill(text, " of {mirage}", row);
-    }
-}
-
-/// The mirages. Where the clock is not believed, no moment is known at which ports turn.
-fn push_mirages(text: &mut String, answer: &str, now: Option<u64>) {
-    text.push('\n');
-    let start = text.len();
-    text.push_str("MIRAGE\tGATE\tRANGE\tLISTEN\t>OPEN\t>TURNS IN\tLEADS TO");
-    for row in rows(answer, "mirages") {
-        fill(
-            text,
-            "\n{mirage}\t{gate}\t{range}\t{listen}\t>{open}\t>",
-            row,
-        );
-        let period = number(row, "period");
-        match now.and_then(|now| now.checked_rem(period)) {
-            Some(gone) => push_time(text, (period - gone) as u32),
-            None => text.push('-'),
-        }
-        let is_forward = field(row, "forward").is_some();
-        fill(
-            text,
-            if is_forward {
-                "\t{forward}"
-            } else {
-                "\t{door}"
-            },
-            row,
-        );
-    }
-    lay_out(text, start);
-}
-
-/// The open ports of a mirage, if they were asked for.
-fn push_ports(text: &mut String, row: &str) {
-    if field(row, "real").is_some() {
-        fill(text, "\nports of {mirage}\n", row);
-        for list in &["real (before, now, next)  \t{real}", "open  \t{ports}"] {
-            let line = text.len();
-            fill(text, list, row);
-            wrap(text, line, ',');
-        }
-    }
-}
-
-/// The first rows of a list in its order, and how many there are in all.
-///
-/// The list may have thousands: only the rows that are shown are sorted, by moving each up to its
-/// place and letting the last one go.
-fn push_list(text: &mut String, answer: &str, list: &List) {
-    let mut latest = [(0u32, ""); STATUS_ROWS + 1];
-    let mut count = 0;
-    for row in rows(answer, list.name) {
-        let mut own = number(row, list.order) as u32;
-        if list.is_falling {
-            own = !own;
-        }
-        let mut place = STATUS_ROWS.min(count);
-        while place > 0 && latest[place - 1].0 > own {
-            latest[place] = latest[place - 1];
-            place -= 1;
-        }
-        latest[place] = (own, row);
-        count += 1;
+    for row in all(&status.places).iter().filter(|row| row.full) {
+        text += &format!("FULL: {}: {}\n", in_use(row), when_full(&row.of));
     }
     text.push('\n');
-    text.push_str(list.name);
-    text.push_str(": ");
-    push_number(text, count as u32);
+    // While the clock is not trusted, nobody knows when the ports change.
+    text += &mirages(all(&status.mirages), (!is_waiting).then_some(now));
+    for row in all(&status.mirages) {
+        text += &ports(row);
+    }
+    let heading = "SOURCE\tMIRAGE\t>AGE\t>IN\t>OUT";
+    text += &list(
+        "sessions",
+        heading,
+        all(&status.sessions),
+        |row| row.age,
+        session,
+    );
+    // The latest ban is the one that ends last.
+    let doors = all(&status.doors);
+    if !doors.is_empty() {
+        let heading = "SOURCE\tMIRAGE\t>FOR";
+        text += &list("doors", heading, doors, |row| !row.seconds, door);
+    }
+    let heading = "SOURCE\tWHY\t>ATTEMPTS\t>ENDS IN";
+    text += &list("bans", heading, all(&status.bans), |row| !row.seconds, ban);
     text.push('\n');
-    if count == 0 {
-        return;
+    text += &figures(status);
+    text
+}
+
+/// The rows of a list; none if the daemon does not know the list.
+fn all<T>(rows: &Option<Vec<T>>) -> &[T] {
+    rows.as_deref().unwrap_or_default()
+}
+
+fn mirages(rows: &[MirageRow], now: Option<u64>) -> String {
+    let heading = "MIRAGE\tGATE\tRANGE\tLISTEN\t>OPEN\t>TURNS IN\tLEADS TO";
+    let mut lines = vec![heading.to_owned()];
+    for row in rows {
+        let period = u64::from(row.period.unwrap_or_default());
+        let gone = now.and_then(|now| now.checked_rem(period));
+        lines.push(format!(
+            "{}\t{}\t{}\t{}\t>{}\t>{}\t{}",
+            or_nothing(Some(&row.mirage)),
+            or_nothing(row.gate.as_ref()),
+            or_nothing(row.range.as_ref()),
+            or_nothing(row.listen.as_ref()),
+            row.open.map_or(NOTHING.into(), |open| open.to_string()),
+            gone.map_or(NOTHING.into(), |gone| Time(period - gone).to_string()),
+            or_nothing(row.forward.as_ref().or(Some(&row.door))),
+        ));
     }
-    let start = text.len();
-    text.push_str(list.heading);
-    for (_, row) in latest.iter().take(STATUS_ROWS.min(count)) {
-        fill(text, list.row, row);
-    }
-    lay_out(text, start);
-    if count > STATUS_ROWS {
-        text.push_str("… and ");
-        push_number(text, (count - STATUS_ROWS) as u32);
-        text.push_str(" more (shimmer status --json has all)\n");
+    table(&lines)
+}
+
+fn or_nothing(text: Option<&String>) -> &str {
+    match text {
+        Some(text) if !text.is_empty() => text,
+        _ => NOTHING,
     }
 }
 
-/// What has happened since the start, without what has not; and how much room is taken.
-fn push_figures(text: &mut String, answer: &str) {
-    text.push('\n');
-    let line = text.len();
-    text.push_str("since the start  \t");
-    let counters = behind(answer, "counters").unwrap_or_default();
-    let counters = counters.split('\n').next().unwrap_or_default();
-    // What stands between two names has no value.
-    for name in counters.split('"') {
-        let count = field(counters, name).unwrap_or("0");
-        if count != "0" {
-            begin_next(text);
-            text.push_str(count);
-            text.push(' ');
-            for letter in name.chars() {
-                text.push(if letter == '_' { ' ' } else { letter });
-            }
+/// The ports of a mirage, if they were asked for.
+fn ports(row: &MirageRow) -> String {
+    let Some(real) = &row.real else {
+        return String::new();
+    };
+    let line = |label: &str, ports: &[u16]| {
+        let mut words: Vec<String> = ports.iter().map(u16::to_string).collect();
+        if words.is_empty() {
+            words.push(NOTHING.to_owned());
+        }
+        wrap(label, words.iter().map(String::as_str))
+    };
+    let mut text = format!("\nports of {}\n", row.mirage);
+    text += &line("real (before, now, next)  ", real);
+    text += &line("open  ", row.ports.as_deref().unwrap_or_default());
+    text
+}
+
+/// How many rows a list has, and those whose `order` is the smallest, in its order. A list may have
+/// thousands of rows, so only those that are shown are sorted.
+fn list<T>(
+    name: &str,
+    heading: &str,
+    rows: &[T],
+    order: fn(&T) -> u64,
+    show: fn(&T) -> String,
+) -> String {
+    let mut text = format!("\n{name}: {}\n", rows.len());
+    if rows.is_empty() {
+        return text;
+    }
+    let mut first: Vec<&T> = Vec::new();
+    for row in rows {
+        let place = first.partition_point(|shown| order(shown) <= order(row));
+        if place < STATUS_ROWS {
+            first.truncate(STATUS_ROWS - 1);
+            first.insert(place, row);
         }
     }
-    if text.ends_with("\t") {
-        text.push_str("nothing has happened yet");
+    let mut lines = vec![heading.to_owned()];
+    lines.extend(first.into_iter().map(show));
+    text += &table(&lines);
+    if rows.len() > STATUS_ROWS {
+        let more = rows.len() - STATUS_ROWS;
+        text += &format!("… and {more} more (shimmer status --json shows all)\n");
     }
-    wrap(text, line, '\n');
-    let line = text.len();
-    text.push_str("room taken       \t");
-    for row in rows(answer, "places") {
-        begin_next(text);
-        push_taken(text, row);
-    }
-    wrap(text, line, '\n');
+    text
 }
 
-/// Parts the words of a line that may be wrapped.
-fn begin_next(text: &mut String) {
-    if !text.ends_with("\t") {
-        text.push_str(",\n");
+fn session(row: &SessionRow) -> String {
+    let (source, mirage, age) = (&row.source, &row.mirage, Time(row.age));
+    let (bytes_in, bytes_out) = (Bytes(row.bytes_in), Bytes(row.bytes_out));
+    format!("{source}\t{mirage}\t>{age}\t>{bytes_in}\t>{bytes_out}")
+}
+
+fn door(row: &DoorRow) -> String {
+    format!("{}\t{}\t>{}", row.source, row.mirage, Time(row.seconds))
+}
+
+fn ban(row: &BanRow) -> String {
+    let why = match &*row.why {
+        "token" => "no token",
+        "hand" => "by hand",
+        "state" => "restart",
+        other => other,
+    };
+    let (attempts, left) = (row.attempts, Time(row.seconds));
+    format!("{}\t{why}\t>{attempts}\t>{left}", row.source)
+}
+
+/// What has happened since the start, and how full each table is.
+fn figures(status: &Status) -> String {
+    let counters = status.counters.iter().flat_map(|counters| &counters.0);
+    let mut events: Vec<String> = counters
+        .filter(|(_, count)| *count > 0)
+        .map(|(name, count)| format!("{count} {}", name.replace('_', " ")))
+        .collect();
+    if events.is_empty() {
+        events.push("nothing has happened yet".to_owned());
+    }
+    let tables: Vec<String> = all(&status.places).iter().map(in_use).collect();
+    line("since the start  ", events) + &line("in use           ", tables)
+}
+
+/// A label and what follows it, separated by commas and wrapped between two of them only.
+fn line(label: &str, mut items: Vec<String>) -> String {
+    if let Some((_, all_but_last)) = items.split_last_mut() {
+        for item in all_but_last {
+            item.push(',');
+        }
+    }
+    wrap(label, items.iter().map(String::as_str))
+}
+
+/// How full a table is: 3 of 4096 tokens of home.
+fn in_use(row: &PlacesRow) -> String {
+    let of = match &*row.of {
+        "nonces" => "tokens",
+        other => other,
+    };
+    let mut text = format!("{} of {} {of}", row.taken, row.places);
+    if let Some(mirage) = &row.mirage {
+        text += &format!(" of {mirage}");
+    }
+    text
+}
+
+/// What it means that a table is full.
+fn when_full(of: &str) -> &str {
+    match of {
+        "sessions" => "nobody else gets in",
+        "traps" => "new visitors replace the oldest",
+        "bans" => "new bans replace the oldest",
+        "nonces" => "nobody gets in until one expires",
+        other => other,
     }
 }

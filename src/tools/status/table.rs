@@ -3,65 +3,53 @@
 /// Columns of a terminal.
 const WIDTH: usize = 80;
 
-/// Columns of a table, at most.
-const COLUMNS: usize = 7;
+/// Begins each cell of a column that is aligned to the right.
+const RIGHT: char = '>';
 
-/// What a cell begins with that holds a number, as do all of its column.
-const NUMBER: &str = ">";
-
-/// Lays out what stands behind `start` as a table. Each of its lines is a row, with tabs between the
-/// cells; a column is as wide as its widest cell.
-pub fn lay_out(text: &mut String, start: usize) {
-    let rows = text[start..].to_owned();
-    text.truncate(start);
-    let mut widths = [0; COLUMNS];
-    // All are measured before the first is shown.
-    for is_shown in [false, true] {
-        for row in rows.split('\n') {
-            let mut blanks = 0;
-            for (width, cell) in widths.iter_mut().zip(row.split('\t')) {
-                if !is_shown {
-                    *width = cell.len().max(*width);
-                    continue;
-                }
-                let rest = *width - cell.len();
-                let (before, cell, behind) = match cell.strip_prefix(NUMBER) {
-                    Some(number) => (rest, number, 0),
-                    None => (0, cell, rest),
-                };
-                pad(text, blanks + before);
-                text.push_str(cell);
-                blanks = behind + 2;
-            }
-            if is_shown {
-                text.push('\n');
+/// Lays out rows whose cells are separated by tabs. A column is as wide as its widest cell.
+pub fn table(rows: &[String]) -> String {
+    let mut widths = Vec::new();
+    for row in rows {
+        for (column, cell) in row.split('\t').enumerate() {
+            let width = cell.trim_start_matches(RIGHT).len();
+            match widths.get_mut(column) {
+                Some(widest) => *widest = width.max(*widest),
+                None => widths.push(width),
             }
         }
     }
-}
-
-fn pad(text: &mut String, blanks: usize) {
-    for _ in 0..blanks {
-        text.push(' ');
+    let mut text = String::new();
+    for row in rows {
+        let start = text.len();
+        for (cell, width) in row.split('\t').zip(&widths) {
+            if text.len() > start {
+                text.push_str("  ");
+            }
+            let width = *width;
+            text.push_str(&match cell.strip_prefix(RIGHT) {
+                Some(number) => format!("{number:>width$}"),
+                None => format!("{cell:width$}"),
+            });
+        }
+        text.truncate(text.trim_end_matches(' ').len());
+        text.push('\n');
     }
+    text
 }
 
-/// Wraps the line that begins at `line`, with a tab between its label and its words: into lines that
-/// fit the terminal, and that begin below the first word. `between` stands between two words.
-pub fn wrap(text: &mut String, line: usize, between: char) {
-    let rest = text[line..].to_owned();
-    text.truncate(line);
-    let (label, words) = rest.split_once('\t').unwrap_or_default();
-    text.push_str(label);
+/// Wraps words into lines that fit the terminal and that begin below the first word, which follows the
+/// label.
+pub fn wrap<'a>(label: &str, words: impl IntoIterator<Item = &'a str>) -> String {
+    let mut text = String::from(label);
     let mut column = label.len();
-    for word in words.split(between) {
+    for word in words {
         if column > label.len() {
             if column + word.len() < WIDTH {
                 text.push(' ');
                 column += 1;
             } else {
                 text.push('\n');
-                pad(text, label.len());
+                text.push_str(&" ".repeat(label.len()));
                 column = label.len();
             }
         }
@@ -69,6 +57,7 @@ pub fn wrap(text: &mut String, line: usize, between: char) {
         column += word.len();
     }
     text.push('\n');
+    text
 }
 
 #[cfg(test)]
@@ -77,26 +66,26 @@ mod tests {
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {
-        let mut text = String::from("head\nA\t>NUMBER\tB\nword\t>1\tx\n\t>10000000\tlong\tmore");
-        lay_out(&mut text, 5);
+        let rows = ["A\t>NUMBER\tB", "word\t>1\tx", "\t>10000000\tlong"];
         assert_eq!(
-            text,
-            "head\nA       NUMBER  B\nword         1  x\n      10000000  long  more\n"
+            table(&rows.map(String::from)),
+            "A       NUMBER  B\nword         1  x\n      10000000  long\n"
         );
     }
 
     #[test]
     fn words_wrap_below_the_first() {
-        let mut text = format!("head\ntraps  \t{}", ["10000"; 30].join(" "));
-        wrap(&mut text, 5, ' ');
+        let text = wrap("traps  ", ["10000"; 30]);
         let lines = Vec::from_iter(text.lines());
-        assert_eq!(lines.len(), 4);
-        assert_eq!(lines[1].len(), 7 + 12 * 6 - 1);
-        assert!(lines[2].starts_with("       10000 "));
+        assert_eq!(lines.len(), 3);
+        assert_eq!(lines[0].len(), 7 + 12 * 6 - 1);
+        assert!(lines[1].starts_with("       10000 "));
 
         let (x, y, z) = ("x".repeat(72), "y".repeat(5), "z".repeat(40));
-        let mut text = format!("\t{x},\n{y},\n{z} {z}");
-        wrap(&mut text, 0, '\n');
+        let text = wrap(
+            "",
+            [&*format!("{x},"), &format!("{y},"), &format!("{z} {z}")],
+        );
         assert_eq!(text, format!("{x}, {y},\n{z} {z}\n"));
     }
 }

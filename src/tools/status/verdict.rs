@@ -1,73 +1,89 @@
 //! What would happen to an address, in sentences: at each mirage, why, and what to do about it.
 
-use super::answer::{field, rows};
 use super::table::wrap;
-use super::words::fill;
+use super::units::Time;
+use crate::status::{BanRow, Forecast, ForecastRow};
 
-/// Adds the answer to `status ADDRESS`, for a person.
-pub fn push(text: &mut String, answer: &str) {
-    let ban = rows(answer, "bans").next();
-    text.push('\t');
-    match ban {
-        Some(row) => push_ban(text, row),
-        None => fill(text, "{source} is not banned", answer),
-    }
-    fill(text, ". Its sessions: {sessions}.", answer);
-    wrap(text, 0, ' ');
+/// The answer to `status ADDRESS`, for people.
+pub fn show(forecast: &Forecast) -> String {
+    let source = &forecast.source;
+    let ban = forecast.bans.first();
+    let state = match ban {
+        Some(ban) => banned(ban),
+        None => format!("{source} is not banned"),
+    };
+    let sessions = match forecast.sessions {
+        0 => "no sessions".to_owned(),
+        1 => "1 session".to_owned(),
+        more => format!("{more} sessions"),
+    };
+    let mut text = wrap("", format!("{state}. It has {sessions}.").split(' '));
     text.push('\n');
-    let mut is_admitted = false;
-    for row in rows(answer, "mirages") {
-        let line = text.len();
-        fill(text, "{mirage}: \t", row);
-        push_fates(text, row);
-        wrap(text, line, ' ');
-        is_admitted |= field(row, "right") == Some("admit");
+    for row in &forecast.mirages {
+        text += &wrap(&format!("{}: ", row.mirage), fates(row).split(' '));
     }
     if ban.is_some() {
-        let todo = "\nTo let it try again at once: shimmer unban {source}\n";
-        fill(text, todo, answer);
-    } else if is_admitted {
-        text.push_str(
-            "\nIf it gets in nowhere: clock, secret, name, range, period and gate have to be\n\
-             the same on both sides.\n",
-        );
+        text += &format!("\nTo let it try again at once: shimmer unban {source}\n");
+    } else if forecast.mirages.iter().any(|row| row.right == "admit") {
+        text += "\nIf it can't get in anywhere, compare clock, secret, name, range, period and\n\
+                 gate on both sides.\n";
     }
+    text
 }
 
 /// For how long it is banned, why, and how often it came: the one that began the ban is counted, too.
-fn push_ban(text: &mut String, ban: &str) {
-    fill(
-        text,
-        "{source} is banned for {seconds:time} more: {why:banned}",
-        ban,
-    );
-    if !matches!(field(ban, "attempts"), None | Some("0" | "1")) {
-        fill(text, ", {attempts} attempts in all", ban);
+fn banned(ban: &BanRow) -> String {
+    let why = match &*ban.why {
+        "trap" => "it touched a trap",
+        "token" => "it had no valid token",
+        "hand" => "banned by hand (shimmer ban)",
+        "state" => "banned before the daemon was restarted",
+        other => other,
+    };
+    let left = Time(ban.seconds);
+    let mut text = format!("{} is banned for {left} more: {why}", ban.source);
+    if ban.attempts > 1 {
+        text += &format!(", {} attempts in all", ban.attempts);
     }
+    text
 }
 
-/// What whoever has the mirage's secret gets, what a guess gets, and why.
-fn push_fates(text: &mut String, row: &str) {
-    let is_same = field(row, "right") == field(row, "wrong");
-    let gate = field(row, "gate");
-    let fates = if is_same {
-        "whatever it tries, it {right:fate}"
-    } else if gate == Some("token") {
-        "with a good token it {right:fate}, without one it {wrong:fate}"
-    } else if gate == Some("knock") {
-        "by the right knocks it {right:fate}, by others it {wrong:fate}"
-    } else if gate == Some("packet") {
-        "by a good datagram it {right:fate}, by another it {wrong:fate}"
-    } else {
-        "at the real port it {right:fate}, at any other it {wrong:fate}"
+/// What happens to whoever has the mirage's secret, what happens to a guess, and why.
+fn fates(row: &ForecastRow) -> String {
+    let is_same = row.right == row.wrong;
+    let (right, wrong) = (fate(&row.right), fate(&row.wrong));
+    let mut text = match &*row.gate {
+        _ if is_same && row.right == "ignore" => "no connection is answered".to_owned(),
+        _ if is_same => format!("whatever it does, it {right}"),
+        "token" => format!("with a valid token it {right}, without one it {wrong}"),
+        "knock" => format!("with the right knocks it {right}, with others it {wrong}"),
+        "packet" => format!("with a valid datagram it {right}, with another it {wrong}"),
+        _ => format!("at the real port it {right}, at any other it {wrong}"),
     };
-    fill(text, fates, row);
-    let why = field(row, "why");
-    if !matches!(why, None | Some("stranger")) {
-        fill(text, ": {why:reason}", row);
-    }
-    if why == Some("banned") && !is_same {
-        text.push_str(", but a token counts more");
+    let why = match &*row.why {
+        "" | "stranger" => "",
+        "banned" => ": it is banned",
+        "allow" => ": `allow` covers it",
+        "from" => ": the mirage's `from` does not cover it",
+        "session" => ": it has a session, so a touch is forgiven",
+        "clock" => ": the clock was set a moment ago",
+        other => other,
+    };
+    text += why;
+    if row.why == "banned" && !is_same {
+        text += ", but a valid token lifts the ban";
     }
     text.push('.');
+    text
+}
+
+fn fate(word: &str) -> &str {
+    match word {
+        "admit" => "gets in",
+        "hold" => "is held, but not banned",
+        "ban" => "is held and banned",
+        "refuse" => "is turned away",
+        "ignore" => "is not answered",
+        other => other,
+    }
 }
