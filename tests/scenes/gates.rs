@@ -125,9 +125,11 @@ fn the_gate_token() {
     stage.wait_for(" source=127.1.0.4 ", 1);
     stage.note("one who says nothing, and one who says 47 bytes");
     let mut silent = stage.comes(5, real);
+    stage.pass_ms(1);
     let mut short = says(6, &member.token(minute, real)[..47]);
-    stage.pass_ms(2_999);
+    stage.pass_ms(2_998);
     stage.note("three seconds after they came");
+    stage.pass_ms(1);
     stage.pass_ms(1);
     stage.note("what comes now is too late");
     // It may be closed already, as far as this end knows.
