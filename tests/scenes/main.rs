@@ -12,7 +12,9 @@
 mod common;
 
 mod clock;
+mod doors;
 mod gates;
+mod process;
 mod reload;
 mod stage;
 mod state;

@@ -1,6 +1,7 @@
 //! A daemon in a thread of the test, with its world in the test's hands.
 
 use crate::common::*;
+use crate::process::{self, Children, FEW_DESCRIPTORS, own_descriptors};
 use shimmer::config::Server;
 use shimmer::daemon::Daemon;
 use shimmer::daemon::host::Host;
@@ -9,8 +10,9 @@ use shimmer::scheme::schedule::{Pattern, Range};
 use shimmer::scheme::{Instant, Now};
 use shimmer::sys::signal::Signal;
 use std::collections::{BTreeMap, VecDeque};
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::iter;
 use std::net::{Ipv4Addr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
@@ -43,6 +45,8 @@ pub struct World {
     is_held: bool,
     /// It does.
     waits: bool,
+    /// How many descriptors are to be left to the daemon, once it asks for the time.
+    pub descriptors: Option<usize>,
 }
 
 struct Shared {
@@ -54,6 +58,19 @@ struct TestHost {
     shared: Arc<Shared>,
     waker: UnixStream,
     other: UnixStream,
+    /// They take descriptors from the daemon.
+    fillers: Vec<File>,
+}
+
+impl TestHost {
+    /// Opens files until so many descriptors are left.
+    fn leave(&mut self, count: usize) {
+        self.fillers.clear();
+        self.fillers
+            .extend(iter::from_fn(|| File::open("/dev/null").ok()));
+        let most = self.fillers.len().saturating_sub(count);
+        self.fillers.truncate(most);
+    }
 }
 
 impl Host for TestHost {
@@ -66,10 +83,16 @@ impl Host for TestHost {
             world = self.shared.has_turned.wait(world).unwrap();
         }
         world.waits = false;
-        Now {
+        let now = Now {
             boot: Instant(world.boot_ms),
             real_ms: world.real_ms,
+        };
+        let descriptors = world.descriptors.take();
+        drop(world);
+        if let Some(count) = descriptors {
+            self.leave(count);
         }
+        now
     }
 
     fn clock_is_kept(&self) -> bool {
@@ -116,8 +139,8 @@ pub struct Stage {
     pub folder: Folder,
     pub echo: Echo,
     thread: Option<JoinHandle<()>>,
-    // A process has one set of children, whichever daemon they are of.
-    _turn: Option<MutexGuard<'static, ()>>,
+    /// Where the daemon has children.
+    turn: Option<MutexGuard<'static, ()>>,
 }
 
 impl Stage {
@@ -144,13 +167,12 @@ impl Stage {
         setup: Setup,
         prepare: impl FnOnce(Ipv4Addr),
     ) -> Self {
-        static TURN: Mutex<()> = Mutex::new(());
-        let has_children = text.contains("-command") || text.contains("exec =");
-        let turn = || TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let turn = has_children.then(turn);
+        let has = |word| text.contains(word);
+        let turn = (has("-command") || has("exec =") || has("door = nft")).then(process::turn);
         let (host, echo, folder) = (own_address(), Echo::start(), Folder::new());
         prepare(host);
         for (file, content) in &setup.files {
+            let content = content.replace("FOLDER", folder.0.to_str().unwrap());
             write_private(&folder.file(file), content);
         }
         let world = World {
@@ -173,16 +195,21 @@ impl Stage {
             folder,
             echo,
             thread: None,
-            _turn: turn,
+            turn,
         };
         stage.writes(text);
         let path = stage.config_path();
+        let has_few = std::env::var_os(FEW_DESCRIPTORS).is_some();
         stage.thread = Some(thread::spawn(move || {
+            if has_few {
+                own_descriptors(&woken);
+            }
             let (other, _) = UnixStream::pair().unwrap();
             let host = TestHost {
                 shared,
                 waker: woken,
                 other,
+                fillers: Vec::new(),
             };
             let server = Server::load(&path).unwrap_or_else(|errors| panic!("{errors}"));
             let daemon = Daemon::new(&path, server, host).unwrap_or_else(|error| panic!("{error}"));
@@ -309,7 +336,28 @@ impl Stage {
     pub fn wait_for(&self, part: &str, count: usize) {
         wait_for(part, || {
             self.settle();
+            if self.turn.is_some() {
+                self.reap();
+            }
             (self.count(part) >= count).then_some(())
+        });
+    }
+
+    /// Tells the daemon where one of its children has ended.
+    fn reap(&self) -> Children {
+        let children = process::children();
+        if children == Children::HaveEnded {
+            self.change(|world| world.signals.push_back(Signal::ChildEnded));
+        }
+        children
+    }
+
+    /// Waits until no command runs any more.
+    #[track_caller]
+    pub fn commands_end(&self) {
+        wait_for("the end of commands", || {
+            self.settle();
+            (self.reap() == Children::None).then_some(())
         });
     }
 
