@@ -16,5 +16,6 @@ mod doors;
 mod gates;
 mod process;
 mod reload;
+mod silent;
 mod stage;
 mod state;
