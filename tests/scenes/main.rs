@@ -13,6 +13,7 @@ mod common;
 
 mod clock;
 mod doors;
+mod full;
 mod gates;
 mod process;
 mod reload;
