@@ -1,0 +1,289 @@
+//! How an event reads in the log: `verb key=value …`. Verbs and keys are read by programs.
+
+use super::{Event, Refusal, UnbanCause, Warning};
+use crate::daemon::door::Whom;
+use crate::limits::{LOG_WINDOW_MS, NONCES, SENSED_PER_SECOND};
+use core::fmt;
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Accept { mirage, peer, port } => {
+                write!(f, "accept mirage={mirage} source={peer} port={port}")
+            }
+            Self::Close {
+                mirage,
+                peer,
+                port,
+                bytes_in,
+                bytes_out,
+                seconds,
+                end,
+            } => write!(
+                f,
+                "close mirage={mirage} source={peer} port={port} bytes-in={bytes_in} \
+                 bytes-out={bytes_out} seconds={seconds} end={end}"
+            ),
+            Self::Ban {
+                peer,
+                mirage,
+                touched,
+                seconds,
+            } => {
+                let (port, off) = (Port(touched.port), ClockOff(touched.clock_off_s));
+                write!(
+                    f,
+                    "ban source={peer}{port} seconds={seconds} mirage={mirage}{off}"
+                )
+            }
+            Self::BanByHand { source, seconds } => {
+                write!(f, "ban source={source} seconds={seconds} by=hand")
+            }
+            Self::Unban { ban, by } => {
+                let (source, attempts) = (ban.source, ban.attempts);
+                let by = match by {
+                    UnbanCause::Time => "",
+                    UnbanCause::Token => " by=token",
+                    UnbanCause::Hand => " by=hand",
+                };
+                write!(f, "unban source={source} attempts={attempts}{by}")
+            }
+            Self::UnbanAll { bans } => write!(f, "unban bans={bans} by=hand"),
+            Self::Trap {
+                peer,
+                mirage,
+                touched,
+                reason,
+            } => {
+                let (port, off) = (Port(touched.port), ClockOff(touched.clock_off_s));
+                let reason = reason.word();
+                write!(
+                    f,
+                    "trap mirage={mirage} source={peer}{port} reason={reason}{off}"
+                )
+            }
+            Self::Full { peer, port, what } => {
+                let what = what.word();
+                write!(f, "full source={peer} port={port} reason={what}")
+            }
+            Self::DoorsFull { mirage, peer, what } => {
+                let what = what.word();
+                write!(f, "full mirage={mirage} source={peer} reason={what}")
+            }
+            Self::BansFull { bans } => write!(
+                f,
+                "warn the ban list is full, bans={bans}: the oldest make room"
+            ),
+            Self::NoncesFull { mirage } => write!(
+                f,
+                "warn mirage={mirage} there is room for {NONCES} used tokens, and all is taken: \
+                 new ones are refused"
+            ),
+            Self::Open {
+                mirage,
+                whom,
+                seconds,
+            } => write!(f, "open mirage={mirage} {whom} seconds={seconds}"),
+            Self::Shut { mirage, whom } => write!(f, "shut mirage={mirage} {whom}"),
+            Self::PacketsLost { packets } => write!(
+                f,
+                "warn the silent gates are flooded, lost-packets={packets}: they hear \
+                 {SENSED_PER_SECOND} a second"
+            ),
+            Self::WrongKnock {
+                mirage,
+                peer,
+                knocks,
+            } => write!(f, "wrong mirage={mirage} source={peer} knocks={knocks}"),
+            Self::UsedKnock { mirage, peer } => write!(f, "used mirage={mirage} source={peer}"),
+            Self::Refuse {
+                mirage,
+                peer,
+                reason,
+            } => {
+                write!(f, "refuse mirage={mirage} source={peer} reason=")?;
+                match reason {
+                    Refusal::Clock(off) => write!(f, "clock off={off}s"),
+                    Refusal::Replayed => f.write_str("replayed"),
+                    Refusal::NoAddress => f.write_str("no-address"),
+                    Refusal::Address => f.write_str("address"),
+                }
+            }
+            Self::ServiceFailed {
+                mirage,
+                peer,
+                error,
+            } => write!(f, "error mirage={mirage} source={peer} service: {error}"),
+            Self::ServiceNotStarted {
+                mirage,
+                peer,
+                service,
+                error,
+            } => write!(f, "error mirage={mirage} source={peer} {service}: {error}"),
+            Self::ServiceNotReady {
+                mirage,
+                seconds,
+                error,
+            } => write!(
+                f,
+                "error mirage={mirage} service: not ready within {seconds}s: {error}"
+            ),
+            Self::CommandFailed {
+                mirage,
+                whom,
+                key,
+                outcome,
+            } => write!(f, "error mirage={mirage} {whom} {key}-command: {outcome}"),
+            Self::WrongFamily { mirage, peer, why } => {
+                write!(f, "error mirage={mirage} source={peer} {why}")
+            }
+            Self::ElementTooLate {
+                mirage,
+                peer,
+                is_addition,
+            } => {
+                let what = if *is_addition {
+                    "let it in"
+                } else {
+                    "take it out"
+                };
+                write!(
+                    f,
+                    "error mirage={mirage} source={peer} nft: it took too long to {what}"
+                )
+            }
+            Self::SetFailing { set, why } => write!(f, "error nft {set}: {why}; retrying"),
+            Self::Rotate {
+                mirage,
+                open,
+                opened,
+                closed,
+            } => write!(
+                f,
+                "rotate mirage={mirage} open={open} opened={opened} closed={closed}"
+            ),
+            Self::Listen { what } => write!(f, "listen {what}"),
+            Self::PortOpen { mirage, port, .. } => write!(f, "listen mirage={mirage} port={port}"),
+            Self::PortClosed {
+                mirage,
+                port,
+                error,
+                ..
+            } => write!(
+                f,
+                "error mirage={mirage} port={port} cannot listen: {error}"
+            ),
+            Self::KnockPortOpen(hop) => write!(f, "listen knock at {hop}"),
+            Self::KnockPortClosed(hop, error) => {
+                write!(f, "error knock at {hop} can't be heard: {error}")
+            }
+            Self::Reload { mirages, dropped } => {
+                write!(f, "reload mirages={mirages} dropped={dropped}")
+            }
+            Self::ReloadFailed { error } => write!(f, "error reload: {error}"),
+            Self::End => f.write_str("end"),
+            Self::ClockStep { ms } => {
+                let sign = if *ms < 0 { '-' } else { '+' };
+                let (seconds, rest) = (ms.unsigned_abs() / 1_000, ms.unsigned_abs() % 1_000);
+                write!(f, "clock step={sign}{seconds}.{rest:03}s")
+            }
+            Self::ClockRight => f.write_str("clock right, ports open"),
+            Self::ClockKeepsClosed { mirage, time, why } => write!(
+                f,
+                "warn clock keeps the ports of mirage={mirage} closed: {time}, {why}"
+            ),
+            Self::BansLoaded { bans } => write!(f, "state bans={bans}"),
+            Self::OpeningsLoaded { open } => write!(f, "state open={open}"),
+            Self::RedirectMissing { mirage, port } => write!(
+                f,
+                "warn mirage={mirage} somebody came to pool-port {port} itself: the redirect is \
+                 missing; `shimmer firewall` prints it"
+            ),
+            Self::JournalNotWritten { path, error } => write!(
+                f,
+                "error {}: {error}; what is open now would stay so after a restart",
+                path.display()
+            ),
+            Self::LeftOut { lines } => {
+                let seconds = LOG_WINDOW_MS / 1_000;
+                write!(f, "warn left-out={lines} seconds={seconds}")
+            }
+            Self::Lost { lines } => write!(f, "warn lost-lines={lines}"),
+            Self::Warning(warning) => write!(f, "warn {warning}"),
+        }
+    }
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Configuration(text) => f.write_str(text),
+            Self::User => f.write_str("user: it changes at a restart only"),
+            Self::Kernel(what, error) => write!(f, "kernel lacks {what}: {error}"),
+            Self::Log(path, error) => {
+                write!(f, "log {}: {error}; the old one stays", path.display())
+            }
+            Self::FileKept(text) => write!(f, "{text}; the old one stays"),
+            Self::NoState(path, error) => write!(
+                f,
+                "state {}: {error}; bans do not outlive a restart",
+                path.display()
+            ),
+            Self::NoControl(path, why) => write!(
+                f,
+                "control {}: {why}; there is no `shimmer status`",
+                path.display()
+            ),
+            Self::JournalUnread(path, error) => {
+                write!(f, "{}: {error}; what it names stays open", path.display())
+            }
+            Self::StateUnread(path, error) => write!(f, "state {}: {error}", path.display()),
+            Self::StateSetAside(path, aside) => write!(
+                f,
+                "state {} is damaged; it is now {}",
+                path.display(),
+                aside.display()
+            ),
+            Self::StateDamaged(path, error) => {
+                write!(f, "state {} is damaged, and stays: {error}", path.display())
+            }
+            Self::StateNotWritten(error) => write!(f, "state was not written: {error}"),
+            Self::Deaf(error) => write!(f, "knocks are not seen: {error}"),
+            Self::KnockPortsOpen(what) => f.write_str(what),
+        }
+    }
+}
+
+/// Whom something is open for, as the log has it.
+impl fmt::Display for Whom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) | Self::Element(address) => write!(f, "source={address}"),
+            Self::Service => f.write_str("service"),
+        }
+    }
+}
+
+/// ` port=10443`, or nothing.
+struct Port(Option<u16>);
+
+impl fmt::Display for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |port| write!(f, " port={port}"))
+    }
+}
+
+/// ` clock-off=7m`, or `-90s` for a clock that is behind; nothing for one that is right.
+struct ClockOff(i64);
+
+impl fmt::Display for ClockOff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (off, unit) = match self.0 {
+            0 => return Ok(()),
+            off if off % 3_600 == 0 => (off / 3_600, 'h'),
+            off if off % 60 == 0 => (off / 60, 'm'),
+            off => (off, 's'),
+        };
+        write!(f, " clock-off={off}{unit}")
+    }
+}
