@@ -5,13 +5,13 @@
 //!
 //! ```text
 //!   main      ▶ cli client daemon tools
-//!   tools     ▶ cli config limits message scheme status sys
-//!   client    ▶ cli config limits message rfc3339 scheme sys
-//!   daemon    ▶ config limits rfc3339 scheme status sys
+//!   tools     ▶ cli config limits message proto status sys
+//!   client    ▶ cli config limits message proto rfc3339 sys
+//!   daemon    ▶ config limits proto rfc3339 status sys
 //!   cli       ▶ message nearest
-//!   config    ▶ endpoint ini limits message nearest scheme
+//!   config    ▶ endpoint ini limits message nearest proto
 //!   sys       ▶ limits
-//!   scheme    ▶ limits
+//!   proto     ▶ limits
 //!   limits    ▶
 //!   status    ▶
 //!   ini       ▶
@@ -23,11 +23,11 @@
 //!
 //! - `main`: from the command line to a command, and from its result to an exit code.
 //! - [`tools`], [`client`]: the commands that people type.
-//! - `daemon`: the poll loop that performs what the scheme decides. Linux only.
+//! - `daemon`: the poll loop that performs what `proto` decides. Linux only.
 //! - [`cli`]: the command line and its help.
 //! - [`config`]: from a file's text to what it configures, or to everything that is wrong with it.
 //! - [`sys`]: the operating system, and the only `unsafe`.
-//! - [`scheme`]: what Shimmer decides, without an operating system: ports, roles, bans, verdicts.
+//! - [`proto`]: what Shimmer decides, without an operating system: ports, roles, bans, verdicts.
 //! - [`limits`]: every bound and every timeout.
 //! - `status`: what the control socket answers: the daemon writes it, the tool reads it.
 //! - `ini`, [`message`], [`nearest`], `endpoint`, [`rfc3339`]: small helpers: sections and keys, an error's
@@ -45,8 +45,9 @@ mod ini;
 pub mod limits;
 pub mod message;
 pub mod nearest;
+pub mod proto;
 pub mod rfc3339;
-pub mod scheme;
+
 #[cfg(target_os = "linux")]
 pub mod status;
 #[allow(

@@ -10,7 +10,6 @@ use std::collections::{BTreeMap, BTreeSet};
 const KNOWN_CIRCLES: &[&str] = &[
     "daemon: accept, child, clock, control, door, event, hooks, journal, listeners, log, mod, nft, \
      pass, reload, sensor, session, wake",
-    "scheme: schedule, token",
 ];
 
 /// The drawing in lib.rs: each layer, and those below it that it uses.

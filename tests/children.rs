@@ -8,7 +8,7 @@ use common::*;
 use mio::{Events, Poll, Token};
 use shimmer::daemon::hooks::{Hooks, Id, Outcome};
 use shimmer::limits::{HOOK_LINE, HOOK_MS, HOOK_PAUSE_MS, HOOKS, HOOKS_LEFT, HOOKS_QUEUED};
-use shimmer::scheme::Instant;
+use shimmer::proto::Instant;
 use shimmer::sys::child::{self, Exit, Pid, Stdio};
 use shimmer::sys::{pipe, signal};
 use std::collections::BTreeSet;

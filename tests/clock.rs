@@ -8,9 +8,9 @@ use common::*;
 use shimmer::config::Server;
 use shimmer::daemon::Daemon;
 use shimmer::daemon::host::Host;
-use shimmer::scheme::knock::Protocols;
-use shimmer::scheme::schedule::{Pattern, Range};
-use shimmer::scheme::{Instant, Now};
+use shimmer::proto::scheme::knock::Protocols;
+use shimmer::proto::scheme::schedule::{Pattern, Range};
+use shimmer::proto::{Instant, Now};
 use shimmer::sys::clock;
 use shimmer::sys::signal::Signal;
 use std::collections::{BTreeSet, VecDeque};
@@ -480,7 +480,7 @@ fn the_state_is_written_once_a_minute_and_only_when_there_is_news() {
 #[test]
 fn a_client_whose_clock_is_off_is_forgiven_or_told_of_in_the_log() {
     let range = Range::new(10_000, 10_047).unwrap();
-    let key = shimmer::scheme::key::Key::stretch(SECRET.as_bytes(), NAME);
+    let key = shimmer::proto::scheme::key::Key::stretch(SECRET.as_bytes(), NAME);
     let pattern = Pattern::new(range, 15, 60).unwrap();
     let real = |minute: u64| pattern.real(&key, minute);
     for (off, is_banned) in [

@@ -8,7 +8,7 @@ use common::{
     Daemon, Echo, Folder, Member, NAME, PATIENCE, SECRET, STILL_S, config, own_address,
     stay_clear_of_its_end, wait_for, write_private,
 };
-use shimmer::scheme::token::{self, NONCE, TOKEN};
+use shimmer::proto::scheme::token::{self, NONCE, TOKEN};
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};

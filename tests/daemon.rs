@@ -260,7 +260,7 @@ fn another_secret_moves_the_ports_and_sessions_live_on() {
     daemon.wait_for_line(" reload mirages=1 ");
     assert_echo(&mut session, "still in");
     let mut stranger = Member::new(daemon.host, RANGE);
-    stranger.key = shimmer::scheme::key::Key::stretch(other.as_bytes(), NAME);
+    stranger.key = shimmer::proto::scheme::key::Key::stretch(other.as_bytes(), NAME);
     wait_for_schedule(&stranger);
     assert_echo(&mut stranger.enter(visitor(2)), "in by the new secret");
 }

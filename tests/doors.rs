@@ -6,7 +6,7 @@ mod common;
 
 use common::gates::*;
 use common::*;
-use shimmer::scheme::knock::{Hop, Protocols};
+use shimmer::proto::scheme::knock::{Hop, Protocols};
 use shimmer::sys::clock;
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -178,7 +178,8 @@ impl Pair {
                 let range = self.member.pattern.range();
                 let loud = Member {
                     key: self.member.key.clone(),
-                    pattern: shimmer::scheme::schedule::Pattern::new(range, 15, STILL_S).unwrap(),
+                    pattern: shimmer::proto::scheme::schedule::Pattern::new(range, 15, STILL_S)
+                        .unwrap(),
                     host: self.member.host,
                 };
                 loud.connect(self.stranger, loud.traps()[0]).unwrap();

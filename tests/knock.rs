@@ -6,8 +6,8 @@ mod common;
 
 use common::gates::*;
 use common::*;
-use shimmer::scheme::knock::{Hop, Protocols};
-use shimmer::scheme::packet;
+use shimmer::proto::scheme::knock::{Hop, Protocols};
+use shimmer::proto::scheme::packet;
 use shimmer::sys::clock;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

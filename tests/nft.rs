@@ -11,7 +11,7 @@ use shimmer::daemon::nft::{News, Nft, Refused};
 use shimmer::limits::{
     NFT_BATCH, NFT_LONGEST_PAUSE_MS, NFT_MS, NFT_NAME, NFT_PAUSE_MS, NFT_QUEUED,
 };
-use shimmer::scheme::Instant;
+use shimmer::proto::Instant;
 use shimmer::sys::child;
 use std::fs;
 use std::net::IpAddr;

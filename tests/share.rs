@@ -5,7 +5,7 @@ mod common;
 
 use common::{Daemon, Echo, Folder, config, own_address, write_private};
 use shimmer::config::{Client, Known};
-use shimmer::scheme::gate::Gate;
+use shimmer::proto::gates::Gate;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

@@ -5,11 +5,11 @@
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
-use shimmer::scheme::key::Key;
-use shimmer::scheme::knock::{self, Protocols};
-use shimmer::scheme::packet::{self, Content};
-use shimmer::scheme::schedule::{Pattern, Range};
-use shimmer::scheme::token;
+use shimmer::proto::scheme::key::Key;
+use shimmer::proto::scheme::knock::{self, Protocols};
+use shimmer::proto::scheme::packet::{self, Content};
+use shimmer::proto::scheme::schedule::{Pattern, Range};
+use shimmer::proto::scheme::token;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;

@@ -7,11 +7,11 @@ use super::{Mirage, Wanted};
 use crate::cli::{self, Args, Failure};
 use crate::config::{self, Way};
 use crate::limits::CONNECT_MS;
+use crate::proto::gates::Gate;
+use crate::proto::scheme::key::Key;
+use crate::proto::scheme::schedule::Pattern;
+use crate::proto::scheme::token::{self, NONCE};
 use crate::rfc3339::Rfc3339;
-use crate::scheme::gate::Gate;
-use crate::scheme::key::Key;
-use crate::scheme::schedule::Pattern;
-use crate::scheme::token::{self, NONCE};
 use crate::sys::{clock, random};
 use std::io::{self, ErrorKind, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -204,7 +204,7 @@ fn doors(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scheme::schedule::Range;
+    use crate::proto::scheme::schedule::Range;
 
     /// Unix seconds in minute 100 of 60 s.
     const NOW: u64 = 6_030;

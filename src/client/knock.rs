@@ -6,7 +6,7 @@ use super::knocks::{Knocks, knock_at};
 use super::{Mirage, Wanted};
 use crate::cli::{self, Args, Failure};
 use crate::config::{self, Way};
-use crate::scheme::gate::Gate;
+use crate::proto::gates::Gate;
 use crate::sys::{clock, replace};
 use core::net::IpAddr;
 use std::ffi::OsStr;

@@ -15,8 +15,8 @@ mod secret;
 use crate::cli::{self, Args, Failure};
 use crate::config::{self, Secret, Way};
 use crate::limits::{DEFAULT_DECOYS, DEFAULT_PERIOD_S};
-use crate::scheme::key::Key;
-use crate::scheme::schedule::{Pattern, Range};
+use crate::proto::scheme::key::Key;
+use crate::proto::scheme::schedule::{Pattern, Range};
 use known::KnownMirages;
 use std::ffi::OsStr;
 

@@ -2,8 +2,8 @@
 
 use super::{Mirage, Wanted, moment};
 use crate::cli::{self, Args, Failure};
-use crate::scheme::key::Key;
-use crate::scheme::schedule::Pattern;
+use crate::proto::scheme::key::Key;
+use crate::proto::scheme::schedule::Pattern;
 use crate::sys::{clock, stdio};
 use core::fmt::Write;
 use std::io::{self, IsTerminal};

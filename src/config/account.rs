@@ -5,7 +5,7 @@
 
 use super::file;
 use crate::message::{Parsed, wrong};
-use crate::scheme::parse_number;
+use crate::proto::parse_number;
 use core::fmt;
 #[cfg(unix)]
 use std::os::unix::fs::MetadataExt as _;

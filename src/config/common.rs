@@ -2,7 +2,7 @@
 
 use super::account::Account;
 use crate::limits::{DEFAULT_BAN_S, MAX_SESSIONS_PER_SOURCE};
-use crate::scheme::source::Network;
+use crate::proto::source::Network;
 use core::mem;
 use std::path::{Path, PathBuf};
 

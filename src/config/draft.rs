@@ -11,11 +11,11 @@ use crate::limits::{
     DEFAULT_ADMITTED_S, DEFAULT_DECOYS, DEFAULT_KNOCKS, DEFAULT_PERIOD_S, DEFAULT_READY_S,
     DEFAULT_SEQUENCE_S, DEFAULT_SERVICE_S, DEFAULT_TRAP_S, KNOCK_ECHO_MS,
 };
-use crate::scheme::gate::Gate;
-use crate::scheme::knock::{Hops, Lock, Protocols, Rules, Scope};
-use crate::scheme::packet::Admits;
-use crate::scheme::schedule::{Pattern, Range};
-use crate::scheme::source::Network;
+use crate::proto::gates::Gate;
+use crate::proto::scheme::knock::{Hops, Lock, Protocols, Rules, Scope};
+use crate::proto::scheme::packet::Admits;
+use crate::proto::scheme::schedule::{Pattern, Range};
+use crate::proto::source::Network;
 use core::mem;
 use core::net::{IpAddr, SocketAddr};
 

@@ -8,7 +8,7 @@ use super::mirage::DoorKind;
 use super::set::Set;
 use super::value;
 use crate::message::Parsed;
-use crate::scheme::gate::Gate;
+use crate::proto::gates::Gate;
 use core::net::{Ipv4Addr, SocketAddr};
 
 /// Reads a text into a field of `[common]`.

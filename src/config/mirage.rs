@@ -4,11 +4,11 @@ use super::command::Command;
 use super::secret::Secret;
 use super::set::Set;
 use crate::endpoint::Endpoint;
-use crate::scheme::gate::Gate;
-use crate::scheme::knock::{Hop, Hops, Protocols, Rules};
-use crate::scheme::packet::Admits;
-use crate::scheme::schedule::{Pattern, Range};
-use crate::scheme::source::Network;
+use crate::proto::gates::Gate;
+use crate::proto::scheme::knock::{Hop, Hops, Protocols, Rules};
+use crate::proto::scheme::packet::Admits;
+use crate::proto::scheme::schedule::{Pattern, Range};
+use crate::proto::source::Network;
 use core::net::{IpAddr, SocketAddr};
 
 /// What a mirage draws from its secret with.

@@ -7,8 +7,8 @@ use super::draft::Draft;
 use super::listen::share_an_address;
 use super::outgoing;
 use super::reader::Reader;
-use crate::scheme::gate::Gate;
-use crate::scheme::knock::Protocol;
+use crate::proto::gates::Gate;
+use crate::proto::scheme::knock::Protocol;
 use core::net::{IpAddr, SocketAddr};
 
 /// Looks at all mirages of a server together.

@@ -1,7 +1,7 @@
 //! The ports that the kernel gives to outgoing connections, for a range that had better not have them.
 
 use super::{file, value};
-use crate::scheme::schedule::Range;
+use crate::proto::scheme::schedule::Range;
 use std::path::Path;
 
 const OUTGOING: &str = "/proc/sys/net/ipv4/ip_local_port_range";

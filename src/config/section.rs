@@ -13,9 +13,9 @@ use super::value;
 use crate::ini::{Document, Entry, Section};
 use crate::limits::{MIN_TOKEN_TRAP_S, RANGE_FACTOR};
 use crate::message::{Parsed, wrong};
-use crate::scheme::gate::Gate;
-use crate::scheme::knock::Scope;
-use crate::scheme::schedule::Pattern;
+use crate::proto::gates::Gate;
+use crate::proto::scheme::knock::Scope;
+use crate::proto::scheme::schedule::Pattern;
 use core::mem;
 use std::path::{Path, PathBuf};
 

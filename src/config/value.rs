@@ -4,15 +4,15 @@ use super::common::{ClockTrust, Level, Location, LogTarget};
 use super::mirage::DoorKind;
 use crate::limits::{LONGEST_S, MAX_DECOYS, MAX_KNOCKS, MAX_PERIOD_S, MIN_PERIOD_S, MOST_SESSIONS};
 use crate::message::{List, Message, Parsed, wrong};
-use crate::scheme::gate::Gate;
-use crate::scheme::knock::{self, Hop, Hops, Protocols, Scope};
-use crate::scheme::packet::Admits;
-use crate::scheme::schedule::{Pattern, Range};
-use crate::scheme::source::{Network, NetworkError};
+use crate::proto::gates::Gate;
+use crate::proto::scheme::knock::{self, Hop, Hops, Protocols, Scope};
+use crate::proto::scheme::packet::Admits;
+use crate::proto::scheme::schedule::{Pattern, Range};
+use crate::proto::source::{Network, NetworkError};
 use core::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-pub use crate::scheme::parse_number;
+pub use crate::proto::parse_number;
 
 /// Seconds in each unit of time, the longest first.
 const UNITS: [(&str, u32); 4] = [("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)];

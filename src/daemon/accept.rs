@@ -11,11 +11,12 @@ use super::wake::{Side, Wake};
 use super::{Daemon, Told};
 use crate::config::Service;
 use crate::limits::{CLOSING_ACCEPTS, RETRY_MS, TELL_FULL_MS, TURN_ACCEPTS};
-use crate::scheme::Instant;
-use crate::scheme::blacklist::{Touch, Why};
-use crate::scheme::gate::{self, Evidence, Gate, Reason, Verdict, Visitor};
-use crate::scheme::source::{self, Network, Source};
-use crate::scheme::token::{self, Proof};
+use crate::proto::Instant;
+use crate::proto::bans::{Touch, Why};
+use crate::proto::gates;
+use crate::proto::gates::{Evidence, Gate, Reason, Verdict, Visitor};
+use crate::proto::scheme::token::{self, Proof};
+use crate::proto::source::{self, Network, Source};
 use crate::sys::child::{self, Stdio};
 use crate::sys::{filter, socket};
 use core::net::{IpAddr, SocketAddr};
@@ -293,7 +294,7 @@ impl<H: Host> Daemon<H> {
 
     pub(super) fn judge(&self, evidence: Evidence, mirage: usize, peer: IpAddr) -> Verdict {
         let is_settled = self.mirages[mirage].settled_at <= self.now.boot;
-        gate::judge(evidence, self.visitor(mirage, peer), is_settled)
+        gates::judge(evidence, self.visitor(mirage, peer), is_settled)
     }
 
     /// What is known of a visitor to a mirage.

@@ -1,7 +1,7 @@
 //! The addresses that a silent gate lets in, and until when.
 
 use crate::limits::ADMITTED;
-use crate::scheme::Instant;
+use crate::proto::Instant;
 use core::net::IpAddr;
 
 /// Those of one mirage: [`ADMITTED`] at most.

@@ -2,9 +2,9 @@
 //!
 //! A peer has chosen every byte of what is read here.
 
-use crate::scheme::knock::Protocol;
-use crate::scheme::packet::PACKET;
-use crate::scheme::source::canonical;
+use crate::proto::scheme::knock::Protocol;
+use crate::proto::scheme::packet::PACKET;
+use crate::proto::source::canonical;
 use crate::sys::filter::{FLAGS, Family, SYN};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

@@ -4,7 +4,7 @@
 //! Its output says neither: who closes it may live on, and what is left running may keep it.
 
 use crate::limits::{HOOK_LINE, HOOK_PAUSE_MS, HOOK_READ};
-use crate::scheme::Instant;
+use crate::proto::Instant;
 use crate::sys::child::{self, Exit, Pid, Stdio};
 use crate::sys::pipe;
 use mio::unix::SourceFd;

@@ -23,10 +23,11 @@ use super::wake::Wake;
 use super::{Daemon, Failure};
 use crate::config::{DEFAULT_CONTROL, Location, Owner};
 use crate::limits::{ANSWER_BYTES, ASK_MS, ASKED_BYTES, ASKERS, BANS, NONCES, RETRY_MS};
-use crate::scheme::Instant;
-use crate::scheme::blacklist::{Ban, Why};
-use crate::scheme::gate::{self, Verdict, Visitor};
-use crate::scheme::source::{self, Source};
+use crate::proto::Instant;
+use crate::proto::bans::{Ban, Why};
+use crate::proto::gates;
+use crate::proto::gates::{Verdict, Visitor};
+use crate::proto::source::{self, Source};
 use crate::status::{
     self, BanRow, Banned, CounterList, DoorRow, ForecastRow, MirageRow, PlacesRow, Refusal,
     SessionRow, Unbanned,
@@ -562,8 +563,8 @@ impl<H: Host> Daemon<H> {
             let visitor = self.visitor(number, address);
             let is_settled = mirage.settled_at <= self.now.boot;
             let gate = mirage.config.gate();
-            let right = gate::judge(gate.key(), visitor, is_settled);
-            let wrong = gate::judge(gate.guess(), visitor, is_settled);
+            let right = gates::judge(gate.key(), visitor, is_settled);
+            let wrong = gates::judge(gate.guess(), visitor, is_settled);
             let row = ForecastRow {
                 mirage: mirage.label.to_string(),
                 gate: gate.word().to_owned(),

@@ -13,7 +13,7 @@
 //! commands, and writes down before each one what will have to be closed: the journal.
 
 use crate::limits::{CLOSE_AGAIN_MOST_MS, CLOSE_AGAIN_MS, GUESTS, OPENINGS};
-use crate::scheme::Instant;
+use crate::proto::Instant;
 use core::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;

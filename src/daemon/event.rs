@@ -5,11 +5,11 @@
 
 use super::door::Whom;
 use crate::config::Level;
+use crate::proto::bans::Ban;
+use crate::proto::gates::Reason;
+use crate::proto::scheme::knock::Hop;
+use crate::proto::source::Source;
 use crate::rfc3339::Rfc3339;
-use crate::scheme::blacklist::Ban;
-use crate::scheme::gate::Reason;
-use crate::scheme::knock::Hop;
-use crate::scheme::source::Source;
 use core::net::IpAddr;
 use std::io;
 use std::path::PathBuf;

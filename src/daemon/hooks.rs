@@ -13,7 +13,7 @@
 use super::child::{Child, Telling};
 use super::table::Table;
 use crate::limits::{HOOK_MS, HOOKS, HOOKS_LEFT, HOOKS_QUEUED};
-use crate::scheme::Instant;
+use crate::proto::Instant;
 use crate::sys::child::{Exit, Pid};
 use mio::{Registry, Token};
 use std::rc::Rc;

@@ -3,7 +3,7 @@
 //! It is a value that the loop is given, so that a test runs the real loop and steps the clock under
 //! it without touching the machine's.
 
-use crate::scheme::{Instant, Now};
+use crate::proto::{Instant, Now};
 use crate::sys::signal::{Signal, Signals};
 use crate::sys::timer::ClockSet;
 use crate::sys::{child, clock, signal};

@@ -19,7 +19,7 @@
 use super::door::{Openings, Remembered, Whom};
 use super::state::{beside, private};
 use crate::limits::{OPENINGS, STATE_BYTES};
-use crate::scheme::{Now, parse_number};
+use crate::proto::{Now, parse_number};
 use crate::sys::privileges;
 use core::fmt::Write as _;
 use std::fs::{self, OpenOptions};
@@ -161,7 +161,7 @@ fn parse(text: &[u8], now: Now) -> Option<Vec<Remembered>> {
 mod tests {
     use super::super::door::Wish;
     use super::*;
-    use crate::scheme::Instant;
+    use crate::proto::Instant;
     use proptest::prelude::*;
     use std::fs;
     use std::os::unix::fs::PermissionsExt;

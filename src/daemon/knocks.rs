@@ -6,9 +6,9 @@ use super::host::Host;
 use super::reload::Mirage;
 use super::sensor::{BOUND_MEANS, Sensed, Sensor, Spot, Trouble, Way as Sensing};
 use crate::config::Way;
-use crate::scheme::knock::{self, Answer, Hop, Protocol, Sequences, Which};
-use crate::scheme::packet::{self, Shown};
-use crate::scheme::source::Source;
+use crate::proto::scheme::knock::{self, Answer, Hop, Protocol, Sequences, Which};
+use crate::proto::scheme::packet::{self, Shown};
+use crate::proto::source::Source;
 use crate::sys::socket::Place;
 use core::net::IpAddr;
 use std::rc::Rc;
@@ -247,7 +247,7 @@ impl<H: Host> Daemon<H> {
     }
 
     /// What has to be looked at when, for those who knock.
-    pub(super) fn next_knock_end(&self) -> Option<crate::scheme::Instant> {
+    pub(super) fn next_knock_end(&self) -> Option<crate::proto::Instant> {
         let mut soonest = self.sensor.as_ref().and_then(Sensor::due);
         for mirage in &self.mirages {
             if let Some(knockers) = &mirage.knockers {

@@ -8,8 +8,8 @@
 use super::event::{Cause, Event};
 use crate::config::{Level, LogTarget};
 use crate::limits::{LOG_LINE, LOG_LINES, LOG_LINES_KEPT, LOG_WINDOW_MS};
+use crate::proto::{Instant, Now};
 use crate::rfc3339::Rfc3339;
-use crate::scheme::{Instant, Now};
 use crate::sys::signal;
 use crate::sys::stdio::set_nonblocking;
 use core::fmt::{self, Write as _};

@@ -72,10 +72,10 @@ use crate::config::{Errors, Level, Owner, Server};
 use crate::limits::{
     BANS, EVENTS, MAX_SESSIONS, PIPES_PER_SOURCE, RETRY_MS, STATE_MS, TRAPS, USUAL_DESCRIPTORS,
 };
-use crate::scheme::blacklist::Blacklist;
-use crate::scheme::schedule::{Change, Plan, Role};
-use crate::scheme::source::Source;
-use crate::scheme::{Instant, Now, sooner};
+use crate::proto::bans::Blacklist;
+use crate::proto::scheme::schedule::{Change, Plan, Role};
+use crate::proto::source::Source;
+use crate::proto::{Instant, Now, sooner};
 use crate::sys::child::Pid;
 use crate::sys::process;
 use crate::sys::signal::{self, Signal};

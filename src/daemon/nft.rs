@@ -20,7 +20,7 @@ use crate::config::{Capability, Set};
 use crate::limits::{
     NFT_BATCH, NFT_LONGEST_PAUSE_MS, NFT_MS, NFT_NAME, NFT_PAUSE_MS, NFT_QUEUED, NFT_REMOVAL_MS,
 };
-use crate::scheme::Instant;
+use crate::proto::Instant;
 use crate::sys::child::{Exit, Pid};
 use crate::sys::{pipe, privileges};
 use core::fmt::{self, Write as _};

@@ -16,7 +16,7 @@ use super::state::StateFile;
 use super::table::Id;
 use crate::config::{Door, Service};
 use crate::limits::SERVICE_LOOK_MS;
-use crate::scheme::gate::{Evidence, Passage, Verdict};
+use crate::proto::gates::{Evidence, Passage, Verdict};
 use crate::sys::child;
 use core::fmt;
 use core::net::{IpAddr, SocketAddr};

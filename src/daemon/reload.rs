@@ -19,12 +19,12 @@ use crate::config::{
 use crate::limits::{
     BACKLOG, KNOCKERS, LIVE_WINDOWS, PLAN_PORTS, POOL_BACKLOG, RETRY_MS, STRETCH_ROUNDS_PER_TURN,
 };
-use crate::scheme::gate::Gate;
-use crate::scheme::key::{Key, Stretch};
-use crate::scheme::knock::{Sequences, Tracker};
-use crate::scheme::schedule::{Change, Plan, Schedule};
-use crate::scheme::token::Nonces;
-use crate::scheme::{Instant, Now};
+use crate::proto::gates::Gate;
+use crate::proto::scheme::key::{Key, Stretch};
+use crate::proto::scheme::knock::{Sequences, Tracker};
+use crate::proto::scheme::schedule::{Change, Plan, Schedule};
+use crate::proto::scheme::token::Nonces;
+use crate::proto::{Instant, Now};
 use crate::sys::signal;
 use crate::sys::socket::Place;
 use core::fmt;

@@ -12,11 +12,11 @@ use super::wake::{self, Wake};
 use crate::limits::{
     BACKLOG, RETRY_MS, SENSE_AGAIN_MS, SENSED_PER_SECOND, TELL_FULL_MS, TURN_PACKETS,
 };
-use crate::scheme::Instant;
-use crate::scheme::knock::{Hop, Protocol};
-use crate::scheme::packet::PACKET;
-use crate::scheme::schedule::Range;
-use crate::scheme::source::canonical;
+use crate::proto::Instant;
+use crate::proto::scheme::knock::{Hop, Protocol};
+use crate::proto::scheme::packet::PACKET;
+use crate::proto::scheme::schedule::Range;
+use crate::proto::source::canonical;
 use crate::sys::filter::Family;
 use crate::sys::packet::{PacketSocket, is_own_address};
 use crate::sys::socket::{self, Place};

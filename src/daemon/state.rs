@@ -11,9 +11,9 @@
 //! ```
 
 use crate::limits::{BANS, STATE_BYTES, STATE_LINE_BYTES, STATE_WRITE_BYTES};
-use crate::scheme::blacklist::{Ban, Blacklist, Why};
-use crate::scheme::source::Source;
-use crate::scheme::{Instant, Now, parse_number};
+use crate::proto::bans::{Ban, Blacklist, Why};
+use crate::proto::source::Source;
+use crate::proto::{Instant, Now, parse_number};
 use core::fmt::Write as _;
 use core::hash::BuildHasher;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};

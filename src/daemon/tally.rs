@@ -37,7 +37,7 @@ impl<K: Eq + Hash, V: Copy + Default + PartialEq> Tally<K, V> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scheme::source::Source;
+    use crate::proto::source::Source;
 
     #[test]
     fn whoever_has_nothing_is_not_remembered() {

@@ -15,9 +15,10 @@ use super::table::{Id, Table};
 use super::tally::Tally;
 use super::timers::Timers;
 use crate::limits::{TOKEN_MS, TRAP_DISCARD};
-use crate::scheme::Instant;
-use crate::scheme::source::Source;
-use crate::scheme::token::{Claims, TOKEN};
+use crate::proto::Instant;
+use crate::proto::scheme::schedule::Claims;
+use crate::proto::scheme::token::TOKEN;
+use crate::proto::source::Source;
 use crate::sys::socket;
 use core::mem;
 use core::net::IpAddr;
@@ -286,7 +287,7 @@ fn receive(visitor: &OwnedFd, said: &mut heapless::Vec<u8, TOKEN>) -> io::Result
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scheme::schedule::{NEIGHBOURS, Role};
+    use crate::proto::scheme::schedule::{NEIGHBOURS, Role};
     use std::io::{Read, Write};
     use std::net::{Ipv4Addr, TcpListener, TcpStream};
 

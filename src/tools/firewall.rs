@@ -12,8 +12,8 @@
 
 use crate::cli::{self, Args, Failure, warn};
 use crate::config::{Door, Family, Mirage, Server, Set};
-use crate::scheme::schedule::Range;
-use crate::scheme::source::Network;
+use crate::proto::scheme::schedule::Range;
+use crate::proto::source::Network;
 use core::fmt::{self, Write};
 use core::net::IpAddr;
 use std::path::Path;

@@ -4,8 +4,8 @@ use crate::cli::{self, Args, Failure};
 use crate::config::{self, HopList, Mirage, Parsed, Server, Way};
 use crate::limits::{DEFAULT_DECOYS, DEFAULT_KNOCKS, DEFAULT_PERIOD_S};
 use crate::message::Message;
-use crate::scheme::knock::Protocols;
-use crate::scheme::packet::Admits;
+use crate::proto::scheme::knock::Protocols;
+use crate::proto::scheme::packet::Admits;
 use core::fmt::Write;
 use std::path::Path;
 

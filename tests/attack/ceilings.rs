@@ -10,7 +10,7 @@ use crate::process::{DAY_S, Daemon, Plan, Usage};
 use crate::success::Dice;
 use crate::table::Report;
 use shimmer::limits::{LOG_LINES, LOG_WINDOW_MS, PIPES, TRAPS};
-use shimmer::scheme::token::TOKEN;
+use shimmer::proto::scheme::token::TOKEN;
 use socket2::Socket;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};

@@ -16,7 +16,7 @@ use crate::success::Dice;
 use crate::table::Report;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
-use shimmer::scheme::token::TOKEN;
+use shimmer::proto::scheme::token::TOKEN;
 use socket2::Socket;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{ErrorKind, Read, Write};

@@ -1,9 +1,9 @@
 //! The daemon as it is shipped: a process of its own, at the server's side.
 
 use crate::network::{self, wait_for};
-use shimmer::scheme::key::Key;
-use shimmer::scheme::schedule::{Pattern, Range};
-use shimmer::scheme::token;
+use shimmer::proto::scheme::key::Key;
+use shimmer::proto::scheme::schedule::{Pattern, Range};
+use shimmer::proto::scheme::token;
 use shimmer::sys::{child, clock, random};
 use std::collections::BTreeSet;
 use std::fs;

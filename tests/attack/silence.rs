@@ -10,7 +10,7 @@ use crate::flood::{Gate, enter};
 use crate::network::{ACK, Ear, FIN, RST, SYN, Sender, fresh_source, wait_for};
 use crate::process::{DAY_S, Daemon, Plan};
 use crate::table::Report;
-use shimmer::scheme::packet::PACKET;
+use shimmer::proto::scheme::packet::PACKET;
 use socket2::Protocol;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddrV4};

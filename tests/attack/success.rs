@@ -21,7 +21,7 @@ use crate::network::{Scanner, fresh_source};
 use crate::statistics::{Rate, filled, finds_one};
 use crate::table::Report;
 use shimmer::limits::{BANS, LIVE_WINDOWS};
-use shimmer::scheme::token;
+use shimmer::proto::scheme::token;
 use shimmer::sys::random;
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;

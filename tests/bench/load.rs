@@ -11,8 +11,8 @@
 //!
 //! It prints figures and judges none of them.
 
-use shimmer::scheme::key::Key;
-use shimmer::scheme::schedule::{Pattern, Range};
+use shimmer::proto::scheme::key::Key;
+use shimmer::proto::scheme::schedule::{Pattern, Range};
 use shimmer::sys::{clock, process};
 use std::fmt::Write as _;
 use std::fs;

@@ -3,8 +3,8 @@
 
 use super::*;
 use serde_json::Value;
-use shimmer::scheme::knock::{self, Hop, Hops, Protocol, Protocols};
-use shimmer::scheme::packet;
+use shimmer::proto::scheme::knock::{self, Hop, Hops, Protocol, Protocols};
+use shimmer::proto::scheme::packet;
 use std::net::{IpAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;

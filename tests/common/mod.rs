@@ -6,9 +6,9 @@
 #[cfg(target_os = "linux")]
 pub mod gates;
 
-use shimmer::scheme::key::Key;
-use shimmer::scheme::schedule::{Pattern, Range};
-use shimmer::scheme::token;
+use shimmer::proto::scheme::key::Key;
+use shimmer::proto::scheme::schedule::{Pattern, Range};
+use shimmer::proto::scheme::token;
 use shimmer::sys::{clock, random};
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::collections::BTreeSet;

@@ -4,7 +4,7 @@ use crate::common::gates::*;
 use crate::common::*;
 use crate::process::turn;
 use crate::stage::*;
-use shimmer::scheme::knock::{Hop, Protocols};
+use shimmer::proto::scheme::knock::{Hop, Protocols};
 
 const MINUTE: u64 = NOON / 60;
 

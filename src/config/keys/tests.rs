@@ -3,9 +3,9 @@
 use super::*;
 use crate::config::{ClockTrust, Level, Location, LogTarget};
 use crate::ini::Section;
-use crate::scheme::knock::{Protocols, Scope, parse_sequence};
-use crate::scheme::packet::Admits;
-use crate::scheme::schedule::Range;
+use crate::proto::scheme::knock::{Protocols, Scope, parse_sequence};
+use crate::proto::scheme::packet::Admits;
+use crate::proto::scheme::schedule::Range;
 
 /// A key, a value that is not its default, and what that changes.
 type Case<T> = (&'static str, &'static str, fn(&mut T));

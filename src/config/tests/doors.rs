@@ -1,8 +1,8 @@
 //! Gates and doors: what each needs, and what belongs to another.
 
 use super::*;
-use crate::scheme::knock::{Protocols, Scope};
-use crate::scheme::packet::Admits;
+use crate::proto::scheme::knock::{Protocols, Scope};
+use crate::proto::scheme::packet::Admits;
 
 const KEYED: &str = "[mirage-home]\nsecret = S3cret-T0ken.of-32-b1ts\nrange = 10000-10999\n";
 

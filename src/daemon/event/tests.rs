@@ -1,9 +1,9 @@
 //! Each line as it has always been: people and programs read them.
 
 use super::*;
-use crate::scheme::Instant;
-use crate::scheme::blacklist::Why;
-use crate::scheme::knock::Protocol;
+use crate::proto::Instant;
+use crate::proto::bans::Why;
+use crate::proto::scheme::knock::Protocol;
 
 fn denied() -> io::Error {
     io::Error::from_raw_os_error(libc::EACCES)

@@ -1,8 +1,8 @@
 //! The scene: who takes part, at which addresses, and what the secret tells about the ports.
 
 use crate::limits::LIVE_WINDOWS;
-use crate::scheme::key::Key;
-use crate::scheme::schedule::{Pattern, Range};
+use crate::proto::scheme::key::Key;
+use crate::proto::scheme::schedule::{Pattern, Range};
 use crate::sys::clock;
 use core::net::Ipv4Addr;
 use std::collections::BTreeSet;

@@ -5,7 +5,7 @@ use super::scene::{GREETING, Insight, NAME, PERIOD_S, Scene};
 use super::story::Story;
 use super::visitors;
 use crate::limits::{DEFAULT_DECOYS, RELEASE_UNIX};
-use crate::scheme::schedule::{Pattern, Range};
+use crate::proto::scheme::schedule::{Pattern, Range};
 use crate::sys::{child, clock, random};
 use core::net::{Ipv4Addr, SocketAddr};
 use std::collections::BTreeSet;

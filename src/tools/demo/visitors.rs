@@ -2,7 +2,7 @@
 
 use super::event::{Event, Found};
 use super::scene::{GREETING, Scene};
-use crate::scheme::schedule::Range;
+use crate::proto::scheme::schedule::Range;
 use crate::sys::{random, socket};
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::io::{self, BufRead, BufReader, Read, Write};

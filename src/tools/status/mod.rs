@@ -14,7 +14,7 @@ mod verdict;
 use crate::cli::{self, Args, Failure};
 use crate::config::{DEFAULT_CONTROL, Location, Server};
 use crate::limits::ASK_MS;
-use crate::scheme::source::Source;
+use crate::proto::source::Source;
 use crate::status::{Banned, Refusal, Unbanned};
 use crate::sys::local;
 use core::fmt::Display;

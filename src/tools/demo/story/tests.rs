@@ -1,6 +1,6 @@
 use super::super::scene::Insight;
 use super::*;
-use crate::scheme::schedule::{Pattern, Range};
+use crate::proto::scheme::schedule::{Pattern, Range};
 use std::sync::Arc;
 
 /// A show whose daemon has just opened its ports.

@@ -8,10 +8,10 @@
 //! Nothing ever answers. A datagram counts in the minutes that are live, once, and for one address:
 //! the one inside it, so that whoever intercepts it and sends it on lets in no one else.
 
-use super::Instant;
 use super::key::{DIGEST, Key};
 use super::schedule::Schedule;
 use super::token::{NONCE, Nonce, Nonces, Spent};
+use crate::proto::Instant;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Bytes of the time and the address.

@@ -7,10 +7,10 @@
 //! A token is good at one port, for the minutes in which that port is the real one, once. What it
 //! takes to try one is the same at every port, so that the time betrays none.
 
-use super::Instant;
 use super::key::{DIGEST, Key};
-use super::schedule::{NEIGHBOURS, Role};
+use super::schedule::{Claims, Role};
 use crate::limits::{NONCES, SERVED_MEMORY_MS};
+use crate::proto::Instant;
 
 /// Random bytes that no other token has.
 pub type Nonce = [u8; NONCE];
@@ -33,15 +33,6 @@ pub fn make(key: &Key, minute: u64, port: u16, nonce: &Nonce) -> [u8; TOKEN] {
 
 fn message<'a>(minute: &'a [u8; 8], port: &'a [u8; 2], nonce: &'a [u8]) -> [&'a [u8]; 4] {
     [b"token", minute, port, nonce]
-}
-
-/// What a port is in each of the windows around a moment: what a token at it can prove.
-#[derive(Clone, Copy)]
-pub struct Claims {
-    /// The first of the windows.
-    pub first: u64,
-    /// Real in a live one, grace in one nearby, else a trap.
-    pub roles: [Role; NEIGHBOURS],
 }
 
 /// What has been shown with a token.
@@ -162,7 +153,8 @@ impl Nonces {
 mod tests {
     use super::*;
     use crate::limits::STRETCH_ROUNDS;
-    use crate::scheme::key::Stretch;
+    use crate::proto::scheme::key::Stretch;
+    use crate::proto::scheme::schedule::NEIGHBOURS;
     use proptest::prelude::*;
     use std::sync::OnceLock;
 

@@ -1,6 +1,6 @@
 use super::*;
 use crate::limits::{KNOCK_ECHO_MS, KNOCK_TIMES, KNOCKERS, MAX_KNOCKS};
-use crate::scheme::knock::{Protocol, fixed, parse_sequence};
+use crate::proto::scheme::knock::{Protocol, fixed, parse_sequence};
 use core::net::{IpAddr, Ipv4Addr};
 use std::hash::{BuildHasher, RandomState};
 

@@ -1,8 +1,8 @@
 //! How often those pass who know no sequence, beside what theory says.
 
 use super::*;
-use crate::scheme::key::Key;
-use crate::scheme::knock::{Protocols, rotating, sequence};
+use crate::proto::scheme::key::Key;
+use crate::proto::scheme::knock::{Protocols, rotating, sequence};
 
 /// Passes of a prober who sends a SYN to each port from 1 to `ports` in order.
 fn scan(sequences: &Sequences, ports: u16) -> usize {

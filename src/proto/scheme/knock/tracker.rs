@@ -15,10 +15,10 @@
 
 use super::{Hop, Sequence, Sequences, Which};
 use crate::limits::LIVE_WINDOWS;
-use crate::scheme::ring::Ring;
-use crate::scheme::schedule::Range;
-use crate::scheme::source::Source;
-use crate::scheme::{Instant, sooner};
+use crate::proto::ring::Ring;
+use crate::proto::scheme::schedule::Range;
+use crate::proto::source::Source;
+use crate::proto::{Instant, sooner};
 use core::hash::BuildHasher;
 use heapless::Vec as Few;
 

@@ -1,31 +1,4 @@
-//! What Shimmer decides, without an operating system: which ports a minute has, who is banned,
-//! what a visitor gets.
-//!
-//! Nothing here asks for the time, opens a socket or writes a log. Time is an argument, so a test
-//! walks through a year of minutes in a millisecond; randomness comes in from outside as a hasher.
-//!
-//! ```text
-//!   secret, name ──key──▶ Key ──┐
-//!                               ├─schedule─▶ Plan: which ports are open, which of them is real
-//!   unix time, boot time ───────┘              │
-//!                                              ▼
-//!   a visitor's source, what it touched ──▶ gate ──▶ Verdict      (remembers in the blacklist)
-//!
-//!   a source, a packet that nobody answers ──▶ knock ──▶ Answer   (remembers who is how far)
-//!                                              packet ──▶ Shown   (remembers nonces)
-//! ```
-
-#![forbid(unsafe_code)]
-
-pub mod blacklist;
-pub mod gate;
-pub mod key;
-pub mod knock;
-pub mod packet;
-mod ring;
-pub mod schedule;
-pub mod source;
-pub mod token;
+//! The two clocks: one that counts on, and one that people set.
 
 /// A moment of the boot clock, in milliseconds. It counts on through a suspend and never jumps, so
 /// every time-out and every ban is measured with it. What it counts from does not matter.
@@ -45,19 +18,6 @@ impl Instant {
     pub fn since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
     }
-}
-
-/// A number in digits alone. One for all: a number's own parser takes a sign too, and each type of number
-/// has another, of a quarter of a kilobyte.
-#[must_use]
-pub fn parse_number(text: &str) -> Option<u64> {
-    let mut number = None;
-    for byte in text.bytes() {
-        let digit = char::from(byte).to_digit(10)?;
-        let tens = number.unwrap_or(0u64).checked_mul(10)?;
-        number = Some(tens.checked_add(u64::from(digit))?);
-    }
-    number
 }
 
 /// The sooner of two deadlines, each of which may not be there. Not inlined, for the same reason.

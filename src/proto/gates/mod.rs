@@ -7,8 +7,8 @@
 //! does not, or a member's reconnecting client would lock itself out for ever. At gate = token a ban
 //! changes nothing that a visitor could see: its wall is the token, and a good one takes the ban off.
 
-use super::schedule::Role;
-use super::token::Proof;
+use super::scheme::schedule::Role;
+use super::scheme::token::Proof;
 use crate::limits::FORGIVEN_TOUCHES;
 
 /// How a client shows that it knows the secret.

@@ -15,13 +15,12 @@
 //! A window that was served and left stays closed for ten minutes, so a clock that is set back
 //! brings no port back that somebody has seen. One that was never served opens at once.
 
-use super::Instant;
 use super::key::{DIGEST, Key};
-use super::token::Claims;
 use crate::limits::{
     CLOCK_OFF_WINDOWS, GRACE_WINDOWS, LIVE_WINDOWS, MINUTE_PORTS, PLAN_PORTS, SERVED_MEMORY_MS,
     SERVED_RUNS,
 };
+use crate::proto::Instant;
 use heapless::Vec;
 
 /// The ports of one minute; the first is the real one.
@@ -217,6 +216,15 @@ pub struct Plan {
 
 /// Windows whose real ports are never traps.
 pub const NEIGHBOURS: usize = LIVE_WINDOWS + 2 * GRACE_WINDOWS as usize;
+
+/// What a port is in each of the windows around a moment: what a token at it can prove.
+#[derive(Clone, Copy)]
+pub struct Claims {
+    /// The first of the windows.
+    pub first: u64,
+    /// Real in a live one, grace in one nearby, else a trap.
+    pub roles: [Role; NEIGHBOURS],
+}
 
 /// One step from a plan to the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

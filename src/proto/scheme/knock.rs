@@ -14,9 +14,9 @@ mod tracker;
 pub use tracker::{Answer, Lock, Rules, Scope, Tracker};
 
 use super::key::Key;
-use super::parse_number;
 use super::schedule::{Draw, Range};
 use crate::limits::{LIVE_WINDOWS, MAX_KNOCKS, MAX_SEQUENCE};
+use crate::proto::parse_number;
 use core::fmt;
 use heapless::Vec;
 

@@ -1,6 +1,6 @@
 use super::*;
 use crate::limits::{NONCES, SERVED_MEMORY_MS};
-use crate::scheme::schedule::{Pattern, Range};
+use crate::proto::scheme::schedule::{Pattern, Range};
 use proptest::prelude::*;
 use std::sync::OnceLock;
 
