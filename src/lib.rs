@@ -5,19 +5,19 @@
 //!
 //! ```text
 //!   main      ▶ cli client daemon tools
-//!   tools     ▶ cli config limits message proto status sys
+//!   tools     ▶ cli config limits message proto status sys terms
 //!   client    ▶ cli config limits message proto rfc3339 sys
-//!   daemon    ▶ config limits proto rfc3339 status sys
+//!   daemon    ▶ config limits proto rfc3339 status sys terms
 //!   cli       ▶ message nearest
-//!   config    ▶ endpoint ini limits message nearest proto
+//!   config    ▶ ini limits message nearest proto terms
 //!   sys       ▶ limits
 //!   proto     ▶ limits
+//!   terms     ▶ limits
 //!   limits    ▶
 //!   status    ▶
 //!   ini       ▶
 //!   message   ▶
 //!   nearest   ▶
-//!   endpoint  ▶
 //!   rfc3339   ▶
 //! ```
 //!
@@ -28,10 +28,11 @@
 //! - [`config`]: from a file's text to what it configures, or to everything that is wrong with it.
 //! - [`sys`]: the operating system, and the only `unsafe`.
 //! - [`proto`]: what Shimmer decides, without an operating system: ports, roles, bans, verdicts.
+//! - [`terms`]: what configuration, decisions and log have in common: doors, commands, levels.
 //! - [`limits`]: every bound and every timeout.
 //! - `status`: what the control socket answers: the daemon writes it, the tool reads it.
-//! - `ini`, [`message`], [`nearest`], `endpoint`, [`rfc3339`]: small helpers: sections and keys, an error's
-//!   sentence, the word that was meant, an address and a moment as text.
+//! - `ini`, [`message`], [`nearest`], [`rfc3339`]: small helpers: sections and keys, an error's sentence,
+//!   the word that was meant, a moment as text.
 
 #![deny(unsafe_code)]
 
@@ -40,7 +41,6 @@ pub mod client;
 pub mod config;
 #[cfg(target_os = "linux")]
 pub mod daemon;
-mod endpoint;
 mod ini;
 pub mod limits;
 pub mod message;
@@ -55,4 +55,5 @@ pub mod status;
     reason = "the operating system is asked here, and nowhere else"
 )]
 pub mod sys;
+pub mod terms;
 pub mod tools;

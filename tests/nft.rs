@@ -6,13 +6,13 @@ mod common;
 
 use common::*;
 use mio::{Events, Poll, Token};
-use shimmer::config::Set;
 use shimmer::daemon::nft::{News, Nft, Refused};
 use shimmer::limits::{
     NFT_BATCH, NFT_LONGEST_PAUSE_MS, NFT_MS, NFT_NAME, NFT_PAUSE_MS, NFT_QUEUED,
 };
 use shimmer::proto::Instant;
 use shimmer::sys::child;
+use shimmer::terms::NftSet;
 use std::fs;
 use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
@@ -76,7 +76,9 @@ impl Turns {
     }
 
     fn add(&mut self, set: &str, address: &str, seconds: u32, ticket: u32) -> Result<(), Refused> {
-        let set = Set::parse(set).unwrap_or_else(|_| panic!("{set} is a set"));
+        let set = set
+            .parse::<NftSet>()
+            .unwrap_or_else(|_| panic!("{set} is a set"));
         let address: IpAddr = address.parse().unwrap();
         self.nft.add(&set, address, seconds, ticket, self.now)
     }

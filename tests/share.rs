@@ -123,7 +123,7 @@ fn everything_else_is_read_back_as_the_server_has_it() {
         (20_000, 20_999)
     );
     assert_eq!((pattern.decoys(), pattern.period()), (31, 90));
-    assert!(known.way.gate() == Gate::Token);
+    assert!(known.gate_settings.gate() == Gate::Token);
     assert_eq!(known.host.as_deref(), Some("2001:db8::7"));
     assert!(ssh.contains("HostName 2001:db8::7\n"), "{ssh}");
 
@@ -272,7 +272,7 @@ fn each_gate_with_each_door_is_read_back_as_the_server_has_it() {
             let whole = shimmer::config::Server::load(&server.path)
                 .unwrap_or_else(|errors| panic!("{errors}"));
             let mirage = &whole.mirages[0];
-            assert!(known.way.gate() == mirage.gate());
+            assert!(known.gate_settings.gate() == mirage.gate());
             assert_eq!(known.leads, mirage.forward().is_some(), "{both}");
             let patterns = (
                 known.pattern,

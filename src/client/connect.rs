@@ -5,9 +5,10 @@ use super::join::{self, join};
 use super::knocks::{self, Knocks};
 use super::{Mirage, Wanted};
 use crate::cli::{self, Args, Failure};
-use crate::config::{self, Way};
+use crate::config;
 use crate::limits::CONNECT_MS;
 use crate::proto::gates::Gate;
+use crate::proto::gates::GateSettings;
 use crate::proto::scheme::key::Key;
 use crate::proto::scheme::schedule::Pattern;
 use crate::proto::scheme::token::{self, NONCE};
@@ -29,8 +30,8 @@ pub fn main(mut args: Args) -> Result<(), Failure> {
     let mut mirage = Mirage::find(wanted)?;
     if let Some(gate) = gate.filter(|gate| *gate != mirage.way.gate()) {
         mirage.way = match gate {
-            Gate::Port => Way::Port,
-            Gate::Token => Way::Token,
+            Gate::Port => GateSettings::Port,
+            Gate::Token => GateSettings::Token,
             Gate::Knock | Gate::Packet => {
                 let word = gate.word();
                 return Err(Failure::usage(format_args!(
@@ -64,7 +65,7 @@ pub fn touch(mirage: &Mirage, host: &str, addresses: &[SocketAddr]) -> Result<()
 struct Visit<'a> {
     key: Key,
     pattern: Pattern,
-    way: &'a Way,
+    way: &'a GateSettings,
     host: &'a str,
     /// When it began: it goes to the ports of then.
     unix_ms: i64,
@@ -130,7 +131,7 @@ impl<'a> Visit<'a> {
 
     /// Shows what the gate wants to see.
     fn introduce(&self, stream: TcpStream, minute: u64, port: u16) -> Result<TcpStream, Failure> {
-        if matches!(self.way, Way::Token) {
+        if matches!(self.way, GateSettings::Token) {
             let mut nonce = [0; NONCE];
             random::fill(&mut nonce)
                 .map_err(|error| Failure::failed(format_args!("no random bytes: {error}")))?;

@@ -5,8 +5,9 @@ use super::host::resolve;
 use super::knocks::{Knocks, knock_at};
 use super::{Mirage, Wanted};
 use crate::cli::{self, Args, Failure};
-use crate::config::{self, Way};
+use crate::config;
 use crate::proto::gates::Gate;
+use crate::proto::gates::GateSettings;
 use crate::sys::{clock, replace};
 use core::net::IpAddr;
 use std::ffi::OsStr;
@@ -71,13 +72,14 @@ impl Visit<'_> {
                 "--address goes with gate = packet; a knock is for whoever sends it"
             )));
         }
-        let is_rotating = matches!(&mirage.way, Way::Knock(knock) if !knock.is_fixed());
+        let is_rotating = matches!(&mirage.way, GateSettings::Knock(knock) if !knock.is_fixed());
         if self.is_next && !is_rotating {
             return Err(Failure::usage(format_args!(
                 "--next goes with gate = knock and a sequence that is drawn"
             )));
         }
-        let closes = matches!(&mirage.way, Way::Knock(knock) if !knock.close_sequence.is_empty());
+        let closes =
+            matches!(&mirage.way, GateSettings::Knock(knock) if !knock.close_sequence.is_empty());
         if self.closes && !closes {
             return Err(Failure::usage(format_args!(
                 "--close: this mirage has no close-sequence"

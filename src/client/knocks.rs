@@ -6,8 +6,8 @@
 
 use super::host::{dial, own_address, send_datagram};
 use crate::cli::{self, Failure};
-use crate::config::{Knock, Packet, Way};
 use crate::limits::{KNOCK_PAUSE_MS, KNOCK_TIMES};
+use crate::proto::gates::{GateSettings, KnockSettings, PacketSettings};
 use crate::proto::scheme::key::Key;
 use crate::proto::scheme::knock::{self, Hop, Hops, Protocol};
 use crate::proto::scheme::packet::{self, Admits, PACKET};
@@ -22,7 +22,7 @@ use std::io;
 /// What a silent gate wants to see.
 pub struct Knocks<'a> {
     /// The gate.
-    pub way: &'a Way,
+    pub way: &'a GateSettings,
     /// What sequences and datagrams are drawn with; a fixed sequence needs none.
     pub key: Option<&'a Key>,
     /// What ports are drawn from, likewise.
@@ -40,8 +40,8 @@ impl Knocks<'_> {
     /// Nothing can be sent to any of them.
     pub fn send(&self, minute: u64, unix: u64, addresses: &[SocketAddr]) -> Result<(), Failure> {
         match self.way {
-            Way::Knock(knock) => knock_at(&self.hops(knock, minute), addresses),
-            Way::Packet(packet) => {
+            GateSettings::Knock(knock) => knock_at(&self.hops(knock, minute), addresses),
+            GateSettings::Packet(packet) => {
                 let (Some(key), Some(pattern)) = (self.key, self.pattern) else {
                     return Ok(());
                 };
@@ -60,11 +60,11 @@ impl Knocks<'_> {
                     Ok(())
                 })
             }
-            Way::Port | Way::Token => Ok(()),
+            GateSettings::Port | GateSettings::Token => Ok(()),
         }
     }
 
-    fn hops(&self, knock: &Knock, minute: u64) -> Hops {
+    fn hops(&self, knock: &KnockSettings, minute: u64) -> Hops {
         if self.closes {
             return knock.close_sequence.clone();
         }
@@ -86,12 +86,12 @@ impl Knocks<'_> {
         let mut text = String::new();
         // Writing to a String can't fail.
         match (self.way, self.key, self.pattern) {
-            (Way::Knock(knock), ..) => {
+            (GateSettings::Knock(knock), ..) => {
                 for hop in &self.hops(knock, minute) {
                     let _ = writeln!(text, "{hop}");
                 }
             }
-            (Way::Packet(Packet { port, .. }), Some(key), Some(pattern)) => {
+            (GateSettings::Packet(PacketSettings { port, .. }), Some(key), Some(pattern)) => {
                 let port = port.unwrap_or_else(|| pattern.real(key, minute));
                 let _ = writeln!(text, "{port}:udp");
                 let datagram = datagram(key, unix, self.address)

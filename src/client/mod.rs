@@ -13,8 +13,9 @@ pub mod port;
 mod secret;
 
 use crate::cli::{self, Args, Failure};
-use crate::config::{self, Secret, Way};
+use crate::config::{self, Secret};
 use crate::limits::{DEFAULT_DECOYS, DEFAULT_PERIOD_S};
+use crate::proto::gates::GateSettings;
 use crate::proto::scheme::key::Key;
 use crate::proto::scheme::schedule::{Pattern, Range};
 use known::KnownMirages;
@@ -71,7 +72,7 @@ pub struct Mirage {
     /// None where nothing is drawn.
     pattern: Option<Pattern>,
     secret: Option<Secret>,
-    way: Way,
+    way: GateSettings,
     /// Whether it has ports of its own to connect to.
     leads: bool,
     host: Option<String>,
@@ -108,7 +109,7 @@ impl Mirage {
                     name: name.to_owned(),
                     pattern: Some(fit(word, range, decoys, period)?),
                     secret,
-                    way: Way::Port,
+                    way: GateSettings::Port,
                     leads: true,
                     host: None,
                 }
@@ -119,7 +120,7 @@ impl Mirage {
                     name: known.name,
                     pattern: known.pattern,
                     secret: known.secret,
-                    way: known.way,
+                    way: known.gate_settings,
                     leads: known.leads,
                     host: known.host,
                 }

@@ -3,6 +3,7 @@
 use super::account::Account;
 use crate::limits::{DEFAULT_BAN_S, MAX_SESSIONS_PER_SOURCE};
 use crate::proto::source::Network;
+use crate::terms::{ClockTrust, Level};
 use core::mem;
 use std::path::{Path, PathBuf};
 
@@ -11,19 +12,6 @@ pub const DEFAULT_STATE_FILE: &str = "/var/lib/shimmer/state";
 
 /// Where the control socket is unless configured.
 pub const DEFAULT_CONTROL: &str = "/var/run/shimmer/control";
-
-/// How much a line of the log matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
-    /// Something does not work.
-    Error,
-    /// Something may not work for long.
-    Warn,
-    /// What happens: sessions, bans.
-    Info,
-    /// Everything.
-    Debug,
-}
 
 /// Where the log goes.
 #[derive(Clone, PartialEq, Eq)]
@@ -69,16 +57,6 @@ impl Location {
             Self::Off => None,
         }
     }
-}
-
-/// When the clock is believed.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(test, derive(Debug))]
-pub enum ClockTrust {
-    /// Once it is past the release.
-    Trust,
-    /// Once it has also been set from elsewhere: for routers, whose boot clock is a file's date.
-    Wait,
 }
 
 /// `[common]`: what holds for all mirages.

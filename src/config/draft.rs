@@ -1,21 +1,19 @@
 //! A mirage as far as it could be read, and what it is once all of it is there.
 
-use super::command::Command;
-use super::mirage::{
-    Door, DoorKind, Forward, Keyed, Knock, Known, Mirage, OnDemand, Packet, Service, Way,
-};
+use super::mirage::{DoorKind, Keyed, Known, Mirage};
 use super::secret::Secret;
-use super::set::Set;
 use crate::ini::Section;
 use crate::limits::{
     DEFAULT_ADMITTED_S, DEFAULT_DECOYS, DEFAULT_KNOCKS, DEFAULT_PERIOD_S, DEFAULT_READY_S,
     DEFAULT_SEQUENCE_S, DEFAULT_SERVICE_S, DEFAULT_TRAP_S, KNOCK_ECHO_MS,
 };
 use crate::proto::gates::Gate;
+use crate::proto::gates::{GateSettings, KnockSettings, PacketSettings};
 use crate::proto::scheme::knock::{Hops, Lock, Protocols, Rules, Scope};
 use crate::proto::scheme::packet::Admits;
 use crate::proto::scheme::schedule::{Pattern, Range};
 use crate::proto::source::Network;
+use crate::terms::{CommandTemplate, Door, Forward, NftSet, OnDemand, Service};
 use core::mem;
 use core::net::{IpAddr, SocketAddr};
 
@@ -33,7 +31,7 @@ pub(super) struct Draft<'a> {
     pub period: u32,
     pub pattern: Option<Pattern>,
     pub service: Option<SocketAddr>,
-    pub exec: Option<Command>,
+    pub exec: Option<CommandTemplate>,
     pub listen: Vec<IpAddr>,
     pub from: Vec<Network>,
     pub trap_s: u32,
@@ -53,11 +51,11 @@ pub(super) struct Draft<'a> {
     pub packet_address: Admits,
     pub packet_port: Option<u16>,
     pub door: DoorKind,
-    pub open_command: Option<Command>,
-    pub close_command: Option<Command>,
+    pub open_command: Option<CommandTemplate>,
+    pub close_command: Option<CommandTemplate>,
     pub open_s: Option<u32>,
     pub ready_s: u32,
-    pub open_set: Option<Set>,
+    pub open_set: Option<NftSet>,
     pub open_port: Option<u16>,
 }
 
@@ -135,11 +133,11 @@ impl<'a> Draft<'a> {
         })
     }
 
-    fn way(&mut self, admitted_s: u32) -> Way {
+    fn gate_settings(&mut self, admitted_s: u32) -> GateSettings {
         match self.gate {
-            Gate::Port => Way::Port,
-            Gate::Token => Way::Token,
-            Gate::Knock => Way::Knock(Box::new(Knock {
+            Gate::Port => GateSettings::Port,
+            Gate::Token => GateSettings::Token,
+            Gate::Knock => GateSettings::Knock(Box::new(KnockSettings {
                 knocks: self.knocks,
                 protocols: self.protocols,
                 sequence: mem::take(&mut self.sequence),
@@ -155,7 +153,7 @@ impl<'a> Draft<'a> {
                     range: self.range,
                 },
             })),
-            Gate::Packet => Way::Packet(Packet {
+            Gate::Packet => GateSettings::Packet(PacketSettings {
                 address: self.packet_address,
                 port: self.packet_port,
             }),
@@ -209,7 +207,7 @@ impl<'a> Draft<'a> {
             name: mem::take(&mut self.name),
             keyed,
             door: self.door()?,
-            way: self.way(admitted_s),
+            gate_settings: self.gate_settings(admitted_s),
             admitted_s,
             listen: mem::take(&mut self.listen),
             from: mem::take(&mut self.from),
@@ -230,7 +228,7 @@ impl<'a> Draft<'a> {
             secret: self.secret.take(),
             pattern: self.pattern,
             host: self.host.take(),
-            way: self.way(DEFAULT_ADMITTED_S),
+            gate_settings: self.gate_settings(DEFAULT_ADMITTED_S),
             leads: self.door == DoorKind::Forward,
         })
     }

@@ -1,11 +1,9 @@
 //! Every key of a configuration file: its name, how its value is written, where it may stand, and the
 //! field that it sets. A key is one row here, so it cannot be known in one place and unknown in another.
 
-use super::command::Command;
 use super::common::Common;
 use super::draft::Draft;
 use super::mirage::DoorKind;
-use super::set::Set;
 use super::value;
 use crate::message::Parsed;
 use crate::proto::gates::Gate;
@@ -308,17 +306,17 @@ pub(super) const MIRAGE: &[Key<SetMirage>] = &[
     key_of(
         FORWARD,
         "exec",
-        Verbatim(|m, text| put_some(&mut m.exec, Command::parse(text))),
+        Verbatim(|m, text| put_some(&mut m.exec, value::displayed(text.parse()))),
     ),
     key_of(
         COMMANDS,
         "open-command",
-        Verbatim(|m, text| put_some(&mut m.open_command, Command::parse(text))),
+        Verbatim(|m, text| put_some(&mut m.open_command, value::displayed(text.parse()))),
     ),
     key_of(
         COMMANDS,
         "close-command",
-        Verbatim(|m, text| put_some(&mut m.close_command, Command::parse(text))),
+        Verbatim(|m, text| put_some(&mut m.close_command, value::displayed(text.parse()))),
     ),
     key_of(
         ADMISSION,
@@ -333,7 +331,7 @@ pub(super) const MIRAGE: &[Key<SetMirage>] = &[
     key_of(
         NFT,
         "open-set",
-        One(|m, text| put_some(&mut m.open_set, Set::parse(text))),
+        One(|m, text| put_some(&mut m.open_set, value::displayed(text.parse()))),
     ),
     key_of(
         NFT,

@@ -20,7 +20,6 @@
 //! Every error of a file is found at once, at the line of its key, and none quotes a secret.
 
 mod account;
-mod command;
 mod common;
 mod diagnostic;
 mod draft;
@@ -35,24 +34,17 @@ mod outgoing;
 mod reader;
 mod secret;
 mod section;
-mod set;
 mod value;
 
 pub use crate::message::Parsed;
 pub use account::{Account, Owner};
-pub use command::Command;
-pub use common::{
-    ClockTrust, Common, DEFAULT_CONTROL, DEFAULT_STATE_FILE, Level, Location, LogTarget,
-};
+pub use common::{Common, DEFAULT_CONTROL, DEFAULT_STATE_FILE, Location, LogTarget};
 pub use diagnostic::{Diagnostic, Errors};
 pub use file::is_open_to_others;
 pub use load::{Client, Server};
-pub use mirage::{
-    Door, Forward, HopList, Keyed, Knock, Known, Mirage, OnDemand, Packet, Service, Way,
-};
+pub use mirage::{Keyed, Known, Mirage};
 pub use needs::{Capability, capabilities};
 pub use secret::{Secret, SecretError};
-pub use set::{Family, Set};
 pub use value::{
     duration, fit_pattern, parse_decoys, parse_duration, parse_gate, parse_hop, parse_name,
     parse_number, parse_period, parse_port, parse_range,

@@ -1,8 +1,9 @@
 //! What a configuration needs of the system that no ordinary program is given: for the daemon that gives
 //! up everything else, and for who starts it with no more than that.
 
-use super::mirage::{Door, Mirage};
+use super::mirage::Mirage;
 use crate::limits::PRIVILEGED_PORTS;
+use crate::terms::Door;
 
 /// A right that only root has, and that can be given by itself (capabilities(7)).
 #[derive(Clone, Copy, PartialEq, Eq)]

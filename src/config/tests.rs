@@ -7,6 +7,7 @@ use crate::limits::CONFIG_BYTES;
 use crate::proto::gates::Gate;
 use crate::proto::scheme::schedule::{Pattern, Range};
 use crate::proto::source::Network;
+use crate::terms::{ClockTrust, Level, Service};
 use core::net::{IpAddr, SocketAddr};
 use proptest::prelude::*;
 use std::fs;

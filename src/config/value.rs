@@ -1,6 +1,6 @@
 //! Values: what a text means, or why it means nothing. The command line has the same.
 
-use super::common::{ClockTrust, Level, Location, LogTarget};
+use super::common::{Location, LogTarget};
 use super::mirage::DoorKind;
 use crate::limits::{LONGEST_S, MAX_DECOYS, MAX_KNOCKS, MAX_PERIOD_S, MIN_PERIOD_S, MOST_SESSIONS};
 use crate::message::{List, Message, Parsed, wrong};
@@ -9,10 +9,17 @@ use crate::proto::scheme::knock::{self, Hop, Hops, Protocols, Scope};
 use crate::proto::scheme::packet::Admits;
 use crate::proto::scheme::schedule::{Pattern, Range};
 use crate::proto::source::{Network, NetworkError};
+use crate::terms::{ClockTrust, Level};
+use core::fmt;
 use core::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 pub use crate::proto::parse_number;
+
+/// The value, or the error's own sentence.
+pub(super) fn displayed<T>(parsed: Result<T, impl fmt::Display>) -> Parsed<T> {
+    parsed.map_err(|error| Message::new(format_args!("{error}")))
+}
 
 /// Seconds in each unit of time, the longest first.
 const UNITS: [(&str, u32); 4] = [("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)];
@@ -240,11 +247,11 @@ pub(super) fn protocols(text: &str) -> Parsed<Protocols> {
 /// # Errors
 /// What is wrong with the text, and what would be right.
 pub fn parse_hop(text: &str) -> Parsed<Hop> {
-    Hop::try_from(text).map_err(|error| Message::new(format_args!("{error}")))
+    displayed(Hop::try_from(text))
 }
 
 pub(super) fn sequence(text: &str) -> Parsed<Hops> {
-    knock::parse_sequence(text).map_err(|error| Message::new(format_args!("{error}")))
+    displayed(knock::parse_sequence(text))
 }
 
 pub(super) fn lock(text: &str) -> Parsed<u32> {

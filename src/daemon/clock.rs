@@ -8,10 +8,11 @@ use super::Daemon;
 use super::event::{Event, Warning};
 use super::host::Host;
 use super::state::Loaded;
-use crate::config::{ClockTrust, Common};
+use crate::config::Common;
 use crate::limits::{CLOCK_CHECK_MS, CLOCK_REMINDER_MS, CLOCK_STEP_MS, RELEASE_UNIX};
 use crate::proto::{Instant, Now};
 use crate::rfc3339::Rfc3339;
+use crate::terms::ClockTrust;
 use std::rc::Rc;
 
 /// What is known of the clock.

@@ -4,12 +4,12 @@
 //! last line of a command) are made when something is wrong, and for nothing else.
 
 use super::door::Whom;
-use crate::config::Level;
 use crate::proto::bans::Ban;
 use crate::proto::gates::Reason;
 use crate::proto::scheme::knock::Hop;
 use crate::proto::source::Source;
 use crate::rfc3339::Rfc3339;
+use crate::terms::Level;
 use core::net::IpAddr;
 use std::io;
 use std::path::PathBuf;

@@ -4,8 +4,8 @@ use super::Daemon;
 use super::event::{Event, Limit, Refusal, Section, Warning};
 use super::host::Host;
 use super::reload::Mirage;
-use super::sensor::{BOUND_MEANS, Sensed, Sensor, Spot, Trouble, Way as Sensing};
-use crate::config::Way;
+use super::sensor::{BOUND_MEANS, Sensed, Sensor, Spot, Trouble, Way};
+use crate::proto::gates::GateSettings;
 use crate::proto::scheme::knock::{self, Answer, Hop, Protocol, Sequences, Which};
 use crate::proto::scheme::packet::{self, Shown};
 use crate::proto::source::Source;
@@ -16,7 +16,7 @@ use std::rc::Rc;
 impl Mirage {
     /// The sequences that count now.
     fn count_sequences(&self) -> Sequences {
-        let Way::Knock(rules) = &self.config.way else {
+        let GateSettings::Knock(rules) = &self.config.gate_settings else {
             return Sequences::new();
         };
         if rules.is_fixed() {
@@ -38,12 +38,14 @@ impl Mirage {
 
     /// Where its datagrams come in now.
     fn packet_ports(&self) -> heapless::Vec<u16, { crate::limits::LIVE_WINDOWS }> {
-        match &self.config.way {
-            Way::Packet(packet) => match packet.port {
+        match &self.config.gate_settings {
+            GateSettings::Packet(packet) => match packet.port {
                 Some(port) => [port].into_iter().collect(),
                 None => self.plan.reals(),
             },
-            Way::Port | Way::Token | Way::Knock(_) => heapless::Vec::new(),
+            GateSettings::Port | GateSettings::Token | GateSettings::Knock(_) => {
+                heapless::Vec::new()
+            }
         }
     }
 
@@ -106,7 +108,7 @@ impl<H: Host> Daemon<H> {
     fn open_sensor(&mut self) {
         match Sensor::open(self.poll.registry()) {
             Ok(sensor) => {
-                if sensor.way() == Sensing::Bound {
+                if sensor.way() == Way::Bound {
                     let warning = Warning::KnockPortsOpen(BOUND_MEANS);
                     self.log.write(&Event::Warning(warning));
                 }
@@ -161,10 +163,10 @@ impl<H: Host> Daemon<H> {
         if is_visit {
             return;
         }
-        match &mirage.config.way {
-            Way::Knock(_) => self.hear_knock(number, sensed),
-            Way::Packet(_) => self.read_packet(number, sensed),
-            Way::Port | Way::Token => {}
+        match &mirage.config.gate_settings {
+            GateSettings::Knock(_) => self.hear_knock(number, sensed),
+            GateSettings::Packet(_) => self.read_packet(number, sensed),
+            GateSettings::Port | GateSettings::Token => {}
         }
     }
 
@@ -198,7 +200,7 @@ impl<H: Host> Daemon<H> {
 
     fn read_packet(&mut self, number: usize, sensed: &Sensed) {
         let mirage = &self.mirages[number];
-        let Way::Packet(rules) = &mirage.config.way else {
+        let GateSettings::Packet(rules) = &mirage.config.gate_settings else {
             return;
         };
         let is_its = sensed.hop.protocol == Protocol::Udp

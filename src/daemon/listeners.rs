@@ -4,9 +4,9 @@
 //! give it to another without closing it.
 
 use super::wake::Wake;
-use crate::config::Level;
 use crate::sys::filter;
 use crate::sys::socket::{self, Place};
+use crate::terms::Level;
 use core::net::{IpAddr, SocketAddr};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};

@@ -6,12 +6,13 @@
 //! kept for visitors who reached the service, so that strangers can't make the log forget them.
 
 use super::event::{Cause, Event};
-use crate::config::{Level, LogTarget};
+use crate::config::LogTarget;
 use crate::limits::{LOG_LINE, LOG_LINES, LOG_LINES_KEPT, LOG_WINDOW_MS};
 use crate::proto::{Instant, Now};
 use crate::rfc3339::Rfc3339;
 use crate::sys::signal;
 use crate::sys::stdio::set_nonblocking;
+use crate::terms::Level;
 use core::fmt::{self, Write as _};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};

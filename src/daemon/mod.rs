@@ -68,7 +68,7 @@ use self::tally::Tally;
 use self::timers::Timers;
 use self::trap::Traps;
 use self::wake::Wake;
-use crate::config::{Errors, Level, Owner, Server};
+use crate::config::{Errors, Owner, Server};
 use crate::limits::{
     BANS, EVENTS, MAX_SESSIONS, PIPES_PER_SOURCE, RETRY_MS, STATE_MS, TRAPS, USUAL_DESCRIPTORS,
 };
@@ -79,6 +79,7 @@ use crate::proto::{Instant, Now, sooner};
 use crate::sys::child::Pid;
 use crate::sys::process;
 use crate::sys::signal::{self, Signal};
+use crate::terms::Level;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll};
 use std::collections::HashMap;

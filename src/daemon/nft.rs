@@ -16,13 +16,14 @@
 //! with its time, of which the firewall sees the last alone. What is taken out is added and deleted.
 
 use super::child::{Child, Outcome, Telling};
-use crate::config::{Capability, Set};
+use crate::config::Capability;
 use crate::limits::{
     NFT_BATCH, NFT_LONGEST_PAUSE_MS, NFT_MS, NFT_NAME, NFT_PAUSE_MS, NFT_QUEUED, NFT_REMOVAL_MS,
 };
 use crate::proto::Instant;
 use crate::sys::child::{Exit, Pid};
 use crate::sys::{pipe, privileges};
+use crate::terms::NftSet;
 use core::fmt::{self, Write as _};
 use core::net::IpAddr;
 use mio::{Registry, Token};
@@ -133,7 +134,7 @@ impl<T> Nft<T> {
     /// Too many wait already, or it can't be in that set.
     pub fn add(
         &mut self,
-        set: &Set,
+        set: &NftSet,
         address: IpAddr,
         seconds: u32,
         ticket: T,

@@ -13,13 +13,13 @@ use super::listeners::{Listeners, PortId};
 use super::state::{StateError, StateFile};
 use super::{Failure, state};
 use crate::config::{
-    self, Common, DEFAULT_STATE_FILE, Diagnostic, Door, Level, Location, LogTarget, Owner, Secret,
-    Server, Way,
+    self, Common, DEFAULT_STATE_FILE, Diagnostic, Location, LogTarget, Owner, Secret, Server,
 };
 use crate::limits::{
     BACKLOG, KNOCKERS, LIVE_WINDOWS, PLAN_PORTS, POOL_BACKLOG, RETRY_MS, STRETCH_ROUNDS_PER_TURN,
 };
 use crate::proto::gates::Gate;
+use crate::proto::gates::GateSettings;
 use crate::proto::scheme::key::{Key, Stretch};
 use crate::proto::scheme::knock::{Sequences, Tracker};
 use crate::proto::scheme::schedule::{Change, Plan, Schedule};
@@ -27,6 +27,7 @@ use crate::proto::scheme::token::Nonces;
 use crate::proto::{Instant, Now};
 use crate::sys::signal;
 use crate::sys::socket::Place;
+use crate::terms::{Door, Level};
 use core::fmt;
 use core::net::IpAddr;
 use std::hash::RandomState;
@@ -410,8 +411,8 @@ impl<H: Host> Daemon<H> {
             && old.config.keyed == config.keyed
         {
             let (mut knockers, mut admitted) = (old.knockers, old.admitted);
-            if old.config.way != config.way {
-                knockers = self::knockers(&config.way);
+            if old.config.gate_settings != config.gate_settings {
+                knockers = self::knockers(&config.gate_settings);
                 admitted = Admitted::default();
             }
             // No other door has ports.
@@ -443,7 +444,7 @@ impl<H: Host> Daemon<H> {
             places,
             settled_at: now,
             used: None,
-            knockers: knockers(&config.way),
+            knockers: knockers(&config.gate_settings),
             sequences: Sequences::new(),
             admitted: Admitted::default(),
             told_of_redirect: false,
@@ -537,10 +538,10 @@ impl fmt::Display for Served<'_> {
 }
 
 /// Who is in the middle of a sequence, where there is one: nobody yet.
-fn knockers(way: &Way) -> Option<Tracker<RandomState>> {
-    match way {
-        Way::Knock(knock) => Some(Tracker::new(KNOCKERS, knock.rules, RandomState::new())),
-        Way::Port | Way::Token | Way::Packet(_) => None,
+fn knockers(gate: &GateSettings) -> Option<Tracker<RandomState>> {
+    match gate {
+        GateSettings::Knock(knock) => Some(Tracker::new(KNOCKERS, knock.rules, RandomState::new())),
+        GateSettings::Port | GateSettings::Token | GateSettings::Packet(_) => None,
     }
 }
 

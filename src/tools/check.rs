@@ -2,7 +2,9 @@
 //! init script, what the system has to give it.
 
 use crate::cli::{self, Args, Failure, warn};
-use crate::config::{Door, HopList, Mirage, Packet, Server, Service, Way, capabilities};
+use crate::config::{Mirage, Server, capabilities};
+use crate::proto::gates::{GateSettings, HopList, PacketSettings};
+use crate::terms::{Door, Service};
 use core::fmt::{self, Write};
 use std::path::Path;
 
@@ -89,7 +91,7 @@ fn summarise(text: &mut String, mirage: &Mirage) {
             )
         };
     }
-    let _ = writeln!(text, "  gate     {}", Gateway(&mirage.way));
+    let _ = writeln!(text, "  gate     {}", Gateway(&mirage.gate_settings));
     let _ = match &mirage.door {
         Door::Forward(forward) => match &forward.to {
             Service::Exec(command) => writeln!(text, "  leads to {command}, one for each visitor"),
@@ -118,22 +120,24 @@ fn summarise(text: &mut String, mirage: &Mirage) {
 }
 
 /// A gate in a few words.
-struct Gateway<'a>(&'a Way);
+struct Gateway<'a>(&'a GateSettings);
 
 impl fmt::Display for Gateway<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0.gate().word())?;
         match self.0 {
-            Way::Knock(knock) if knock.is_fixed() => {
+            GateSettings::Knock(knock) if knock.is_fixed() => {
                 f.write_str(": ")?;
                 HopList(&knock.sequence).fmt(f)
             }
-            Way::Knock(knock) => write!(f, ": {} ports of the minute in their order", knock.knocks),
-            Way::Packet(Packet {
+            GateSettings::Knock(knock) => {
+                write!(f, ": {} ports of the minute in their order", knock.knocks)
+            }
+            GateSettings::Packet(PacketSettings {
                 port: Some(port), ..
             }) => write!(f, ": a datagram to port {port}"),
-            Way::Packet(_) => f.write_str(": a datagram to the minute's port"),
-            Way::Port | Way::Token => Ok(()),
+            GateSettings::Packet(_) => f.write_str(": a datagram to the minute's port"),
+            GateSettings::Port | GateSettings::Token => Ok(()),
         }
     }
 }

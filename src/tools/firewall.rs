@@ -11,9 +11,10 @@
 //! minute.
 
 use crate::cli::{self, Args, Failure, warn};
-use crate::config::{Door, Family, Mirage, Server, Set};
+use crate::config::{Mirage, Server};
 use crate::proto::scheme::schedule::Range;
 use crate::proto::source::Network;
+use crate::terms::{Door, NftFamily, NftSet};
 use core::fmt::{self, Write};
 use core::net::IpAddr;
 use std::path::Path;
@@ -196,7 +197,7 @@ fn rules(mirages: &[Mirage], silent: &[Silent], allow: &[Network]) -> String {
     text
 }
 
-fn set_of(mirage: &Mirage) -> Option<(&Set, Option<u16>)> {
+fn set_of(mirage: &Mirage) -> Option<(&NftSet, Option<u16>)> {
     match &mirage.door {
         Door::Nft { set, port } => Some((set, *port)),
         Door::Forward(_) | Door::Command { .. } => None,
@@ -204,19 +205,19 @@ fn set_of(mirage: &Mirage) -> Option<(&Set, Option<u16>)> {
 }
 
 /// Whether a set is in the table that is made anew each time.
-fn is_ours(set: &Set) -> bool {
-    set.family == Family::Inet && *set.table == *"shimmer"
+fn is_ours(set: &NftSet) -> bool {
+    set.family == NftFamily::Inet && *set.table == *"shimmer"
 }
 
 /// The digit of a set, what its addresses are, and how a rule names theirs.
 const KINDS: [(&str, &str, &str); 2] = [("4", "ipv4_addr", "ip"), ("6", "ipv6_addr", "ip6")];
 
-fn kinds(set: &Set) -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+fn kinds(set: &NftSet) -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
     let family = set.family;
     KINDS.into_iter().filter(move |(digit, ..)| match family {
-        Family::Inet => true,
-        Family::Ip => *digit == "4",
-        Family::Ip6 => *digit == "6",
+        NftFamily::Inet => true,
+        NftFamily::Ip => *digit == "4",
+        NftFamily::Ip6 => *digit == "6",
     })
 }
 

@@ -1,9 +1,10 @@
 //! `shimmer share`: what a laptop needs to get in, ready to be pasted into its two files.
 
 use crate::cli::{self, Args, Failure};
-use crate::config::{self, HopList, Mirage, Parsed, Server, Way};
+use crate::config::{self, Mirage, Parsed, Server};
 use crate::limits::{DEFAULT_DECOYS, DEFAULT_KNOCKS, DEFAULT_PERIOD_S};
 use crate::message::Message;
+use crate::proto::gates::{GateSettings, HopList};
 use crate::proto::scheme::knock::Protocols;
 use crate::proto::scheme::packet::Admits;
 use core::fmt::Write;
@@ -98,7 +99,7 @@ fn lines(mirage: &Mirage, secret: &str, host: &str) -> String {
             let _ = writeln!(text, "period = {}", config::duration(pattern.period()));
         }
     }
-    push_way(&mut text, &mirage.way);
+    push_gate(&mut text, &mirage.gate_settings);
     let door = mirage.door.word();
     if mirage.forward().is_none() {
         let _ = write!(
@@ -132,18 +133,18 @@ Host {alias}
 }
 
 /// Adds what both sides have to know of a gate.
-fn push_way(text: &mut String, way: &Way) {
-    if !matches!(way, Way::Port) {
-        let _ = writeln!(text, "gate = {}", way.gate().word());
+fn push_gate(text: &mut String, gate: &GateSettings) {
+    if !matches!(gate, GateSettings::Port) {
+        let _ = writeln!(text, "gate = {}", gate.gate().word());
     }
-    match way {
-        Way::Knock(knock) if knock.is_fixed() => {
+    match gate {
+        GateSettings::Knock(knock) if knock.is_fixed() => {
             let _ = writeln!(text, "sequence = {}", HopList(&knock.sequence));
             if !knock.close_sequence.is_empty() {
                 let _ = writeln!(text, "close-sequence = {}", HopList(&knock.close_sequence));
             }
         }
-        Way::Knock(knock) => {
+        GateSettings::Knock(knock) => {
             if knock.knocks != DEFAULT_KNOCKS {
                 let _ = writeln!(text, "knocks = {}", knock.knocks);
             }
@@ -154,7 +155,7 @@ fn push_way(text: &mut String, way: &Way) {
                 text.push_str("once = yes\n");
             }
         }
-        Way::Packet(packet) => {
+        GateSettings::Packet(packet) => {
             if let Some(port) = packet.port {
                 let _ = writeln!(text, "packet-port = {port}");
             }
@@ -163,7 +164,7 @@ fn push_way(text: &mut String, way: &Way) {
                 text.push_str("packet-address = inside\n");
             }
         }
-        Way::Port | Way::Token => {}
+        GateSettings::Port | GateSettings::Token => {}
     }
 }
 

@@ -1,11 +1,12 @@
 //! Every key reaches its own field, and no other.
 
 use super::*;
-use crate::config::{ClockTrust, Level, Location, LogTarget};
+use crate::config::{Location, LogTarget};
 use crate::ini::Section;
 use crate::proto::scheme::knock::{Protocols, Scope, parse_sequence};
 use crate::proto::scheme::packet::Admits;
 use crate::proto::scheme::schedule::Range;
+use crate::terms::{ClockTrust, Level};
 
 /// A key, a value that is not its default, and what that changes.
 type Case<T> = (&'static str, &'static str, fn(&mut T));
@@ -74,18 +75,12 @@ const MIRAGE_CASES: &[Case<Draft>] = &[
     }),
     ("packet-port", "7", |m| m.packet_port = Some(7)),
     ("door", "nft", |m| m.door = DoorKind::Nft),
-    ("exec", "x", |m| m.exec = Command::parse("x").ok()),
-    ("open-command", "x", |m| {
-        m.open_command = Command::parse("x").ok()
-    }),
-    ("close-command", "x", |m| {
-        m.close_command = Command::parse("x").ok()
-    }),
+    ("exec", "x", |m| m.exec = "x".parse().ok()),
+    ("open-command", "x", |m| m.open_command = "x".parse().ok()),
+    ("close-command", "x", |m| m.close_command = "x".parse().ok()),
     ("open-timeout", "7", |m| m.open_s = Some(7)),
     ("ready-timeout", "7", |m| m.ready_s = 7),
-    ("open-set", "ip/t/s", |m| {
-        m.open_set = Set::parse("ip/t/s").ok()
-    }),
+    ("open-set", "ip/t/s", |m| m.open_set = "ip/t/s".parse().ok()),
     ("open-port", "7", |m| m.open_port = Some(7)),
 ];
 

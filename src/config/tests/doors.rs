@@ -1,8 +1,10 @@
 //! Gates and doors: what each needs, and what belongs to another.
 
 use super::*;
+use crate::proto::gates::{GateSettings, HopList};
 use crate::proto::scheme::knock::{Protocols, Scope};
 use crate::proto::scheme::packet::Admits;
+use crate::terms::Door;
 
 const KEYED: &str = "[mirage-home]\nsecret = S3cret-T0ken.of-32-b1ts\nrange = 10000-10999\n";
 
@@ -26,7 +28,9 @@ fn a_silent_gate_has_no_traps_and_lets_in_for_half_a_minute() {
 
 #[test]
 fn a_rotating_sequence_has_its_keys() {
-    let Way::Knock(knock) = mirage(&format!("{KEYED}port = 22\ngate = knock\n")).way else {
+    let GateSettings::Knock(knock) =
+        mirage(&format!("{KEYED}port = 22\ngate = knock\n")).gate_settings
+    else {
         panic!("it is a knock");
     };
     assert_eq!((knock.knocks, knock.protocols), (3, Protocols::Tcp));
@@ -35,7 +39,8 @@ fn a_rotating_sequence_has_its_keys() {
 
     let text = "gate = knock\nknocks = 6\nprotocols = mixed\nonce = yes\nseq-timeout = 20\n\
                 lock = 5m\nlock-scope = all\n";
-    let Way::Knock(knock) = mirage(&format!("{KEYED}port = 22\n{text}")).way else {
+    let GateSettings::Knock(knock) = mirage(&format!("{KEYED}port = 22\n{text}")).gate_settings
+    else {
         panic!("it is a knock");
     };
     assert_eq!((knock.knocks, knock.protocols), (6, Protocols::Mixed));
@@ -53,7 +58,8 @@ fn who_knocks_again_in_the_second_half_of_his_time_is_no_echo() {
         // There it is the service's time.
         ("open-timeout = 3\nopen-command = /bin/true\n", 4_000),
     ] {
-        let Way::Knock(knock) = mirage(&format!("{KEYED}port = 22\ngate = knock\n{text}")).way
+        let GateSettings::Knock(knock) =
+            mirage(&format!("{KEYED}port = 22\ngate = knock\n{text}")).gate_settings
         else {
             panic!("it is a knock");
         };
@@ -68,7 +74,7 @@ fn a_fixed_sequence_needs_neither_secret_nor_range() {
                 open-command = /usr/sbin/nft add element inet filter ssh { %IP% }\n";
     let home = mirage(text);
     assert!(home.keyed.is_none() && !home.listens() && home.bound().is_none());
-    let Way::Knock(knock) = home.way else {
+    let GateSettings::Knock(knock) = home.gate_settings else {
         panic!("it is a knock");
     };
     assert_eq!(
@@ -77,7 +83,7 @@ fn a_fixed_sequence_needs_neither_secret_nor_range() {
     );
     assert_eq!(knock.close_sequence.len(), 3);
     let with_range = format!("{text}range = 59000-59010\n");
-    let Way::Knock(knock) = mirage(&with_range).way else {
+    let GateSettings::Knock(knock) = mirage(&with_range).gate_settings else {
         panic!("it is a knock");
     };
     assert_eq!(knock.rules.range, Range::new(59_000, 59_010));
@@ -87,12 +93,12 @@ fn a_fixed_sequence_needs_neither_secret_nor_range() {
 #[test]
 fn a_datagram_has_its_keys() {
     let text = format!("{KEYED}port = 22\ngate = packet\n");
-    let Way::Packet(packet) = mirage(&text).way else {
+    let GateSettings::Packet(packet) = mirage(&text).gate_settings else {
         panic!("it is a datagram");
     };
     assert_eq!((packet.address, packet.port), (Admits::Any, None));
     let text = format!("{text}packet-address = inside\npacket-port = 62201\n");
-    let Way::Packet(packet) = mirage(&text).way else {
+    let GateSettings::Packet(packet) = mirage(&text).gate_settings else {
         panic!("it is a datagram");
     };
     assert_eq!(

@@ -7,6 +7,10 @@
 //! does not, or a member's reconnecting client would lock itself out for ever. At gate = token a ban
 //! changes nothing that a visitor could see: its wall is the token, and a good one takes the ban off.
 
+mod settings;
+
+pub use settings::{GateSettings, HopList, KnockSettings, PacketSettings};
+
 use super::scheme::schedule::Role;
 use super::scheme::token::Proof;
 use crate::limits::FORGIVEN_TOUCHES;

@@ -1,13 +1,14 @@
-//! A command of the configuration: split into its words when the file is read, so that nothing that a
-//! visitor brings can become a word, an option or a program of its own. No shell sees it.
+//! A command with placeholders. It is split into words when the configuration is read, so that nothing
+//! that a visitor sends can become another word, an option or a program. No shell sees it.
 //!
 //! ```text
 //!   open-command = /usr/bin/logger -t shimmer "%IP% is in"
 //! ```
 
-use crate::message::{List, Parsed, wrong};
+use core::error::Error;
 use core::fmt::{self, Write as _};
 use core::net::IpAddr;
+use core::str::FromStr;
 use std::rc::Rc;
 
 /// What is filled in when the command runs.
@@ -29,27 +30,55 @@ fn placeholder(name: &str) -> Option<Placeholder> {
     found.map(|(_, placeholder)| *placeholder)
 }
 
-/// A program and its words, with placeholders.
-#[derive(Clone, PartialEq)]
-#[cfg_attr(test, derive(Debug))]
-pub struct Command(Rc<[String]>);
+/// A program and its arguments, in which [`PLACEHOLDERS`] may stand. It has at least one word; copies
+/// share the text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommandTemplate(Rc<[String]>);
+
+/// Why a text is not a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CommandTemplateError {
+    /// It has no first word.
+    NoProgram,
+    /// Its program is a path that does not start at the root.
+    Relative(String),
+    /// Something between two % is not a placeholder. With its %.
+    UnknownPlaceholder(String),
+    /// This quote is opened and not closed.
+    OpenQuote(char),
+    /// It has a NUL byte, which would end a word when the kernel reads it.
+    Nul,
+}
+
+impl Error for CommandTemplateError {}
+
+impl fmt::Display for CommandTemplateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoProgram => f.write_str("needs a program, for example /usr/bin/logger"),
+            Self::Relative(program) => write!(f, "{program} must be an absolute path: /{program}"),
+            Self::UnknownPlaceholder(name) => {
+                let [(ip, _), (family, _), (mirage, _)] = PLACEHOLDERS;
+                write!(f, "{name} is none of {ip}, {family}, {mirage}")
+            }
+            Self::OpenQuote(quote) => write!(f, "a {quote} is opened and not closed"),
+            Self::Nul => f.write_str("must not have a NUL byte in it"),
+        }
+    }
+}
 
 /// A part of a word.
-#[derive(PartialEq)]
-#[cfg_attr(test, derive(Debug))]
 enum Part<'a> {
     Text(&'a str),
     /// With its %: one of [`PLACEHOLDERS`], or a mistake.
     Placeholder(&'a str),
 }
 
-impl Command {
-    /// Splits it. Blanks separate words; '…' and "…" keep them together; a backslash is a letter like
-    /// others.
-    ///
-    /// # Errors
-    /// What is wrong with the text, and what would be right.
-    pub fn parse(text: &str) -> Parsed<Self> {
+/// Blanks separate words; '…' and "…" keep them together; a backslash is an ordinary letter.
+impl FromStr for CommandTemplate {
+    type Err = CommandTemplateError;
+
+    fn from_str(text: &str) -> Result<Self, CommandTemplateError> {
         let words = split(text)?;
         for word in &words {
             let mut rest = word.as_str();
@@ -57,23 +86,22 @@ impl Command {
                 if let Part::Placeholder(name) = part
                     && placeholder(name).is_none()
                 {
-                    return wrong!(
-                        "{name} is none of {}",
-                        List(&PLACEHOLDERS.map(|(name, _)| name))
-                    );
+                    return Err(CommandTemplateError::UnknownPlaceholder(name.to_owned()));
                 }
             }
         }
         match words.first().map(String::as_str) {
-            None | Some("") => wrong!("needs a program, for example /usr/bin/logger"),
+            None | Some("") => Err(CommandTemplateError::NoProgram),
             Some(program) if program.contains('/') && !program.starts_with('/') => {
-                wrong!("{program} must be an absolute path: /{program}")
+                Err(CommandTemplateError::Relative(program.to_owned()))
             }
             Some(_) => Ok(Self(words.into())),
         }
     }
+}
 
-    /// Its words for an address and a mirage.
+impl CommandTemplate {
+    /// The program and its arguments for a visitor's address and the section of a mirage.
     #[must_use]
     pub fn words(&self, address: IpAddr, mirage: &str) -> Rc<[String]> {
         let mut words = Vec::new();
@@ -91,7 +119,7 @@ impl Command {
                             filled.push_str(if address.is_ipv4() { "ipv4" } else { "ipv6" });
                         }
                         Some(Placeholder::Mirage) => filled.push_str(mirage),
-                        // parse() has refused it.
+                        // from_str() has refused it.
                         None => filled.push_str(name),
                     },
                 }
@@ -102,8 +130,8 @@ impl Command {
     }
 }
 
-/// Its words with blanks between them, for a person.
-impl fmt::Display for Command {
+/// The words with blanks between them and without their quotes, for a person.
+impl fmt::Display for CommandTemplate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut between = "";
         for word in self.0.iter() {
@@ -115,14 +143,13 @@ impl fmt::Display for Command {
     }
 }
 
-fn split(text: &str) -> Parsed<Vec<String>> {
+fn split(text: &str) -> Result<Vec<String>, CommandTemplateError> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
     let mut quote = None;
     for letter in text.chars() {
         match (letter, quote) {
-            // It would end the word where the kernel reads it.
-            ('\0', _) => return wrong!("must not have a NUL byte in it"),
+            ('\0', _) => return Err(CommandTemplateError::Nul),
             (' ' | '\t', None) => {
                 if let Some(word) = word.take() {
                     words.push(word);
@@ -137,7 +164,7 @@ fn split(text: &str) -> Parsed<Vec<String>> {
         }
     }
     if let Some(quote) = quote {
-        return wrong!("a {quote} is opened and not closed");
+        return Err(CommandTemplateError::OpenQuote(quote));
     }
     if let Some(word) = word {
         words.push(word);
@@ -172,10 +199,14 @@ mod tests {
 
     const V4: IpAddr = IpAddr::V4(core::net::Ipv4Addr::new(192, 0, 2, 7));
 
+    fn parse(text: &str) -> Result<CommandTemplate, CommandTemplateError> {
+        text.parse()
+    }
+
     /// Its words for [`V4`] at the mirage `ssh`.
     #[track_caller]
     fn words(text: &str) -> Vec<String> {
-        Command::parse(text).unwrap().words(V4, "ssh").to_vec()
+        parse(text).unwrap().words(V4, "ssh").to_vec()
     }
 
     #[test]
@@ -208,14 +239,14 @@ mod tests {
         ] {
             assert_eq!(words(text).join(" "), expected, "{text}");
         }
-        let command = Command::parse("a %IP% %FAMILY%").unwrap();
+        let command = parse("a %IP% %FAMILY%").unwrap();
         let words = command.words("2001:db8::7".parse().unwrap(), "ssh");
         assert_eq!(words[1..], ["2001:db8::7", "ipv6"]);
     }
 
     #[test]
     fn what_is_filled_in_stays_one_word_and_is_not_read_again() {
-        let command = Command::parse("a %MIRAGE%").unwrap();
+        let command = parse("a %MIRAGE%").unwrap();
         let words = command.words(V4, "b %IP% 'c");
         assert_eq!(*words, ["a", "b %IP% 'c"]);
     }
@@ -232,7 +263,7 @@ mod tests {
             ("bin/a b", "bin/a must be an absolute path: /bin/a"),
             ("a b\0c", "must not have a NUL byte in it"),
         ] {
-            assert_eq!(Command::parse(text).unwrap_err(), expected, "{text}");
+            assert_eq!(parse(text).unwrap_err().to_string(), expected, "{text}");
         }
     }
 
@@ -243,7 +274,7 @@ mod tests {
             for word in &words {
                 text += &format!(" '{word}'");
             }
-            let Ok(command) = Command::parse(&text) else {
+            let Ok(command) = parse(&text) else {
                 // It has a placeholder that is none.
                 prop_assert!(text.contains('%'));
                 return Ok(());
@@ -259,7 +290,7 @@ mod tests {
 
         #[test]
         fn any_text_is_read_or_refused(text in "[a%IP '\"\\\\/é\t\0]*") {
-            if let Ok(command) = Command::parse(&text) {
+            if let Ok(command) = parse(&text) {
                 prop_assert!(!command.words(V4, "ssh").is_empty());
             }
         }

@@ -1,17 +1,17 @@
-//! Where in the kernel's firewall an address is let in: a set of nftables, and its twin for the other
-//! family, since a set holds addresses of one kind.
+//! Where the kernel's firewall lets an address in: a set of nftables, or two of them, because a set holds
+//! addresses of one family.
 
 use crate::limits::NFT_NAME;
-use crate::message::{Parsed, wrong};
+use core::error::Error;
 use core::fmt;
 use core::net::IpAddr;
+use core::str::FromStr;
 use std::rc::Rc;
 
-/// The family of a table.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(test, derive(Debug))]
-pub enum Family {
-    /// Both: there are two sets.
+/// The family of a table (nft(8), "address families").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NftFamily {
+    /// IPv4 and IPv6: there are two sets.
     Inet,
     /// IPv4 alone.
     Ip,
@@ -19,36 +19,60 @@ pub enum Family {
     Ip6,
 }
 
-/// `FAMILY/TABLE/SET`. Its sets have its name and a digit: SET4 and SET6. It is small, and its copies
-/// share their texts.
-#[derive(Clone, PartialEq)]
-#[cfg_attr(test, derive(Debug))]
-pub struct Set {
+/// `FAMILY/TABLE/SET`. The sets themselves have a digit behind that name: SET4 and SET6. It is small,
+/// and its copies share the texts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NftSet {
     /// The family of the table.
-    pub family: Family,
-    /// The table.
+    pub family: NftFamily,
+    /// The table, 1 to [`NFT_NAME`] letters.
     pub table: Rc<str>,
-    /// The set, without the digit.
+    /// The set without the digit, 1 to [`NFT_NAME`] letters.
     pub name: Rc<str>,
 }
 
-impl Set {
-    /// Reads `inet/fw4/ssh`. The names have no letter that means anything to nft.
-    ///
-    /// # Errors
-    /// What is wrong with the text, and what would be right.
-    pub fn parse(text: &str) -> Parsed<Self> {
+/// Why a text is not a set, with that text or the name in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NftSetError {
+    /// Its family is unknown.
+    Family(String),
+    /// It has more or fewer than three parts.
+    Parts(String),
+    /// A name has letters that nft would read as something else, or is too long.
+    Name(String),
+}
+
+impl Error for NftSetError {}
+
+impl fmt::Display for NftSetError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Family(text) => write!(f, "{text} begins with none of inet/, ip/ and ip6/"),
+            Self::Parts(text) => write!(f, "{text} is not FAMILY/TABLE/SET, such as inet/fw4/ssh"),
+            Self::Name(name) => write!(
+                f,
+                "{name} is not a name for nft: a letter, then letters, digits and _ - . up to {NFT_NAME}"
+            ),
+        }
+    }
+}
+
+/// `inet/fw4/ssh`
+impl FromStr for NftSet {
+    type Err = NftSetError;
+
+    fn from_str(text: &str) -> Result<Self, NftSetError> {
         let mut parts = text.split('/');
         let mut part = || parts.next().unwrap_or_default();
         let family = match part() {
-            "inet" => Family::Inet,
-            "ip" => Family::Ip,
-            "ip6" => Family::Ip6,
-            _ => return wrong!("{text} begins with none of inet/, ip/ and ip6/"),
+            "inet" => NftFamily::Inet,
+            "ip" => NftFamily::Ip,
+            "ip6" => NftFamily::Ip6,
+            _ => return Err(NftSetError::Family(text.to_owned())),
         };
         let (table, name) = (part(), part());
         if table.is_empty() || name.is_empty() || parts.next().is_some() {
-            return wrong!("{text} is not FAMILY/TABLE/SET, such as inet/fw4/ssh");
+            return Err(NftSetError::Parts(text.to_owned()));
         }
         for name in [table, name] {
             let fits =
@@ -56,9 +80,7 @@ impl Set {
             let is_name = name.starts_with(|first: char| first.is_ascii_alphabetic())
                 && name.bytes().all(fits);
             if !is_name || name.len() > NFT_NAME {
-                return wrong!(
-                    "{name} is not a name for nft: a letter, then letters, digits and _ - . up to {NFT_NAME}"
-                );
+                return Err(NftSetError::Name(name.to_owned()));
             }
         }
         Ok(Self {
@@ -67,14 +89,16 @@ impl Set {
             name: name.into(),
         })
     }
+}
 
-    /// Whether an address of this family can be in it.
+impl NftSet {
+    /// Whether the set, or one of the two, can hold this address.
     #[must_use]
     pub fn takes(&self, address: IpAddr) -> bool {
         match self.family {
-            Family::Inet => true,
-            Family::Ip => address.is_ipv4(),
-            Family::Ip6 => address.is_ipv6(),
+            NftFamily::Inet => true,
+            NftFamily::Ip => address.is_ipv4(),
+            NftFamily::Ip6 => address.is_ipv6(),
         }
     }
 
@@ -86,7 +110,7 @@ impl Set {
     }
 }
 
-impl Family {
+impl NftFamily {
     /// The word that the configuration and nft have for it.
     #[must_use]
     pub fn word(self) -> &'static str {
@@ -99,7 +123,7 @@ impl Family {
 }
 
 /// As it is configured.
-impl fmt::Display for Set {
+impl fmt::Display for NftSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for part in [self.family.word(), "/", &self.table, "/", &self.name] {
             f.write_str(part)?;
@@ -112,13 +136,17 @@ impl fmt::Display for Set {
 mod tests {
     use super::*;
 
+    fn parse(text: &str) -> Result<NftSet, NftSetError> {
+        text.parse()
+    }
+
     fn address(text: &str) -> IpAddr {
         text.parse().unwrap()
     }
 
     #[test]
     fn an_address_belongs_to_the_set_of_its_family() {
-        let set = Set::parse("inet/fw4/my_ssh-0.x").unwrap();
+        let set = parse("inet/fw4/my_ssh-0.x").unwrap();
         assert_eq!(set.of(address("192.0.2.7")), "inet fw4 my_ssh-0.x4");
         assert_eq!(set.of(address("2001:db8::7")), "inet fw4 my_ssh-0.x6");
         assert_eq!(set.to_string(), "inet/fw4/my_ssh-0.x");
@@ -131,7 +159,7 @@ mod tests {
             ("ip/t/s", true, false),
             ("ip6/t/s", false, true),
         ] {
-            let set = Set::parse(text).unwrap();
+            let set = parse(text).unwrap();
             assert_eq!(set.takes(address("192.0.2.7")), v4, "{text}");
             assert_eq!(set.takes(address("2001:db8::7")), v6, "{text}");
         }
@@ -144,13 +172,13 @@ mod tests {
                 "inet" => "inet is not FAMILY/TABLE/SET, such as inet/fw4/ssh".to_owned(),
                 _ => format!("{text} begins with none of inet/, ip/ and ip6/"),
             };
-            assert_eq!(Set::parse(text).unwrap_err(), expected.as_str());
+            assert_eq!(parse(text).unwrap_err().to_string(), expected);
         }
         for text in [
             "inet/", "inet/t", "inet/t/", "inet//s", "ip/t/s/x", "ip6/t/s/",
         ] {
             let expected = format!("{text} is not FAMILY/TABLE/SET, such as inet/fw4/ssh");
-            assert_eq!(Set::parse(text).unwrap_err(), expected.as_str());
+            assert_eq!(parse(text).unwrap_err().to_string(), expected);
         }
         let long = "x".repeat(NFT_NAME + 1);
         for name in [
@@ -159,11 +187,11 @@ mod tests {
             let expected = format!(
                 "{name} is not a name for nft: a letter, then letters, digits and _ - . up to 127"
             );
-            let as_set = Set::parse(&format!("inet/t/{name}"));
-            assert_eq!(as_set.unwrap_err(), expected.as_str());
-            let as_table = Set::parse(&format!("inet/{name}/s"));
-            assert_eq!(as_table.unwrap_err(), expected.as_str());
+            let as_set = parse(&format!("inet/t/{name}"));
+            assert_eq!(as_set.unwrap_err().to_string(), expected);
+            let as_table = parse(&format!("inet/{name}/s"));
+            assert_eq!(as_table.unwrap_err().to_string(), expected);
         }
-        assert!(Set::parse(&format!("inet/t/{}", &long[1..])).is_ok());
+        assert!(parse(&format!("inet/t/{}", &long[1..])).is_ok());
     }
 }

@@ -1,0 +1,81 @@
+//! How a mirage is entered: its gate, with what a mirage's owner has chosen for it. The daemon and the
+//! client must agree on it.
+
+use super::Gate;
+use crate::proto::scheme::knock::{Hop, Hops, Protocols, Rules};
+use crate::proto::scheme::packet::Admits;
+use core::fmt;
+
+/// A gate with its settings.
+#[derive(Clone, Debug, PartialEq)]
+pub enum GateSettings {
+    /// The minute's real port.
+    Port,
+    /// That port and a token.
+    Token,
+    /// Ports that are touched in an order.
+    Knock(Box<KnockSettings>),
+    /// One datagram.
+    Packet(PacketSettings),
+}
+
+impl GateSettings {
+    /// The gate alone.
+    #[must_use]
+    pub fn gate(&self) -> Gate {
+        match self {
+            Self::Port => Gate::Port,
+            Self::Token => Gate::Token,
+            Self::Knock(_) => Gate::Knock,
+            Self::Packet(_) => Gate::Packet,
+        }
+    }
+}
+
+/// Which ports are to be touched.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KnockSettings {
+    /// `knocks`, 1 to [`crate::limits::MAX_KNOCKS`]: of a sequence that is drawn for each minute.
+    pub knocks: u8,
+    /// `protocols`, of such a sequence.
+    pub protocols: Protocols,
+    /// `sequence`: one that is written down. Empty: one is drawn.
+    pub sequence: Hops,
+    /// `close-sequence`: touched, it closes what the other has opened. Empty: there is none.
+    pub close_sequence: Hops,
+    /// `range`, `seq-timeout`, `lock`, `lock-scope` and `once`.
+    pub rules: Rules,
+}
+
+impl KnockSettings {
+    /// Whether its sequence is written down, not drawn.
+    #[must_use]
+    pub fn is_fixed(&self) -> bool {
+        !self.sequence.is_empty()
+    }
+}
+
+/// Where the datagram goes, and for whom it counts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PacketSettings {
+    /// `packet-address`: for whom.
+    pub address: Admits,
+    /// `packet-port`; None: the minute's real port.
+    pub port: Option<u16>,
+}
+
+/// Knocks as the configuration writes them: `7000:tcp,8000:udp`.
+#[derive(Clone, Copy, Debug)]
+pub struct HopList<'a>(pub &'a [Hop]);
+
+impl fmt::Display for HopList<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut between = "";
+        for hop in self.0 {
+            f.write_str(between)?;
+            hop.fmt(f)?;
+            between = ",";
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,84 @@
+//! What opens for a visitor who has passed the gate.
+
+use super::command_template::CommandTemplate;
+use super::endpoint::Endpoint;
+use super::nft_set::NftSet;
+use core::fmt;
+use core::net::SocketAddr;
+
+/// What opens for whoever has passed the gate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// Its connection leads to the service.
+    Forward(Forward),
+    /// A command runs for its address.
+    Command {
+        /// `open-command`
+        open: CommandTemplate,
+        /// `close-command`, after the time for which it is let in.
+        close: Option<CommandTemplate>,
+    },
+    /// Its address becomes an element of a set of the kernel's.
+    Nft {
+        /// `open-set`
+        set: NftSet,
+        /// `open-port`: the service's, for `shimmer firewall`.
+        port: Option<u16>,
+    },
+}
+
+impl Door {
+    /// The word that the configuration has for it.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Forward(_) => "forward",
+            Self::Command { .. } => "command",
+            Self::Nft { .. } => "nft",
+        }
+    }
+}
+
+/// Where connections lead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Forward {
+    /// `forward`, or `port` on the loopback, or `exec`: the hidden service.
+    pub to: Service,
+    /// `idle-timeout` in seconds, 1 to [`crate::limits::LONGEST_S`]; None: a session may idle for ever.
+    pub idle_s: Option<u32>,
+    /// What starts the service for its first visitor, if it does not run all the time.
+    pub on_demand: Option<OnDemand>,
+}
+
+/// The hidden service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Service {
+    /// It listens there.
+    At(SocketAddr),
+    /// A process for each visitor, which gets the connection as its stdin and stdout.
+    Exec(CommandTemplate),
+}
+
+/// `192.0.2.7:22`, or `exec`.
+impl fmt::Display for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::At(service) => Endpoint(*service).fmt(f),
+            Self::Exec(_) => f.write_str("exec"),
+        }
+    }
+}
+
+/// A service that is started when somebody comes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OnDemand {
+    /// `open-command` starts it.
+    pub open: CommandTemplate,
+    /// `close-command` ends it.
+    pub close: Option<CommandTemplate>,
+    /// `ready-timeout` in seconds, 1 to [`crate::limits::LONGEST_S`]: by then it has to accept
+    /// connections.
+    pub ready_s: u32,
+    /// `open-timeout` in seconds after its last use, 1 to [`crate::limits::LONGEST_S`]: then it is ended.
+    pub idle_s: u32,
+}

@@ -1,0 +1,16 @@
+//! Values with a written form that the configuration, the decisions and the log have in common. They
+//! know nothing of files: how a text becomes one of them is here, where it may stand is `config`'s.
+
+mod clock_trust;
+mod command_template;
+mod door;
+mod endpoint;
+mod level;
+mod nft_set;
+
+pub use clock_trust::ClockTrust;
+pub use command_template::{CommandTemplate, CommandTemplateError};
+pub use door::{Door, Forward, OnDemand, Service};
+pub use endpoint::Endpoint;
+pub use level::Level;
+pub use nft_set::{NftFamily, NftSet, NftSetError};
