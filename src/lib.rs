@@ -7,12 +7,13 @@
 //!   main      ▶ cli client daemon tools
 //!   tools     ▶ cli config limits message proto status sys terms
 //!   client    ▶ cli config limits message proto rfc3339 sys
-//!   daemon    ▶ config limits proto rfc3339 status sys terms
+//!   daemon    ▶ bpf config limits proto rfc3339 status sys terms
 //!   cli       ▶ message nearest
 //!   config    ▶ ini limits message nearest proto terms
-//!   sys       ▶ limits
+//!   sys       ▶ bpf
 //!   proto     ▶ limits
 //!   terms     ▶ limits
+//!   bpf       ▶ limits
 //!   limits    ▶
 //!   status    ▶
 //!   ini       ▶
@@ -27,6 +28,7 @@
 //! - [`cli`]: the command line and its help.
 //! - [`config`]: from a file's text to what it configures, or to everything that is wrong with it.
 //! - [`sys`]: the operating system, and the only `unsafe`.
+//! - `bpf`: the programs by which the kernel filters packets for us.
 //! - [`proto`]: what Shimmer decides, without an operating system: ports, roles, bans, verdicts.
 //! - [`terms`]: what configuration, decisions and log have in common: doors, commands, levels.
 //! - [`limits`]: every bound and every timeout.
@@ -36,6 +38,8 @@
 
 #![deny(unsafe_code)]
 
+#[cfg(target_os = "linux")]
+mod bpf;
 pub mod cli;
 pub mod client;
 pub mod config;

@@ -2,10 +2,10 @@
 //!
 //! A peer has chosen every byte of what is read here.
 
+use crate::bpf::{FLAGS, IpVersion, SYN};
 use crate::proto::scheme::knock::Protocol;
 use crate::proto::scheme::packet::PACKET;
 use crate::proto::source::canonical;
-use crate::sys::filter::{FLAGS, Family, SYN};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Bytes that are kept of a packet: the longest IP header, UDP's, and what may open a door.
@@ -36,9 +36,9 @@ const TCP_TO_FLAGS: usize = 14;
 
 /// Reads what begins with an IP header. The filter has looked at it before; nothing is believed of that.
 #[must_use]
-pub fn read(family: Family, bytes: &[u8]) -> Option<Packet<'_>> {
-    let (from, to, protocol, header, length): (IpAddr, IpAddr, _, _, _) = match family {
-        Family::V4 => {
+pub fn read(version: IpVersion, bytes: &[u8]) -> Option<Packet<'_>> {
+    let (from, to, protocol, header, length): (IpAddr, IpAddr, _, _, _) = match version {
+        IpVersion::V4 => {
             let fixed: &[u8; IPV4_HEADER] = bytes.first_chunk()?;
             let header = usize::from(fixed[0] & 0xf) * 4;
             let is_fragment = u16::from_be_bytes([fixed[6], fixed[7]]) & 0x3fff != 0;
@@ -52,7 +52,7 @@ pub fn read(family: Family, bytes: &[u8]) -> Option<Packet<'_>> {
             let length = usize::from(u16::from_be_bytes([fixed[2], fixed[3]]));
             (from.into(), to.into(), fixed[9], header, length)
         }
-        Family::V6 => {
+        IpVersion::V6 => {
             let fixed: &[u8; IPV6_HEADER] = bytes.first_chunk()?;
             if fixed[0] >> 4 != 6 {
                 return None;
@@ -153,32 +153,32 @@ mod tests {
             port: 10_007,
             said: Some(&payload),
         };
-        assert_eq!(read(Family::V4, &bytes), Some(expected));
+        assert_eq!(read(IpVersion::V4, &bytes), Some(expected));
         // A short frame is filled up.
         let mut filled = bytes.clone();
         filled.extend([0; 6]);
-        assert_eq!(read(Family::V4, &filled), Some(expected));
+        assert_eq!(read(IpVersion::V4, &filled), Some(expected));
         for length in [0, 71, 73, 143] {
             let bytes = four(libc::IPPROTO_UDP, &datagram(10_007, &vec![7; length]));
-            assert_eq!(read(Family::V4, &bytes).unwrap().said, None, "{length}");
+            assert_eq!(read(IpVersion::V4, &bytes).unwrap().said, None, "{length}");
             // The kernel has cut it.
             let cut = &bytes[..bytes.len().min(IPV4_HEADER + UDP_HEADER + PACKET)];
-            assert_eq!(read(Family::V4, cut).unwrap().said, None, "{length}");
+            assert_eq!(read(IpVersion::V4, cut).unwrap().said, None, "{length}");
         }
         // One that was doubled on its way.
         let doubled = four(libc::IPPROTO_UDP, &datagram(10_007, &payload.repeat(2)));
-        assert_eq!(read(Family::V4, &doubled), Some(expected));
+        assert_eq!(read(IpVersion::V4, &doubled), Some(expected));
         // It says that it is longer than the packet around it.
         let mut lying = bytes.clone();
         lying[2..4].copy_from_slice(&50u16.to_be_bytes());
-        assert_eq!(read(Family::V4, &lying).unwrap().said, None);
+        assert_eq!(read(IpVersion::V4, &lying).unwrap().said, None);
     }
 
     #[test]
     fn a_source_is_canonical() {
         let from = |text| {
             let bytes = six(libc::IPPROTO_TCP, text, &syn(7));
-            read(Family::V6, &bytes).unwrap().from.to_string()
+            read(IpVersion::V6, &bytes).unwrap().from.to_string()
         };
         assert_eq!(from("2001:db8::1"), "2001:db8::1");
         assert_eq!(from("64:ff9b::192.0.2.7"), "192.0.2.7");
@@ -187,10 +187,13 @@ mod tests {
     #[test]
     fn what_begins_nothing_is_none_of_ours() {
         let good = four(libc::IPPROTO_TCP, &syn(7));
-        let beginning = read(Family::V4, &good).unwrap();
+        let beginning = read(IpVersion::V4, &good).unwrap();
         assert_eq!((beginning.protocol, beginning.port), (Protocol::Tcp, 7));
-        assert_eq!(read(Family::V6, &good), None);
-        assert_eq!(read(Family::V4, &four(libc::IPPROTO_ICMP, &syn(7))), None);
+        assert_eq!(read(IpVersion::V6, &good), None);
+        assert_eq!(
+            read(IpVersion::V4, &four(libc::IPPROTO_ICMP, &syn(7))),
+            None
+        );
         for (byte, value) in [
             (0, 0x44),
             (0, 0x65),
@@ -202,10 +205,10 @@ mod tests {
         ] {
             let mut bad = good.clone();
             bad[byte] = value;
-            assert_eq!(read(Family::V4, &bad), None, "{byte}");
+            assert_eq!(read(IpVersion::V4, &bad), None, "{byte}");
         }
         for length in 0..IPV4_HEADER + TCP_TO_FLAGS {
-            assert_eq!(read(Family::V4, &good[..length]), None, "{length}");
+            assert_eq!(read(IpVersion::V4, &good[..length]), None, "{length}");
         }
     }
 
@@ -218,9 +221,9 @@ mod tests {
                 bytes[7] = 0;
                 bytes[9] = if bytes[9] & 1 == 0 { 6 } else { 17 };
             }
-            for family in [Family::V4, Family::V6] {
+            for version in [IpVersion::V4, IpVersion::V6] {
                 let length = bytes.len();
-                let packet = read(family, &bytes);
+                let packet = read(version, &bytes);
                 let is_said = packet.is_some_and(|packet| packet.said.is_some());
                 prop_assert!(!is_said || length >= IPV4_HEADER + UDP_HEADER + PACKET);
             }

@@ -9,6 +9,7 @@
 
 use super::arrival::{self, SNAP};
 use super::wake::{self, Wake};
+use crate::bpf::IpVersion;
 use crate::limits::{
     BACKLOG, RETRY_MS, SENSE_AGAIN_MS, SENSED_PER_SECOND, TELL_FULL_MS, TURN_PACKETS,
 };
@@ -17,7 +18,6 @@ use crate::proto::scheme::knock::{Hop, Protocol};
 use crate::proto::scheme::packet::PACKET;
 use crate::proto::scheme::schedule::Range;
 use crate::proto::source::canonical;
-use crate::sys::filter::Family;
 use crate::sys::packet::{PacketSocket, is_own_address};
 use crate::sys::socket::{self, Place};
 use core::net::IpAddr;
@@ -122,8 +122,8 @@ impl Sensor {
     /// The kernel has no descriptor or no memory for it.
     pub fn open(registry: &Registry) -> io::Result<Self> {
         let mut sensor = Self::bound();
-        for family in [Family::V4, Family::V6] {
-            let socket = match PacketSocket::open(family) {
+        for version in [IpVersion::V4, IpVersion::V6] {
+            let socket = match PacketSocket::open(version) {
                 Err(error) if is_refusal(&error) => return Ok(Self::bound()),
                 socket => socket?,
             };
@@ -350,7 +350,7 @@ impl Ear {
         let (place, hop, socket) = match &self.kind {
             Kind::Packets(socket) => {
                 let (length, interface) = socket.receive(buffer)?;
-                let packet = arrival::read(socket.family(), &buffer[..length]);
+                let packet = arrival::read(socket.version(), &buffer[..length]);
                 return Ok(packet.map(|packet| {
                     let hop = Hop {
                         port: packet.port,

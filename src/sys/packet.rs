@@ -1,8 +1,8 @@
 //! Packets, seen before any port and any firewall (packet(7)): what a host is sent at ports where
 //! nobody listens.
 
-use super::check;
-use super::filter::{self, Family, NOTHING};
+use super::{check, filter};
+use crate::bpf::{self, IpVersion};
 use core::mem;
 use core::net::{IpAddr, SocketAddr, SocketAddrV6};
 use core::ops::RangeInclusive;
@@ -11,11 +11,11 @@ use std::io;
 use std::net::UdpSocket;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-/// Sees packets of one family that come in by any interface.
+/// Sees packets of one IP version that come in by any interface.
 #[derive(Debug)]
 pub struct PacketSocket {
     socket: OwnedFd,
-    family: Family,
+    version: IpVersion,
 }
 
 impl PacketSocket {
@@ -23,19 +23,19 @@ impl PacketSocket {
     ///
     /// # Errors
     /// `PermissionDenied` without CAP_NET_RAW; EAFNOSUPPORT where the kernel has no packet sockets.
-    pub fn open(family: Family) -> io::Result<Self> {
+    pub fn open(version: IpVersion) -> io::Result<Self> {
         // Without a protocol it gets no packet, until the filter is there.
         let socket = Socket::new(Domain::PACKET, Type::DGRAM.nonblocking(), None)?;
-        filter::attach(&socket, &[NOTHING])?;
+        filter::attach(&socket, &[bpf::NOTHING])?;
         // One protocol, not all: so it does not see what this host sends, and a bridge and its VLANs
         // show a packet once.
-        let protocol = match family {
-            Family::V4 => libc::ETH_P_IP,
-            Family::V6 => libc::ETH_P_IPV6,
+        let protocol = match version {
+            IpVersion::V4 => libc::ETH_P_IP,
+            IpVersion::V6 => libc::ETH_P_IPV6,
         };
         socket.bind(&every_interface(protocol as u16))?;
         let socket = socket.into();
-        Ok(Self { socket, family })
+        Ok(Self { socket, version })
     }
 
     /// Sees what comes to these ports from now on, and keeps this many bytes of each.
@@ -43,14 +43,14 @@ impl PacketSocket {
     /// # Errors
     /// The kernel has no memory for the filter.
     pub fn watch(&self, ports: &[RangeInclusive<u16>], kept: u32) -> io::Result<()> {
-        let program = filter::arrivals(self.family, ports, kept);
+        let program = bpf::arrivals(self.version, ports, kept);
         filter::attach(&self.socket, &program)
     }
 
-    /// Which family it sees.
+    /// Whose packets it sees.
     #[must_use]
-    pub fn family(&self) -> Family {
-        self.family
+    pub fn version(&self) -> IpVersion {
+        self.version
     }
 
     /// Takes the next packet: how many bytes it has written into the buffer, and the interface that the packet

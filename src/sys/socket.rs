@@ -1,6 +1,7 @@
 //! TCP sockets that never block: ports that listen, visitors, and dials to the hidden service.
 
 use super::{check, filter};
+use crate::bpf;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::time::Duration;
 use rustix::net::{RecvFlags, SendFlags, SocketFlags};
@@ -46,7 +47,7 @@ pub fn listen_only_to(
     backlog: i32,
     admitted: &[IpAddr],
 ) -> io::Result<OwnedFd> {
-    let filter = filter::sources(admitted);
+    let filter = bpf::sources(admitted);
     open(place, port, Purpose::Listen(backlog, &filter))
 }
 
