@@ -13,7 +13,7 @@ use crate::proto::scheme::key::Key;
 use crate::proto::scheme::schedule::Pattern;
 use crate::proto::scheme::token::{self, NONCE};
 use crate::rfc3339::Rfc3339;
-use crate::sys::{clock, random};
+use crate::sys::clock;
 use std::io::{self, ErrorKind, Write};
 use std::net::{SocketAddr, TcpStream};
 
@@ -133,7 +133,7 @@ impl<'a> Visit<'a> {
     fn introduce(&self, stream: TcpStream, minute: u64, port: u16) -> Result<TcpStream, Failure> {
         if matches!(self.way, GateSettings::Token) {
             let mut nonce = [0; NONCE];
-            random::fill(&mut nonce)
+            getrandom::fill(&mut nonce)
                 .map_err(|error| Failure::failed(format_args!("no random bytes: {error}")))?;
             let token = token::make(&self.key, minute, port, &nonce);
             if (&stream).write_all(&token).is_err() {

@@ -13,7 +13,6 @@ use crate::proto::scheme::knock::{self, Hop, Hops, Protocol};
 use crate::proto::scheme::packet::{self, Admits, PACKET};
 use crate::proto::scheme::schedule::Pattern;
 use crate::proto::scheme::token::NONCE;
-use crate::sys::random;
 use core::fmt::Write;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
@@ -176,7 +175,7 @@ fn touch(address: SocketAddr, protocol: Protocol) -> io::Result<()> {
 /// A datagram of a moment, for an address or for whoever sends it.
 fn datagram(key: &Key, unix: u64, inside: Option<IpAddr>) -> io::Result<[u8; PACKET]> {
     let mut nonce = [0; NONCE];
-    random::fill(&mut nonce)?;
+    getrandom::fill(&mut nonce)?;
     Ok(packet::make(key, unix, inside, &nonce))
 }
 

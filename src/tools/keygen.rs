@@ -3,7 +3,6 @@
 //! Lower-case base32 (RFC 4648, section 6) has neither 0 nor 1, which look like letters.
 
 use crate::cli::{self, Args, Failure};
-use crate::sys::random;
 
 /// Bytes of randomness: 160 bits are more than the scan of one minute's ports gives away, and come
 /// out in base32 without padding.
@@ -21,7 +20,7 @@ const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 pub fn main(args: Args) -> Result<(), Failure> {
     args.end()?;
     let mut bytes = [0; SECRET];
-    random::fill(&mut bytes)
+    getrandom::fill(&mut bytes)
         .map_err(|error| Failure::failed(format_args!("no random bytes: {error}")))?;
     let mut secret = base32(&bytes);
     secret.push('\n');

@@ -15,7 +15,7 @@ use shimmer::limits::{CONNECT_MS, KNOCK_PAUSE_MS, KNOCK_TIMES, LIVE_WINDOWS, SEN
 use shimmer::proto::scheme::knock::{self, Hop, Protocols};
 use shimmer::proto::scheme::packet::{self, PACKET};
 use shimmer::proto::scheme::token::{NONCE, Nonce};
-use shimmer::sys::{clock, random};
+use shimmer::sys::clock;
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4, TcpStream};
@@ -99,7 +99,7 @@ fn sequence(plan: &Plan, minute: u64) -> knock::Hops {
 
 fn datagram(plan: &Plan, address: Ipv4Addr) -> [u8; PACKET] {
     let mut nonce: Nonce = [0; NONCE];
-    random::fill(&mut nonce).expect("the kernel has random numbers");
+    getrandom::fill(&mut nonce).expect("the kernel has random numbers");
     packet::make(&plan.key, clock::unix(), Some(IpAddr::V4(address)), &nonce)
 }
 

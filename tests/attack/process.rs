@@ -4,7 +4,7 @@ use crate::network::{self, wait_for};
 use shimmer::proto::scheme::key::Key;
 use shimmer::proto::scheme::schedule::{Pattern, Range};
 use shimmer::proto::scheme::token;
-use shimmer::sys::{child, clock, random};
+use shimmer::sys::{child, clock};
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Write};
@@ -99,7 +99,7 @@ impl Plan {
     /// Where a member goes now, and what he says there.
     pub fn ticket(&self) -> (SocketAddrV4, [u8; token::TOKEN]) {
         let (minute, mut nonce) = (self.minute(), [0; token::NONCE]);
-        random::fill(&mut nonce).expect("the kernel has random numbers");
+        getrandom::fill(&mut nonce).expect("the kernel has random numbers");
         let port = self.pattern.real(&self.key, minute);
         (self.at(port), token::make(&self.key, minute, port, &nonce))
     }

@@ -24,7 +24,6 @@ use shimmer::limits::{LIVE_WINDOWS, SENSED_PER_SECOND};
 use shimmer::proto::scheme::knock::{self, Hop, Protocol, Protocols};
 use shimmer::proto::scheme::packet::{self, PACKET};
 use shimmer::proto::scheme::token::{NONCE, Nonce};
-use shimmer::sys::random;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
@@ -519,7 +518,7 @@ pub fn packet(report: &mut Report) {
 /// A good datagram of now.
 fn make(held: &Held, address: Option<Ipv4Addr>) -> [u8; PACKET] {
     let mut nonce: Nonce = [0; NONCE];
-    random::fill(&mut nonce).expect("the kernel has random numbers");
+    getrandom::fill(&mut nonce).expect("the kernel has random numbers");
     packet::make(&held.key, held.unix(), address.map(IpAddr::V4), &nonce)
 }
 

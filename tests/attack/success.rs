@@ -22,7 +22,6 @@ use crate::statistics::{Rate, filled, finds_one};
 use crate::table::Report;
 use shimmer::limits::{BANS, LIVE_WINDOWS};
 use shimmer::proto::scheme::token;
-use shimmer::sys::random;
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
@@ -42,7 +41,7 @@ pub struct Dice(u64);
 impl Dice {
     pub fn new() -> Self {
         let mut seed = [0; 8];
-        random::fill(&mut seed).expect("the kernel has random numbers");
+        getrandom::fill(&mut seed).expect("the kernel has random numbers");
         Self::of(u64::from_ne_bytes(seed))
     }
 
@@ -357,7 +356,7 @@ pub fn token(report: &mut Report) {
         // A member comes, and the attackers see each byte.
         let (minute, real) = (held.minute(), held.real());
         let mut nonce = [0; token::NONCE];
-        random::fill(&mut nonce).expect("the kernel has random numbers");
+        getrandom::fill(&mut nonce).expect("the kernel has random numbers");
         let seen = token::make(&held.key, minute, real, &nonce);
         let outcome = held.say(&[(fresh_source(), real, seen.to_vec())]);
         members.count(outcome == [Outcome::Service]);

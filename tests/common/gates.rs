@@ -306,7 +306,7 @@ impl Member {
     /// A new datagram.
     pub fn datagram(&self, unix: u64, inside: Option<IpAddr>) -> [u8; packet::PACKET] {
         let mut nonce = [0; token::NONCE];
-        random::fill(&mut nonce).unwrap();
+        getrandom::fill(&mut nonce).unwrap();
         packet::make(&self.key, unix, inside, &nonce)
     }
 

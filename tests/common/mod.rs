@@ -9,7 +9,7 @@ pub mod gates;
 use shimmer::proto::scheme::key::Key;
 use shimmer::proto::scheme::schedule::{Pattern, Range};
 use shimmer::proto::scheme::token;
-use shimmer::sys::{clock, random};
+use shimmer::sys::clock;
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -222,7 +222,7 @@ impl Member {
     /// A new token for a port in a minute.
     pub fn token(&self, minute: u64, port: u16) -> [u8; token::TOKEN] {
         let mut nonce = [0; token::NONCE];
-        random::fill(&mut nonce).unwrap();
+        getrandom::fill(&mut nonce).unwrap();
         token::make(&self.key, minute, port, &nonce)
     }
 

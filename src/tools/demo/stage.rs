@@ -6,7 +6,7 @@ use super::story::Story;
 use super::visitors;
 use crate::limits::{DEFAULT_DECOYS, RELEASE_UNIX};
 use crate::proto::scheme::schedule::{Pattern, Range};
-use crate::sys::{child, clock, random};
+use crate::sys::{child, clock};
 use core::net::{Ipv4Addr, SocketAddr};
 use std::collections::BTreeSet;
 use std::fs;
@@ -116,7 +116,7 @@ impl Drop for Stage {
 
 fn random_bytes<const COUNT: usize>() -> Result<[u8; COUNT], String> {
     let mut bytes = [0; COUNT];
-    random::fill(&mut bytes).map_err(|error| format!("no random bytes: {error}"))?;
+    getrandom::fill(&mut bytes).map_err(|error| format!("no random bytes: {error}"))?;
     Ok(bytes)
 }
 

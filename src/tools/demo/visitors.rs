@@ -3,7 +3,7 @@
 use super::event::{Event, Found};
 use super::scene::{GREETING, Scene};
 use crate::proto::scheme::schedule::Range;
-use crate::sys::{random, socket};
+use crate::sys::socket;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -193,7 +193,7 @@ fn shuffled(range: Range) -> Vec<u16> {
     let mut ports: Vec<u16> = (range.low()..=range.high()).collect();
     let mut dice = vec![0; ports.len()];
     // Without randomness they come in their own order, which a scanner may choose as well.
-    let _ = random::fill(&mut dice);
+    let _ = getrandom::fill(&mut dice);
     for (place, die) in (1..ports.len()).rev().zip(dice) {
         ports.swap(place, place - usize::from(die) % (place + 1));
     }
