@@ -32,8 +32,6 @@ pub mod stdio;
 pub mod terminal;
 #[cfg(target_os = "linux")]
 pub mod timer;
-#[cfg(all(feature = "demo", target_os = "linux"))]
-pub mod window;
 
 /// The result of a system call that answers -1 when it fails.
 #[cfg(target_os = "linux")]

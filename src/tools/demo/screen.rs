@@ -14,7 +14,6 @@
 use super::event::Found;
 use super::scene::{NAME, PERIOD_S};
 use super::story::{Check, Guest, Story};
-use crate::sys::window;
 use std::env;
 use std::io::{self, IsTerminal, Write};
 use std::mem;
@@ -240,7 +239,7 @@ impl Screen {
             text += "\x1b[K\n";
         }
         text += "\x1b[J";
-        let width = usize::from(window::size().map_or(COLUMNS, |(columns, _)| columns));
+        let width = usize::from(terminal_size().map_or(COLUMNS, |(columns, _)| columns));
         // A command with a long path takes two rows.
         let height = |row: &Row| row.columns.div_ceil(width).max(1);
         self.drawn = rows.iter().map(height).sum();
@@ -255,8 +254,15 @@ fn write(text: &str) -> io::Result<()> {
     stdout.flush()
 }
 
+/// The columns and rows of the terminal that stdout is (ioctl_tty(2), TIOCGWINSZ). None if it is not a
+/// terminal, or has no size, as a serial line.
+fn terminal_size() -> Option<(u16, u16)> {
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+    (size.ws_col > 0 && size.ws_row > 0).then_some((size.ws_col, size.ws_row))
+}
+
 fn is_large_enough() -> bool {
-    window::size().is_none_or(|(columns, rows)| columns >= COLUMNS && rows >= ROWS)
+    terminal_size().is_none_or(|(columns, rows)| columns >= COLUMNS && rows >= ROWS)
 }
 
 /// Whether the locale says UTF-8 (locale(7)): the first of these that is set decides.
