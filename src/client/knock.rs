@@ -8,9 +8,11 @@ use crate::cli::{self, Args, Failure};
 use crate::config;
 use crate::proto::gates::Gate;
 use crate::proto::gates::GateSettings;
-use crate::sys::{clock, replace};
+use crate::sys::clock;
 use core::net::IpAddr;
 use std::ffi::OsStr;
+use std::io;
+use std::process::Command;
 
 /// `shimmer knock MIRAGE [HOST]` and `shimmer knock HOST PORT[:PROTOCOL]…`
 ///
@@ -131,14 +133,29 @@ fn parse_address(text: &str) -> config::Parsed<IpAddr> {
     })
 }
 
-/// Becomes the command behind `--`, if there is one.
+/// Runs the command behind `--`, if there is one.
 fn run(command: &[&'static OsStr]) -> Result<(), Failure> {
-    let Some(program) = command.first() else {
+    let Some((program, arguments)) = command.split_first() else {
         return Ok(());
     };
-    let error = replace::become_program(command);
+    let error = exec(Command::new(program).args(arguments));
     Err(Failure::failed(format_args!(
         "{}: {error}",
         cli::text(program)
     )))
+}
+
+/// Replaces this process by a program. It returns only why it could not.
+#[cfg(unix)]
+fn exec(command: &mut Command) -> io::Error {
+    std::os::unix::process::CommandExt::exec(command)
+}
+
+/// Windows can't replace a process: this one waits for the program, and exits with its code.
+#[cfg(not(unix))]
+fn exec(command: &mut Command) -> io::Error {
+    match command.status() {
+        Ok(status) => std::process::exit(status.code().unwrap_or(1)),
+        Err(error) => error,
+    }
 }

@@ -20,7 +20,6 @@ pub mod pipe;
 pub mod privileges;
 #[cfg(target_os = "linux")]
 pub mod process;
-pub mod replace;
 #[cfg(target_os = "linux")]
 pub mod signal;
 #[cfg(unix)]
