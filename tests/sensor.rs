@@ -16,7 +16,7 @@ use shimmer::proto::scheme::knock::{Hop, Protocol};
 use shimmer::proto::scheme::packet::PACKET;
 use shimmer::proto::scheme::schedule::Range;
 use shimmer::sys::filter;
-use shimmer::sys::socket::{self, Place};
+use shimmer::sys::socket::{self, ListenAddress};
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -142,7 +142,7 @@ fn beginnings_and_datagrams_to_the_range_are_sensed_and_nothing_else() {
         let is_raw = rig.sensor.way() == Way::Raw;
         let at = |port| SocketAddr::new(host, port);
         let hops = [tcp(10_001), udp(10_002), udp(10_003)];
-        let spots = hops.map(|hop| (Place::At(host), hop));
+        let spots = hops.map(|hop| (ListenAddress::One(host), hop));
         rig.watch((10_000, 10_009), &spots);
 
         // Outside, and an answer that comes to a port inside.
@@ -169,7 +169,7 @@ fn beginnings_and_datagrams_to_the_range_are_sensed_and_nothing_else() {
         assert_eq!(said.collect::<Vec<_>>(), [None, Some(datagram), None]);
 
         let six = |port| SocketAddr::new(from_six, port);
-        let spots = [tcp(10_001), udp(10_002)].map(|hop| (Place::At(from_six), hop));
+        let spots = [tcp(10_001), udp(10_002)].map(|hop| (ListenAddress::One(from_six), hop));
         rig.watch((10_000, 10_009), &spots);
         begin(six(0), six(9_999));
         begin(six(0), six(10_001));
@@ -199,7 +199,7 @@ fn what_is_passed_on_to_others_is_not_sensed() {
     apart(|| {
         let mut rig = Rig::new();
         let host = IpAddr::from(own_address());
-        rig.watch((10_000, 10_009), &[(Place::At(host), udp(10_001))]);
+        rig.watch((10_000, 10_009), &[(ListenAddress::One(host), udp(10_001))]);
         if rig.sensor.way() == Way::Raw {
             // A network where the other host seems to be on the same wire.
             let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -232,7 +232,7 @@ fn a_flood_is_no_more_than_the_bucket_lets_through() {
         let mut rig = Rig::new();
         let host = IpAddr::from(own_address());
         let to = SocketAddr::new(host, 10_001);
-        rig.watch((10_000, 10_009), &[(Place::At(host), udp(10_001))]);
+        rig.watch((10_000, 10_009), &[(ListenAddress::One(host), udp(10_001))]);
         let flood = UdpSocket::bind((host, 0)).unwrap();
         let mut sensed = 0;
         for _ in 0..100 {
@@ -270,7 +270,7 @@ fn a_turn_ends_and_the_rest_is_not_forgotten() {
     apart(|| {
         let mut rig = Rig::new();
         let hosts = [IpAddr::from(own_address()), Ipv6Addr::LOCALHOST.into()];
-        let spots = hosts.map(|host| (Place::At(host), udp(10_001)));
+        let spots = hosts.map(|host| (ListenAddress::One(host), udp(10_001)));
         rig.watch((10_000, 10_009), &spots);
         for host in hosts {
             let socket = UdpSocket::bind((host, 0)).unwrap();
@@ -295,7 +295,7 @@ fn without_packet_sockets_the_hops_are_ports() {
         let mut rig = Rig::bound();
         let host = IpAddr::from(own_address());
         let from = IpAddr::from(visitor(8));
-        let place = Place::At(host);
+        let place = ListenAddress::One(host);
         let at = |port| SocketAddr::new(host, port);
         let taken = TcpListener::bind(at(10_003)).unwrap();
         let spots = [tcp(10_001), udp(10_002), tcp(10_003)].map(|hop| (place, hop));
@@ -344,7 +344,7 @@ fn without_packet_sockets_the_hops_are_ports() {
 /// A listener of both families, and its port. Where a filter at a TCP socket needs a right that is
 /// missing, there is none: then nothing may be open at all.
 fn door(admitted: &[IpAddr]) -> Option<(TcpListener, u16)> {
-    match socket::listen_only_to(Place::Everywhere, 0, 16, admitted) {
+    match socket::listen(ListenAddress::Any, 0, 16, Some(admitted)) {
         Ok(socket) => {
             let listener = TcpListener::from(socket);
             let port = listener.local_addr().unwrap().port();
@@ -354,7 +354,7 @@ fn door(admitted: &[IpAddr]) -> Option<(TcpListener, u16)> {
             eprintln!("a filter at a TCP socket needs CAP_NET_ADMIN here: {error}");
             assert_eq!(error.kind(), ErrorKind::PermissionDenied);
             let host = IpAddr::from(own_address());
-            let opened = socket::listen_only_to(Place::At(host), 10_001, 16, admitted);
+            let opened = socket::listen(ListenAddress::One(host), 10_001, 16, Some(admitted));
             assert!(opened.is_err());
             let refused = TcpStream::connect((host, 10_001)).unwrap_err();
             assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);

@@ -9,7 +9,7 @@ use crate::proto::gates::GateSettings;
 use crate::proto::scheme::knock::{self, Answer, Hop, Protocol, Sequences, Which};
 use crate::proto::scheme::packet::{self, Shown};
 use crate::proto::source::Source;
-use crate::sys::socket::Place;
+use crate::sys::socket::ListenAddress;
 use core::net::IpAddr;
 use std::rc::Rc;
 
@@ -55,7 +55,8 @@ impl Mirage {
             let listen = &self.config.listen;
             for index in 0..listen.len().max(1) {
                 let address = listen.get(index);
-                let place = address.map_or(Place::Everywhere, |&address| Place::At(address));
+                let place =
+                    address.map_or(ListenAddress::Any, |&address| ListenAddress::One(address));
                 if !spots.contains(&(place, hop)) {
                     spots.push((place, hop));
                 }

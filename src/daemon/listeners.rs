@@ -5,7 +5,7 @@
 
 use super::wake::Wake;
 use crate::sys::filter;
-use crate::sys::socket::{self, Place};
+use crate::sys::socket::{self, ListenAddress};
 use crate::terms::Level;
 use core::net::{IpAddr, SocketAddr};
 use mio::unix::SourceFd;
@@ -60,12 +60,12 @@ pub struct Trouble {
 pub struct Listeners {
     all: Vec<Listener>,
     /// Where to listen, by number.
-    places: Vec<Place>,
+    places: Vec<ListenAddress>,
 }
 
 impl Listeners {
     /// The number of a place, a new one if it has none.
-    pub fn place(&mut self, place: Place) -> u32 {
+    pub fn place(&mut self, place: ListenAddress) -> u32 {
         let number = self.places.iter().position(|&known| known == place);
         number.unwrap_or_else(|| {
             self.places.push(place);
@@ -231,10 +231,7 @@ impl Listeners {
         admitted: Option<&[IpAddr]>,
     ) -> io::Result<OwnedFd> {
         let (place, port) = (self.places[id.place()], id.port());
-        let socket = match admitted {
-            Some(admitted) => socket::listen_only_to(place, port, backlog, admitted)?,
-            None => socket::listen(place, port, backlog)?,
-        };
+        let socket = socket::listen(place, port, backlog, admitted)?;
         registry.register(
             &mut SourceFd(&socket.as_raw_fd()),
             Wake::Port(id).into(),

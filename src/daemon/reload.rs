@@ -26,7 +26,7 @@ use crate::proto::scheme::schedule::{Change, Plan, Schedule};
 use crate::proto::scheme::token::Nonces;
 use crate::proto::{Instant, Now};
 use crate::sys::signal;
-use crate::sys::socket::Place;
+use crate::sys::socket::ListenAddress;
 use crate::terms::{Door, Level};
 use core::fmt;
 use core::net::IpAddr;
@@ -396,11 +396,11 @@ impl<H: Host> Daemon<H> {
         old: &mut Vec<Mirage>,
     ) -> Mirage {
         let places = if config.listen.is_empty() {
-            Rc::new([self.listeners.place(Place::Everywhere)]) as Rc<[u32]>
+            Rc::new([self.listeners.place(ListenAddress::Any)]) as Rc<[u32]>
         } else {
             let listen = config.listen.iter();
             listen
-                .map(|&address| self.listeners.place(Place::At(address)))
+                .map(|&address| self.listeners.place(ListenAddress::One(address)))
                 .collect()
         };
         let served = old

@@ -19,7 +19,7 @@ use crate::proto::scheme::packet::PACKET;
 use crate::proto::scheme::schedule::Range;
 use crate::proto::source::canonical;
 use crate::sys::packet::{PacketSocket, is_own_address};
-use crate::sys::socket::{self, Place};
+use crate::sys::socket::{self, ListenAddress};
 use core::net::IpAddr;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
@@ -53,7 +53,7 @@ pub struct Sensed {
 }
 
 /// A hop where it is to be sensed.
-pub type Spot = (Place, Hop);
+pub type Spot = (ListenAddress, Hop);
 
 /// One socket.
 struct Ear {
@@ -369,8 +369,10 @@ impl Ear {
             Kind::Port((place, hop), Some(socket), _) => (place, *hop, socket.as_fd()),
         };
         let to = match place {
-            Place::Everywhere => None,
-            Place::At(address) => Some(*address).filter(|address| !address.is_unspecified()),
+            ListenAddress::Any => None,
+            ListenAddress::One(address) => {
+                Some(*address).filter(|address| !address.is_unspecified())
+            }
         };
         let (from, said) = match hop.protocol {
             Protocol::Tcp => {
@@ -397,8 +399,8 @@ impl Ear {
 
 fn open(registry: &Registry, (place, hop): Spot, number: u32) -> io::Result<OwnedFd> {
     let socket = match hop.protocol {
-        Protocol::Tcp => socket::listen(place, hop.port, BACKLOG)?,
-        Protocol::Udp => socket::take_datagrams(place, hop.port)?,
+        Protocol::Tcp => socket::listen(place, hop.port, BACKLOG, None)?,
+        Protocol::Udp => socket::listen_for_datagrams(place, hop.port)?,
     };
     register(registry, socket.as_fd(), number)?;
     Ok(socket)

@@ -1,7 +1,6 @@
 //! TCP sockets that never block: ports that listen, visitors, and dials to the hidden service.
 
 use super::{check, filter};
-use crate::bpf;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::time::Duration;
 use rustix::net::{RecvFlags, SendFlags, SocketFlags};
@@ -10,93 +9,71 @@ use std::io;
 use std::net::Shutdown;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
-/// Where a port listens.
+/// The addresses of this host at which a port is opened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Place {
-    /// On every address of both families.
-    Everywhere,
-    /// On one address, or on all of one family.
-    At(IpAddr),
+pub enum ListenAddress {
+    /// All, of both families.
+    Any,
+    /// One, or all of one family.
+    One(IpAddr),
 }
 
-/// What a port is opened for.
-#[derive(Clone, Copy)]
-enum Purpose<'a> {
-    /// For connections: the queue's length, and what stands before the socket.
-    Listen(i32, &'a [libc::sock_filter]),
-    /// For datagrams.
-    Datagrams,
-}
-
-/// Opens a port, with a queue for `backlog` visitors. What it accepts inherits its options: no delay,
-/// keep-alive.
+/// Opens a port for connections, with a queue for `backlog` of them. If `admitted` is given, the port hears
+/// these addresses alone from the beginning: see [`filter::admit_only`]. What it accepts inherits its options
+/// (no delay, keep-alive) and the filter.
 ///
 /// # Errors
-/// What socket(2), bind(2) and listen(2) say: the port is in use, or needs a privilege.
-pub fn listen(place: Place, port: u16, backlog: i32) -> io::Result<OwnedFd> {
-    open(place, port, Purpose::Listen(backlog, &[]))
-}
-
-/// The same, for these addresses alone: see [`filter::admit_only`]. What it accepts inherits the filter.
-///
-/// # Errors
-/// As [`listen`] and [`filter::admit_only`]. The port is not open then.
-pub fn listen_only_to(
-    place: Place,
+/// What socket(2), bind(2) and listen(2) say: the port is in use, or needs a privilege; and those of
+/// [`filter::admit_only`]. The port is not open then.
+pub fn listen(
+    address: ListenAddress,
     port: u16,
     backlog: i32,
-    admitted: &[IpAddr],
+    admitted: Option<&[IpAddr]>,
 ) -> io::Result<OwnedFd> {
-    let filter = bpf::sources(admitted);
-    open(place, port, Purpose::Listen(backlog, &filter))
+    let socket = bind(address, port, new_stream)?;
+    if let Some(admitted) = admitted {
+        filter::admit_only(&socket, admitted)?;
+    }
+    socket.listen(backlog)?;
+    Ok(socket.into())
 }
 
-/// Opens a port for datagrams.
+/// Opens a port for datagrams. It is not shared: another program could take ours.
 ///
 /// # Errors
 /// What socket(2) and bind(2) say: the port is in use, or needs a privilege.
-pub fn take_datagrams(place: Place, port: u16) -> io::Result<OwnedFd> {
-    open(place, port, Purpose::Datagrams)
+pub fn listen_for_datagrams(address: ListenAddress, port: u16) -> io::Result<OwnedFd> {
+    let new = |at| Socket::new(Domain::for_address(at), Type::DGRAM.nonblocking(), None);
+    Ok(bind(address, port, new)?.into())
 }
 
-fn open(place: Place, port: u16, purpose: Purpose) -> io::Result<OwnedFd> {
-    match place {
-        Place::At(address) => open_at(SocketAddr::new(address, port), true, purpose),
-        Place::Everywhere => {
-            let both = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port);
-            match open_at(both, false, purpose) {
-                Err(error) if error.raw_os_error() == Some(libc::EAFNOSUPPORT) => {
-                    // A kernel without IPv6.
-                    let all = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port);
-                    open_at(all, true, purpose)
-                }
-                other => other,
-            }
+/// A new socket, bound to a port.
+fn bind(
+    address: ListenAddress,
+    port: u16,
+    new: impl Fn(SocketAddr) -> io::Result<Socket>,
+) -> io::Result<Socket> {
+    let bind_to = |address: IpAddr, only_v6| {
+        let address = SocketAddr::new(address, port);
+        let socket = new(address)?;
+        if address.is_ipv6() {
+            // Set either way, because the system's default (bindv6only) may be either.
+            socket.set_only_v6(only_v6)?;
         }
-    }
-}
-
-fn open_at(address: SocketAddr, only_its_family: bool, purpose: Purpose) -> io::Result<OwnedFd> {
-    let socket = match purpose {
-        Purpose::Listen(..) => new_stream(address)?,
-        // It does not share its port: another program's datagrams would come here.
-        Purpose::Datagrams => {
-            let kind = Type::DGRAM.nonblocking();
-            Socket::new(Domain::for_address(address), kind, None)?
-        }
+        socket.bind(&address.into())?;
+        Ok(socket)
     };
-    if address.is_ipv6() {
-        // Said either way, because the system's default (bindv6only) may be any.
-        socket.set_only_v6(only_its_family)?;
+    match address {
+        ListenAddress::One(address) => bind_to(address, true),
+        ListenAddress::Any => match bind_to(Ipv6Addr::UNSPECIFIED.into(), false) {
+            // A kernel without IPv6.
+            Err(error) if error.raw_os_error() == Some(libc::EAFNOSUPPORT) => {
+                bind_to(Ipv4Addr::UNSPECIFIED.into(), true)
+            }
+            bound => bound,
+        },
     }
-    socket.bind(&address.into())?;
-    if let Purpose::Listen(backlog, filter) = purpose {
-        if !filter.is_empty() {
-            filter::attach(&socket, filter)?;
-        }
-        socket.listen(backlog)?;
-    }
-    Ok(socket.into())
 }
 
 /// A socket on which messages go out at once and dead peers are noticed. It may share its port with
