@@ -9,7 +9,7 @@ use mio::{Events, Poll, Token};
 use shimmer::daemon::hooks::{Hooks, Id, Outcome};
 use shimmer::limits::{HOOK_LINE, HOOK_MS, HOOK_PAUSE_MS, HOOKS, HOOKS_LEFT, HOOKS_QUEUED};
 use shimmer::proto::Instant;
-use shimmer::sys::child::{self, Exit, Pid, Stdio};
+use shimmer::sys::child::{self, Exit, Pid, Streams};
 use shimmer::sys::{pipe, signal};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -86,11 +86,11 @@ fn reaped() -> (Pid, Exit) {
 /// Runs it to its end: how it ended, and all that it has said.
 fn run(program: &[&str]) -> (Exit, String) {
     let (read, write) = pipe::pipe().unwrap();
-    let stdio = Stdio::Pipes {
+    let streams = Streams::Pipes {
         input: None,
         output: write.as_fd(),
     };
-    let pid = child::spawn(&words(program), stdio).unwrap();
+    let pid = child::spawn(&words(program), streams).unwrap();
     drop(write);
     let said = all_of(read);
     let (ended, exit) = reaped();
@@ -157,11 +157,11 @@ fn what_it_is_given_is_its_stdin() {
     let alone = Alone::begin();
     let (input, to) = pipe::pipe().unwrap();
     let (read, write) = pipe::pipe().unwrap();
-    let stdio = Stdio::Pipes {
+    let streams = Streams::Pipes {
         input: Some(input.as_fd()),
         output: write.as_fd(),
     };
-    child::spawn(&words(&["cat"]), stdio).unwrap();
+    child::spawn(&words(&["cat"]), streams).unwrap();
     drop((input, write));
     assert_eq!(pipe::write(to.as_fd(), b"a text").unwrap(), 6);
     drop(to);
@@ -175,7 +175,7 @@ fn a_connection_is_its_stdin_and_its_stdout() {
     let alone = Alone::begin();
     let (mut client, server) = UnixStream::pair().unwrap();
     server.set_nonblocking(true).unwrap();
-    let pid = child::spawn(&words(&["cat"]), Stdio::Socket(server.as_fd())).unwrap();
+    let pid = child::spawn(&words(&["cat"]), Streams::Socket(server.as_fd())).unwrap();
     drop(server);
     client.write_all(b"one").unwrap();
     let mut back = [0; 3];
@@ -190,7 +190,11 @@ fn a_connection_is_its_stdin_and_its_stdout() {
     let (mut client, server) = UnixStream::pair().unwrap();
     server.set_nonblocking(true).unwrap();
     let script = "echo mistake >&2; readlink /proc/self/fd/2; cat /proc/self/fdinfo/0";
-    child::spawn(&words(&["sh", "-c", script]), Stdio::Socket(server.as_fd())).unwrap();
+    child::spawn(
+        &words(&["sh", "-c", script]),
+        Streams::Socket(server.as_fd()),
+    )
+    .unwrap();
     drop(server);
     let mut said = String::new();
     client.read_to_string(&mut said).unwrap();
@@ -221,12 +225,12 @@ fn what_can_not_be_started_says_why() {
         (&[plain.to_str().unwrap()], ErrorKind::PermissionDenied),
         (&["/"], ErrorKind::PermissionDenied),
     ] {
-        let error = child::spawn(&words(program), Stdio::Socket(null.as_fd())).err();
+        let error = child::spawn(&words(program), Streams::Socket(null.as_fd())).err();
         assert_eq!(error.unwrap().kind(), expected, "{program:?}");
     }
     let error = child::spawn(
         &words(&[no_script.to_str().unwrap()]),
-        Stdio::Socket(null.as_fd()),
+        Streams::Socket(null.as_fd()),
     );
     assert_eq!(error.err().unwrap().raw_os_error(), Some(libc::ENOEXEC));
     drop(null);
@@ -261,12 +265,12 @@ fn ends_are_told_also_to_who_was_started_ignoring_them() {
 fn a_child_is_killed_with_all_that_it_has_started() {
     let alone = Alone::begin();
     let (read, write) = pipe::pipe().unwrap();
-    let stdio = Stdio::Pipes {
+    let streams = Streams::Pipes {
         input: None,
         output: write.as_fd(),
     };
     let script = "trap '' TERM; (trap '' TERM; sleep 1000) & wait";
-    let pid = child::spawn(&words(&["sh", "-c", script]), stdio).unwrap();
+    let pid = child::spawn(&words(&["sh", "-c", script]), streams).unwrap();
     drop(write);
     child::kill_group(pid);
     // The end of what they say is the end of the last of them.
@@ -613,7 +617,7 @@ fn what_runs_when_the_daemon_ends_is_left_running() {
 fn exit_of_killed(pid: u32) -> Exit {
     let null = UnixStream::pair().unwrap().0;
     let killer = words(&["kill", "-9", &pid.to_string()]);
-    let killer = child::spawn(&killer, Stdio::Socket(null.as_fd())).unwrap();
+    let killer = child::spawn(&killer, Streams::Socket(null.as_fd())).unwrap();
     let ends = [reaped(), reaped()];
     let killed = ends.into_iter().find(|(pid, _)| *pid != killer);
     killed.unwrap().1

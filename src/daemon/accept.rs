@@ -16,7 +16,7 @@ use crate::proto::gates;
 use crate::proto::gates::{Evidence, Gate, Reason, Verdict, Visitor};
 use crate::proto::scheme::token::{self, Proof};
 use crate::proto::source::{self, Network, Source};
-use crate::sys::child::{self, Stdio};
+use crate::sys::child::{self, Streams};
 use crate::sys::{filter, socket};
 use crate::terms::Service;
 use core::net::{IpAddr, SocketAddr};
@@ -394,7 +394,7 @@ impl<H: Host> Daemon<H> {
             Service::At(service) => self.join(*service, socket, idle_ms, who),
             Service::Exec(command) => {
                 let words = command.words(whom.peer, &who.mirage);
-                let pid = child::spawn(&words, Stdio::Socket(socket.as_fd()));
+                let pid = child::spawn(&words, Streams::Socket(socket.as_fd()));
                 pid.map(|pid| (Session::process(pid, who), None))
             }
         };

@@ -5,7 +5,7 @@
 
 use crate::limits::{HOOK_LINE, HOOK_PAUSE_MS, HOOK_READ};
 use crate::proto::Instant;
-use crate::sys::child::{self, Exit, Pid, Stdio};
+use crate::sys::child::{self, Exit, Pid, Streams};
 use crate::sys::pipe;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
@@ -97,12 +97,12 @@ impl Child {
         let (read, write) = pipe::pipe()?;
         let descriptor = read.as_raw_fd();
         registry.register(&mut SourceFd(&descriptor), token, Interest::READABLE)?;
-        let stdio = Stdio::Pipes {
+        let streams = Streams::Pipes {
             input: input.as_ref().map(AsFd::as_fd),
             output: write.as_fd(),
         };
         Ok(Self {
-            pid: Some(child::spawn(words, stdio)?),
+            pid: Some(child::spawn(words, streams)?),
             until: Some(now.after(ms)),
             output: Some(File::from(read)),
             line: Line::new(telling),
