@@ -113,7 +113,7 @@ fn everything_else_is_read_back_as_the_server_has_it() {
     let (config, ssh) = shared(&["web"], &server.path);
     let known = read(&config);
     assert_eq!(known.section, "web");
-    assert_eq!(known.name, "web@example.org");
+    assert_eq!(known.plain.name, "web@example.org");
     let secret = known.secret.unwrap();
     let wanted = "# with ; everything = in it, \u{fc} too";
     assert_eq!(secret.as_bytes(), wanted.as_bytes());
@@ -124,11 +124,11 @@ fn everything_else_is_read_back_as_the_server_has_it() {
     );
     assert_eq!((pattern.decoys(), pattern.period()), (31, 90));
     assert!(known.gate_settings.gate() == Gate::Token);
-    assert_eq!(known.host.as_deref(), Some("2001:db8::7"));
+    assert_eq!(known.plain.host.as_deref(), Some("2001:db8::7"));
     assert!(ssh.contains("HostName 2001:db8::7\n"), "{ssh}");
 
     let (config, ssh) = shared(&["web", "--host=192.0.2.7"], &server.path);
-    assert_eq!(read(&config).host.as_deref(), Some("192.0.2.7"));
+    assert_eq!(read(&config).plain.host.as_deref(), Some("192.0.2.7"));
     assert!(ssh.contains("HostName 192.0.2.7\n"), "{ssh}");
 }
 

@@ -53,7 +53,7 @@ impl KnownMirages {
         let mirages = self.load()?;
         let mut found: Option<&Secret> = None;
         for known in &mirages {
-            if known.name == name
+            if known.plain.name == name
                 && let Some(secret) = &known.secret
             {
                 if found.is_some_and(|other| other != secret) {

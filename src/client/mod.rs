@@ -117,12 +117,12 @@ impl Mirage {
             None => {
                 let known = known.mirage(word)?;
                 Self {
-                    name: known.name,
+                    name: known.plain.name,
                     pattern: known.pattern,
                     secret: known.secret,
                     way: known.gate_settings,
                     leads: known.leads,
-                    host: known.host,
+                    host: known.plain.host,
                 }
             }
         };

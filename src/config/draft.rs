@@ -1,21 +1,18 @@
 //! A mirage as far as it could be read, and what it is once all of it is there.
 
-use super::mirage::{DoorKind, Keyed, Known, Mirage};
+use super::mirage::{DoorKind, Keyed, Known, Mirage, PlainSettings};
 use super::secret::Secret;
 use crate::ini::Section;
 use crate::limits::{
-    DEFAULT_ADMITTED_S, DEFAULT_DECOYS, DEFAULT_KNOCKS, DEFAULT_PERIOD_S, DEFAULT_READY_S,
-    DEFAULT_SEQUENCE_S, DEFAULT_SERVICE_S, DEFAULT_TRAP_S, KNOCK_ECHO_MS,
+    DEFAULT_ADMITTED_S, DEFAULT_DECOYS, DEFAULT_PERIOD_S, DEFAULT_SERVICE_S, KNOCK_ECHO_MS,
 };
 use crate::proto::gates::Gate;
 use crate::proto::gates::{GateSettings, KnockSettings, PacketSettings};
-use crate::proto::scheme::knock::{Hops, Lock, Protocols, Rules, Scope};
-use crate::proto::scheme::packet::Admits;
+use crate::proto::scheme::knock::{Lock, Scope};
 use crate::proto::scheme::schedule::{Pattern, Range};
-use crate::proto::source::Network;
 use crate::terms::{CommandTemplate, Door, Forward, NftSet, OnDemand, Service};
 use core::mem;
-use core::net::{IpAddr, SocketAddr};
+use core::net::SocketAddr;
 
 /// What is missing or wrong has its default here, or is None; what is wrong has left an error, too.
 #[cfg_attr(test, derive(Clone, PartialEq))]
@@ -23,7 +20,11 @@ pub(super) struct Draft<'a> {
     /// Its section, and what that is called without `mirage-`.
     pub section: &'a Section<'a>,
     pub label: &'a str,
-    pub name: String,
+    pub plain: PlainSettings,
+    /// Of gate = knock, but for what depends on other keys: range, lock, echo.
+    pub knock: KnockSettings,
+    /// Of gate = packet.
+    pub packet: PacketSettings,
     pub secret: Option<Secret>,
     pub range: Option<Range>,
     /// None unless configured: that there are none may come from the gate.
@@ -32,29 +33,15 @@ pub(super) struct Draft<'a> {
     pub pattern: Option<Pattern>,
     pub service: Option<SocketAddr>,
     pub exec: Option<CommandTemplate>,
-    pub listen: Vec<IpAddr>,
-    pub from: Vec<Network>,
-    pub trap_s: u32,
-    pub idle_s: Option<u32>,
-    pub host: Option<String>,
     pub gate: Gate,
     pub is_pool: bool,
     pub pool_port: Option<u16>,
-    pub knocks: u8,
-    pub protocols: Protocols,
-    pub is_once: bool,
-    pub sequence: Hops,
-    pub close_sequence: Hops,
-    pub sequence_s: u32,
     pub lock_s: u32,
     pub lock_scope: Scope,
-    pub packet_address: Admits,
-    pub packet_port: Option<u16>,
     pub door: DoorKind,
     pub open_command: Option<CommandTemplate>,
     pub close_command: Option<CommandTemplate>,
     pub open_s: Option<u32>,
-    pub ready_s: u32,
     pub open_set: Option<NftSet>,
     pub open_port: Option<u16>,
 }
@@ -64,7 +51,9 @@ impl<'a> Draft<'a> {
         Self {
             section,
             label,
-            name: label.to_owned(),
+            plain: PlainSettings::new(label),
+            knock: KnockSettings::default(),
+            packet: PacketSettings::default(),
             secret: None,
             range: None,
             decoys: None,
@@ -72,29 +61,15 @@ impl<'a> Draft<'a> {
             pattern: None,
             service: None,
             exec: None,
-            listen: Vec::new(),
-            from: Vec::new(),
-            trap_s: DEFAULT_TRAP_S,
-            idle_s: None,
-            host: None,
             gate: Gate::Port,
             is_pool: false,
             pool_port: None,
-            knocks: DEFAULT_KNOCKS,
-            protocols: Protocols::Tcp,
-            is_once: false,
-            sequence: Hops::new(),
-            close_sequence: Hops::new(),
-            sequence_s: DEFAULT_SEQUENCE_S,
             lock_s: 0,
             lock_scope: Scope::Source,
-            packet_address: Admits::Any,
-            packet_port: None,
             door: DoorKind::Forward,
             open_command: None,
             close_command: None,
             open_s: None,
-            ready_s: DEFAULT_READY_S,
             open_set: None,
             open_port: None,
         }
@@ -102,7 +77,7 @@ impl<'a> Draft<'a> {
 
     /// Whether its knocks are written down, not drawn.
     pub fn is_fixed(&self) -> bool {
-        self.gate == Gate::Knock && !self.sequence.is_empty()
+        self.gate == Gate::Knock && self.knock.is_fixed()
     }
 
     /// Whether it draws something from its secret: everything but a fixed sequence that leads to no port
@@ -137,26 +112,17 @@ impl<'a> Draft<'a> {
         match self.gate {
             Gate::Port => GateSettings::Port,
             Gate::Token => GateSettings::Token,
-            Gate::Knock => GateSettings::Knock(Box::new(KnockSettings {
-                knocks: self.knocks,
-                protocols: self.protocols,
-                sequence: mem::take(&mut self.sequence),
-                close_sequence: mem::take(&mut self.close_sequence),
-                rules: Rules {
-                    timeout_ms: u64::from(self.sequence_s) * 1_000,
-                    echo_ms: KNOCK_ECHO_MS.min(u64::from(admitted_s) * 500),
-                    lock: (self.lock_s > 0).then(|| Lock {
-                        ms: u64::from(self.lock_s) * 1_000,
-                        scope: self.lock_scope,
-                    }),
-                    is_once: self.is_once,
-                    range: self.range,
-                },
-            })),
-            Gate::Packet => GateSettings::Packet(PacketSettings {
-                address: self.packet_address,
-                port: self.packet_port,
-            }),
+            Gate::Knock => {
+                let mut knock = Box::new(mem::take(&mut self.knock));
+                knock.rules.range = self.range;
+                knock.rules.echo_ms = KNOCK_ECHO_MS.min(u64::from(admitted_s) * 500);
+                knock.rules.lock = (self.lock_s > 0).then(|| Lock {
+                    ms: u64::from(self.lock_s) * 1_000,
+                    scope: self.lock_scope,
+                });
+                GateSettings::Knock(knock)
+            }
+            Gate::Packet => GateSettings::Packet(mem::take(&mut self.packet)),
         }
     }
 
@@ -176,14 +142,9 @@ impl<'a> Draft<'a> {
                 let on_demand = open.map(|open| OnDemand {
                     open,
                     close,
-                    ready_s: self.ready_s,
                     idle_s: self.open_s.unwrap_or(DEFAULT_SERVICE_S),
                 });
-                Door::Forward(Forward {
-                    to,
-                    idle_s: self.idle_s,
-                    on_demand,
-                })
+                Door::Forward(Forward { to, on_demand })
             }
         })
     }
@@ -195,8 +156,8 @@ impl<'a> Draft<'a> {
         configured.unwrap_or(DEFAULT_ADMITTED_S)
     }
 
-    /// Takes out what the daemon needs, if it is all there.
-    pub fn take_mirage(&mut self) -> Option<Mirage> {
+    /// What the daemon needs, if it is all there.
+    pub fn into_mirage(mut self) -> Option<Mirage> {
         let keyed = self.keyed();
         if keyed.is_none() && self.is_keyed() {
             return None;
@@ -204,32 +165,27 @@ impl<'a> Draft<'a> {
         let admitted_s = self.admitted_s();
         Some(Mirage {
             section: self.label.to_owned(),
-            name: mem::take(&mut self.name),
             keyed,
             door: self.door()?,
             gate_settings: self.gate_settings(admitted_s),
             admitted_s,
-            listen: mem::take(&mut self.listen),
-            from: mem::take(&mut self.from),
-            trap_s: self.trap_s,
-            host: self.host.take(),
             pool_port: self.pool_port,
+            plain: self.plain,
         })
     }
 
-    /// Takes out what the client needs, if it is all there.
-    pub fn take_known(&mut self) -> Option<Known> {
+    /// What the client needs, if it is all there.
+    pub fn into_known(mut self) -> Option<Known> {
         if self.pattern.is_none() && self.is_keyed() {
             return None;
         }
         Some(Known {
             section: self.label.to_owned(),
-            name: mem::take(&mut self.name),
-            secret: self.secret.take(),
-            pattern: self.pattern,
-            host: self.host.take(),
             gate_settings: self.gate_settings(DEFAULT_ADMITTED_S),
             leads: self.door == DoorKind::Forward,
+            plain: self.plain,
+            secret: self.secret,
+            pattern: self.pattern,
         })
     }
 

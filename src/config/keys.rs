@@ -184,7 +184,12 @@ const NFT: Place = Place {
 pub(super) const MIRAGE: &[Key<SetMirage>] = &[
     key(
         "name",
-        One(|m, text| put(&mut m.name, value::parse_name(text).map(str::to_owned))),
+        One(|m, text| {
+            put(
+                &mut m.plain.name,
+                value::parse_name(text).map(str::to_owned),
+            )
+        }),
     ),
     key_of(KEYED, "secret", Value::Secret),
     key_of(KEYED, "secret-file", Value::Secret),
@@ -232,55 +237,55 @@ pub(super) const MIRAGE: &[Key<SetMirage>] = &[
     ),
     key(
         "listen-address",
-        List(|m, text| push(&mut m.listen, value::listen_address(text))),
+        List(|m, text| push(&mut m.plain.listen, value::listen_address(text))),
     ),
     key(
         "from",
-        List(|m, text| push(&mut m.from, value::network(text))),
+        List(|m, text| push(&mut m.plain.from, value::network(text))),
     ),
     key_of(
         TRAPS,
         "trap-time",
-        One(|m, text| put(&mut m.trap_s, value::time_limit(text))),
+        One(|m, text| put(&mut m.plain.trap_s, value::time_limit(text))),
     ),
     key_of(
         FORWARD_TO_PORT,
         "idle-timeout",
-        One(|m, text| put(&mut m.idle_s, value::idle_timeout(text))),
+        One(|m, text| put(&mut m.plain.idle_s, value::idle_timeout(text))),
     ),
     key(
         "host",
-        One(|m, text| put_some(&mut m.host, Ok(text.to_owned()))),
+        One(|m, text| put_some(&mut m.plain.host, Ok(text.to_owned()))),
     ),
     key_of(
         DRAWN_SEQUENCE,
         "knocks",
-        One(|m, text| put(&mut m.knocks, value::knocks(text))),
+        One(|m, text| put(&mut m.knock.knocks, value::knocks(text))),
     ),
     key_of(
         DRAWN_SEQUENCE,
         "protocols",
-        One(|m, text| put(&mut m.protocols, value::protocols(text))),
+        One(|m, text| put(&mut m.knock.protocols, value::protocols(text))),
     ),
     key_of(
         DRAWN_SEQUENCE,
         "once",
-        One(|m, text| put(&mut m.is_once, value::yes_or_no(text))),
+        One(|m, text| put(&mut m.knock.rules.is_once, value::yes_or_no(text))),
     ),
     key_of(
         KNOCK,
         "sequence",
-        One(|m, text| put(&mut m.sequence, value::sequence(text))),
+        One(|m, text| put(&mut m.knock.sequence, value::sequence(text))),
     ),
     key_of(
         FIXED_SEQUENCE,
         "close-sequence",
-        One(|m, text| put(&mut m.close_sequence, value::sequence(text))),
+        One(|m, text| put(&mut m.knock.close_sequence, value::sequence(text))),
     ),
     key_of(
         KNOCK,
         "seq-timeout",
-        One(|m, text| put(&mut m.sequence_s, value::time_limit(text))),
+        One(|m, text| put(&mut m.knock.rules.timeout_ms, value::time_limit_ms(text))),
     ),
     key_of(
         KNOCK,
@@ -295,12 +300,12 @@ pub(super) const MIRAGE: &[Key<SetMirage>] = &[
     key_of(
         PACKET,
         "packet-address",
-        One(|m, text| put(&mut m.packet_address, value::packet_address(text))),
+        One(|m, text| put(&mut m.packet.address, value::packet_address(text))),
     ),
     key_of(
         PACKET,
         "packet-port",
-        One(|m, text| put_some(&mut m.packet_port, value::parse_port(text))),
+        One(|m, text| put_some(&mut m.packet.port, value::parse_port(text))),
     ),
     key("door", One(|m, text| put(&mut m.door, value::door(text)))),
     key_of(
@@ -326,7 +331,7 @@ pub(super) const MIRAGE: &[Key<SetMirage>] = &[
     key_of(
         ON_DEMAND,
         "ready-timeout",
-        One(|m, text| put(&mut m.ready_s, value::time_limit(text))),
+        One(|m, text| put(&mut m.plain.ready_s, value::time_limit(text))),
     ),
     key_of(
         NFT,

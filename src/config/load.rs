@@ -76,16 +76,11 @@ fn load(path: &Path) -> Result<Vec<u8>, Errors> {
 /// for the messages, and for where a secret's file is.
 pub(super) fn server(path: &Path, text: &[u8], side: Side) -> Result<Server, Errors> {
     let document = ini::parse(text);
-    let (common, mut drafts, warnings) = read(path, side, &document)?;
-    let mut mirages = Vec::new();
-    for draft in &mut drafts {
-        if let Some(mirage) = draft.take_mirage() {
-            mirages.push(mirage);
-        }
-    }
+    let (common, drafts, warnings) = read(path, side, &document)?;
+    let mirages = drafts.into_iter().filter_map(Draft::into_mirage);
     Ok(Server {
         common,
-        mirages,
+        mirages: mirages.collect(),
         warnings,
     })
 }
@@ -93,14 +88,12 @@ pub(super) fn server(path: &Path, text: &[u8], side: Side) -> Result<Server, Err
 /// Reads a text for the client.
 pub(super) fn client(path: &Path, text: &[u8]) -> Result<Client, Errors> {
     let document = ini::parse(text);
-    let (_, mut drafts, warnings) = read(path, Side::Client, &document)?;
-    let mut mirages = Vec::new();
-    for draft in &mut drafts {
-        if let Some(known) = draft.take_known() {
-            mirages.push(known);
-        }
-    }
-    Ok(Client { mirages, warnings })
+    let (_, drafts, warnings) = read(path, Side::Client, &document)?;
+    let mirages = drafts.into_iter().filter_map(Draft::into_known);
+    Ok(Client {
+        mirages: mirages.collect(),
+        warnings,
+    })
 }
 
 /// What a file says, and the warnings, if there is no error.

@@ -1,6 +1,7 @@
 //! `[mirage-NAME]`, complete and checked: its gate, its door, and what the two need.
 
 use super::secret::Secret;
+use crate::limits::{DEFAULT_READY_S, DEFAULT_TRAP_S};
 use crate::proto::gates::Gate;
 use crate::proto::gates::GateSettings;
 use crate::proto::scheme::schedule::{Pattern, Range};
@@ -17,6 +18,42 @@ pub struct Keyed {
     pub pattern: Pattern,
 }
 
+/// The settings of a mirage that are one key each and stand in no need of another.
+#[derive(Clone, PartialEq)]
+pub struct PlainSettings {
+    /// `name`, the one in the scheme: the section's unless configured. Others may have it too.
+    pub name: String,
+    /// `host`: the server's host name or address, for the client.
+    pub host: Option<String>,
+    /// `listen-address`: for the daemon no address twice, none that a wildcard here covers. Empty: all
+    /// of both families.
+    pub listen: Vec<IpAddr>,
+    /// `from`: the networks that may use it. Empty: everybody.
+    pub from: Vec<Network>,
+    /// `trap-time` in seconds, 1 to [`crate::limits::LONGEST_S`].
+    pub trap_s: u32,
+    /// `idle-timeout` in seconds, 1 to [`crate::limits::LONGEST_S`]; None: a session may idle for ever.
+    pub idle_s: Option<u32>,
+    /// `ready-timeout` in seconds, 1 to [`crate::limits::LONGEST_S`]: by then a service on demand has to
+    /// accept connections.
+    pub ready_s: u32,
+}
+
+impl PlainSettings {
+    /// The defaults, for a section with this name.
+    pub(super) fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            host: None,
+            listen: Vec::new(),
+            from: Vec::new(),
+            trap_s: DEFAULT_TRAP_S,
+            idle_s: None,
+            ready_s: DEFAULT_READY_S,
+        }
+    }
+}
+
 /// A door by its word alone.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum DoorKind {
@@ -30,8 +67,8 @@ pub(super) enum DoorKind {
 pub struct Mirage {
     /// `ssh` of `[mirage-ssh]`; no other mirage of the file has it.
     pub section: String,
-    /// `name`, the one in the scheme: the section's unless configured. Others may have it too.
-    pub name: String,
+    /// What is one key each.
+    pub plain: PlainSettings,
     /// What it draws with; None where nothing is drawn: a fixed sequence that leads to no port of ours.
     pub keyed: Option<Keyed>,
     /// `gate`: port unless configured.
@@ -40,14 +77,6 @@ pub struct Mirage {
     pub door: Door,
     /// Seconds for which whoever has passed stays let in, where that is not a session's.
     pub admitted_s: u32,
-    /// `listen-address`: no address twice, none that a wildcard here covers. Empty: all of both families.
-    pub listen: Vec<IpAddr>,
-    /// `from`: the networks that may use it. Empty: everybody.
-    pub from: Vec<Network>,
-    /// `trap-time` in seconds, 1 to [`crate::limits::LONGEST_S`].
-    pub trap_s: u32,
-    /// `host`: the server's host name or address, for the client.
-    pub host: Option<String>,
     /// `pool-port`, with `listen = pool`: the one port to which the firewall sends the whole range.
     /// None: the mirage listens at its ports themselves.
     pub pool_port: Option<u16>,
@@ -142,14 +171,12 @@ impl Mirage {
 pub struct Known {
     /// `ssh` of `[mirage-ssh]`; no other mirage of the file has it.
     pub section: String,
-    /// `name`, the one in the scheme: the section's unless configured. Others may have it too.
-    pub name: String,
+    /// What is one key each. `host` is where the mirage is, a host name or an address.
+    pub plain: PlainSettings,
     /// `secret`, or what `secret-file` holds; None if it comes from elsewhere.
     pub secret: Option<Secret>,
     /// `range`, `decoys` and `period`; None where nothing is drawn.
     pub pattern: Option<Pattern>,
-    /// `host`: where the mirage is, a host name or an address.
-    pub host: Option<String>,
     /// `gate`: port unless configured.
     pub gate_settings: GateSettings,
     /// Whether its door has ports of its own to connect to.

@@ -42,7 +42,7 @@ pub use common::{Common, DEFAULT_CONTROL, DEFAULT_STATE_FILE, Location, LogTarge
 pub use diagnostic::{Diagnostic, Errors};
 pub use file::is_open_to_others;
 pub use load::{Client, Server};
-pub use mirage::{Keyed, Known, Mirage};
+pub use mirage::{Keyed, Known, Mirage, PlainSettings};
 pub use needs::{Capability, capabilities};
 pub use secret::{Secret, SecretError};
 pub use value::{

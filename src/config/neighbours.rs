@@ -43,7 +43,7 @@ impl Reader<'_> {
         let is_pool = draft.pool_port == Some(port);
         if self.is_right(draft.section, "listen-address")
             && (range.contains(port) || is_pool)
-            && is_own(service, &draft.listen)
+            && is_own(service, &draft.plain.listen)
         {
             let own = if draft.section.line == leading.section.line {
                 "the hidden service's own port on this host".to_owned()
@@ -69,7 +69,7 @@ impl Reader<'_> {
         if a.overlaps(&b)
             && is_right(earlier)
             && is_right(later)
-            && share_an_address(&earlier.listen, &later.listen)
+            && share_an_address(&earlier.plain.listen, &later.plain.listen)
         {
             let (low, high, line) = (a.low(), a.high(), earlier.range_line());
             let what = format_args!(
@@ -83,7 +83,10 @@ impl Reader<'_> {
     /// A pool's port is no other mirage's, and in no other's range.
     fn check_pools(&mut self, one: &Draft, other: &Draft) {
         let is_right = |draft: &Draft| self.is_right(draft.section, "listen-address");
-        if !is_right(one) || !is_right(other) || !share_an_address(&one.listen, &other.listen) {
+        if !is_right(one)
+            || !is_right(other)
+            || !share_an_address(&one.plain.listen, &other.plain.listen)
+        {
             return;
         }
         for (pool, neighbour) in [(one, other), (other, one)] {
@@ -116,7 +119,7 @@ impl Reader<'_> {
         };
         if earlier.gate == later.gate
             && earlier.secret.is_some()
-            && earlier.name == later.name
+            && earlier.plain.name == later.plain.name
             && earlier.secret == later.secret
         {
             let line = earlier.section.line;
@@ -134,7 +137,11 @@ impl Reader<'_> {
             return;
         }
         let Some(range) = other.claimed() else { return };
-        let hops = knocked.sequence.iter().chain(&knocked.close_sequence);
+        let hops = knocked
+            .knock
+            .sequence
+            .iter()
+            .chain(&knocked.knock.close_sequence);
         let mut tcp = hops.filter(|hop| hop.protocol == Protocol::Tcp);
         if let Some(hop) = tcp.find(|hop| range.contains(hop.port)) {
             let line = other.range_line();

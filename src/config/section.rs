@@ -105,7 +105,7 @@ impl Reader<'_> {
         self.check_door(&mut draft);
         self.warn_of_lock(&draft);
         self.warn_of_close(&draft);
-        draft.listen = without_covered(&draft.listen);
+        draft.plain.listen = without_covered(&draft.plain.listen);
         self.check_trap_time(&draft);
         draft.pool_port = self.pool_port(&draft);
         draft
@@ -180,8 +180,8 @@ impl Reader<'_> {
 
     /// Each knock is sent twice, for one may be lost.
     fn warn_of_close(&mut self, draft: &Draft) {
-        let is_doubled = draft.close_sequence.first() == draft.sequence.last();
-        if is_doubled && !draft.close_sequence.is_empty() && self.is_servers() {
+        let is_doubled = draft.knock.close_sequence.first() == draft.knock.sequence.last();
+        if is_doubled && !draft.knock.close_sequence.is_empty() && self.is_servers() {
             let (key, line) = ("close-sequence", draft.section.line_of("close-sequence"));
             let what =
                 format_args!("the last knock of sequence comes twice, and begins it; take another");
@@ -206,10 +206,10 @@ impl Reader<'_> {
 
     /// The end of a trap must not come before the last token may: it would tell who was judged.
     fn check_trap_time(&mut self, draft: &Draft) {
-        if draft.gate == Gate::Token && draft.trap_s < MIN_TOKEN_TRAP_S {
+        if draft.gate == Gate::Token && draft.plain.trap_s < MIN_TOKEN_TRAP_S {
             let what = format_args!(
                 "{}s is too short for gate = token, where a trap holds for {MIN_TOKEN_TRAP_S}s at least",
-                draft.trap_s
+                draft.plain.trap_s
             );
             let line = draft.section.line_of("trap-time");
             self.error(line, Some("trap-time"), what);
@@ -288,7 +288,7 @@ impl Reader<'_> {
         }
         let pattern = value::fit_pattern(range, draft.decoys(), draft.period, minutes);
         let pattern = self.accept(section.find("range")?, pattern)?;
-        let knocks = draft.knocks.into();
+        let knocks = draft.knock.knocks.into();
         if draft.gate == Gate::Knock && !draft.is_fixed() && range.count() < knocks {
             let (line, has) = (draft.range_line(), range.count());
             let what = format_args!("has {has} ports, and {knocks} knocks need one each");

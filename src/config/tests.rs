@@ -83,7 +83,7 @@ fn service(mirage: &Mirage) -> SocketAddr {
 }
 
 fn idle_s(mirage: &Mirage) -> Option<u32> {
-    mirage.forward().unwrap().idle_s
+    mirage.plain.idle_s
 }
 
 /// A directory that is gone with the test.
@@ -137,16 +137,16 @@ fn three_lines_make_a_mirage_and_the_rest_has_defaults() {
         panic!("there is one mirage");
     };
     assert_eq!(mirage.section, "ssh");
-    assert_eq!(mirage.name, "ssh");
+    assert_eq!(mirage.plain.name, "ssh");
     assert!(keyed(mirage).secret.as_bytes() == SECRET.as_bytes());
     let range = Range::new(10_000, 10_999).unwrap();
     assert_eq!(keyed(mirage).pattern, Pattern::new(range, 15, 60).unwrap());
     assert_eq!(service(mirage), "127.0.0.1:22".parse().unwrap());
-    assert!(mirage.listen.is_empty());
-    assert!(mirage.from.is_empty());
-    assert_eq!(mirage.trap_s, 30);
+    assert!(mirage.plain.listen.is_empty());
+    assert!(mirage.plain.from.is_empty());
+    assert_eq!(mirage.plain.trap_s, 30);
     assert_eq!(idle_s(mirage), None);
-    assert_eq!(mirage.host, None);
+    assert_eq!(mirage.plain.host, None);
     assert_eq!(mirage.gate(), Gate::Port);
     assert_eq!(mirage.pool_port, None);
 }
@@ -203,16 +203,16 @@ fn every_key_has_its_effect() {
     );
     let mirage = &config.mirages[0];
     assert_eq!(mirage.section, "home");
-    assert_eq!(mirage.name, "ssh@home.example.org");
+    assert_eq!(mirage.plain.name, "ssh@home.example.org");
     assert_eq!(service(mirage), "[2001:db8::7]:2222".parse().unwrap());
     let range = Range::new(20_000, 20_999).unwrap();
     assert_eq!(keyed(mirage).pattern, Pattern::new(range, 7, 120).unwrap());
     let listen: [IpAddr; 2] = ["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()];
-    assert_eq!(mirage.listen, listen);
-    assert_eq!(mirage.from, [network("192.0.2.0/24")]);
-    assert_eq!(mirage.trap_s, 90);
+    assert_eq!(mirage.plain.listen, listen);
+    assert_eq!(mirage.plain.from, [network("192.0.2.0/24")]);
+    assert_eq!(mirage.plain.trap_s, 90);
     assert_eq!(idle_s(mirage), Some(7_200));
-    assert_eq!(mirage.host.as_deref(), Some("home.example.org"));
+    assert_eq!(mirage.plain.host.as_deref(), Some("home.example.org"));
     assert_eq!(mirage.gate(), Gate::Token);
     assert_eq!(mirage.pool_port, Some(19_000));
 }
@@ -306,11 +306,11 @@ fn a_client_needs_neither_service_nor_secret() {
         panic!("there is one mirage");
     };
     assert_eq!(known.section, "home");
-    assert_eq!(known.name, "ssh");
+    assert_eq!(known.plain.name, "ssh");
     assert!(known.secret.is_none());
     let range = Range::new(1, 16).unwrap();
     assert_eq!(known.pattern.unwrap(), Pattern::new(range, 15, 60).unwrap());
-    assert_eq!(known.host.as_deref(), Some("nas.lan"));
+    assert_eq!(known.plain.host.as_deref(), Some("nas.lan"));
 }
 
 #[test]
@@ -644,7 +644,7 @@ fn ranges_may_not_overlap_on_an_address_that_both_listen_on() {
 fn addresses_that_a_wildcard_covers_are_not_listened_on_twice() {
     let listen = |list: &str| {
         let config = server(format!("{SSH}listen-address = {list}\n"));
-        let texts = config.mirages[0].listen.iter().map(IpAddr::to_string);
+        let texts = config.mirages[0].plain.listen.iter().map(IpAddr::to_string);
         texts.collect::<Vec<_>>().join(" ")
     };
     assert_eq!(

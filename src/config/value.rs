@@ -145,6 +145,11 @@ pub(super) fn time_limit(text: &str) -> Parsed<u32> {
     duration_between(text, 1, LONGEST_S)
 }
 
+/// In milliseconds.
+pub(super) fn time_limit_ms(text: &str) -> Parsed<u64> {
+    Ok(u64::from(time_limit(text)?) * 1_000)
+}
+
 pub(super) fn idle_timeout(text: &str) -> Parsed<Option<u32>> {
     if text == "none" {
         return Ok(None);

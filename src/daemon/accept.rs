@@ -304,7 +304,7 @@ impl<H: Host> Daemon<H> {
             sessions, forgiven, ..
         } = self.sources.get(&source);
         let is_in = |networks: &[Network]| networks.iter().any(|network| network.contains(peer));
-        let from = &self.mirages[mirage].config.from;
+        let from = &self.mirages[mirage].config.plain.from;
         Visitor {
             is_allowed: is_in(&self.common.allow),
             is_welcome: from.is_empty() || is_in(from),
@@ -374,7 +374,8 @@ impl<H: Host> Daemon<H> {
             let Guest { socket, whom } = guest;
             return self.open_door(whom.mirage, whom.peer, Some(socket));
         };
-        let idle_ms = forward.idle_s.map(|seconds| u64::from(seconds) * 1_000);
+        let idle_s = config.plain.idle_s;
+        let idle_ms = idle_s.map(|seconds| u64::from(seconds) * 1_000);
         let to = forward.to.clone();
         let Guest { socket, whom } = guest;
         if self.sources.get(&whom.source).sessions >= self.most_sessions_per_source() {
@@ -478,7 +479,7 @@ impl<H: Host> Daemon<H> {
     fn hold(&mut self, guest: Guest, suspect: Option<Suspect>) {
         let Guest { socket, whom } = guest;
         let now = self.now.boot;
-        let trap_ms = u64::from(self.mirages[whom.mirage].config.trap_s) * 1_000;
+        let trap_ms = u64::from(self.mirages[whom.mirage].config.plain.trap_s) * 1_000;
         let registry = self.poll.registry();
         let wake = |visitor: &OwnedFd, id| register(registry, visitor.as_fd(), Wake::Trap(id));
         self.traps

@@ -400,7 +400,7 @@ impl<H: Host> Daemon<H> {
         };
         MirageRow {
             mirage: config.section.to_string(),
-            name: Some(config.name.to_string()),
+            name: Some(config.plain.name.to_string()),
             gate: Some(gate.word().to_owned()),
             door: config.door.word().to_owned(),
             forward: config.forward().map(|forward| forward.to.to_string()),

@@ -52,7 +52,7 @@ impl Mirage {
     /// Adds what it wants to be knocked at, port by port.
     fn add_spots(&self, spots: &mut Vec<Spot>) {
         let mut add = |hop: Hop| {
-            let listen = &self.config.listen;
+            let listen = &self.config.plain.listen;
             for index in 0..listen.len().max(1) {
                 let address = listen.get(index);
                 let place =
@@ -72,7 +72,7 @@ impl Mirage {
     }
 
     fn listens_at(&self, address: Option<IpAddr>) -> bool {
-        let listen = &self.config.listen;
+        let listen = &self.config.plain.listen;
         let is_at = |to: IpAddr| {
             let covers =
                 |own: &IpAddr| *own == to || own.is_unspecified() && own.is_ipv4() == to.is_ipv4();

@@ -386,11 +386,15 @@ impl<H: Host> Daemon<H> {
         let Some(number) = self.find_mirage(&label) else {
             return false;
         };
-        let forward = self.mirages[number].config.forward();
-        let Some(service) = forward.and_then(|forward| forward.on_demand.as_ref()) else {
+        let config = &self.mirages[number].config;
+        let Some(service) = config
+            .forward()
+            .and_then(|forward| forward.on_demand.as_ref())
+        else {
             return false;
         };
-        let ready_ms = u64::from(service.ready_s) * 1_000;
+        let ready_s = config.plain.ready_s;
+        let ready_ms = u64::from(ready_s) * 1_000;
         let is_over = since.after(ready_ms) <= now;
         if !is_over && !self.openings.service_is_coming(&label, ready_ms, now) {
             let wish = Wish {
@@ -413,7 +417,7 @@ impl<H: Host> Daemon<H> {
         if is_over {
             self.log.write(&Event::ServiceNotReady {
                 mirage: label,
-                seconds: service.ready_s,
+                seconds: ready_s,
                 error: error.to_string(),
             });
             return false;

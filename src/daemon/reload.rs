@@ -257,8 +257,9 @@ impl<H: Host> Daemon<H> {
         };
         let keys = reload.mirages.iter().zip(&reload.keys).enumerate();
         let missing = keys.filter(|(_, (_, key))| key.is_none());
-        let mut missing = missing
-            .filter_map(|(place, (config, _))| Some((place, &config.name, config.keyed.as_ref()?)));
+        let mut missing = missing.filter_map(|(place, (config, _))| {
+            Some((place, &config.plain.name, config.keyed.as_ref()?))
+        });
         if let Some((missing, name, keyed)) = missing.next() {
             let begin = || Stretch::new(keyed.secret.as_bytes(), name);
             let stretch = reload.stretch.get_or_insert_with(begin);
@@ -338,10 +339,10 @@ impl<H: Host> Daemon<H> {
             return None;
         }
         let secret = &config.keyed.as_ref()?.secret;
-        let is_its = |used: &UsedTokens| used.name == config.name && used.secret == *secret;
+        let is_its = |used: &UsedTokens| used.name == config.plain.name && used.secret == *secret;
         let number = self.used.iter().position(is_its).unwrap_or_else(|| {
             self.used.push(UsedTokens {
-                name: config.name.clone(),
+                name: config.plain.name.clone(),
                 secret: secret.clone(),
                 nonces: Nonces::default(),
             });
@@ -395,10 +396,10 @@ impl<H: Host> Daemon<H> {
         key: Option<Key>,
         old: &mut Vec<Mirage>,
     ) -> Mirage {
-        let places = if config.listen.is_empty() {
+        let places = if config.plain.listen.is_empty() {
             Rc::new([self.listeners.place(ListenAddress::Any)]) as Rc<[u32]>
         } else {
-            let listen = config.listen.iter();
+            let listen = config.plain.listen.iter();
             listen
                 .map(|&address| self.listeners.place(ListenAddress::One(address)))
                 .collect()
@@ -407,7 +408,7 @@ impl<H: Host> Daemon<H> {
             .iter()
             .position(|old| old.config.section == config.section);
         if let Some(old) = served.map(|served| old.swap_remove(served))
-            && old.config.name == config.name
+            && old.config.plain.name == config.plain.name
             && old.config.keyed == config.keyed
         {
             let (mut knockers, mut admitted) = (old.knockers, old.admitted);
@@ -547,7 +548,9 @@ fn knockers(gate: &GateSettings) -> Option<Tracker<RandomState>> {
 
 fn has_same_key(one: &config::Mirage, other: &config::Mirage) -> bool {
     match (&one.keyed, &other.keyed) {
-        (Some(keyed), Some(others)) => one.name == other.name && keyed.secret == others.secret,
+        (Some(keyed), Some(others)) => {
+            one.plain.name == other.plain.name && keyed.secret == others.secret
+        }
         _ => false,
     }
 }

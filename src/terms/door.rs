@@ -44,8 +44,6 @@ impl Door {
 pub struct Forward {
     /// `forward`, or `port` on the loopback, or `exec`: the hidden service.
     pub to: Service,
-    /// `idle-timeout` in seconds, 1 to [`crate::limits::LONGEST_S`]; None: a session may idle for ever.
-    pub idle_s: Option<u32>,
     /// What starts the service for its first visitor, if it does not run all the time.
     pub on_demand: Option<OnDemand>,
 }
@@ -76,9 +74,6 @@ pub struct OnDemand {
     pub open: CommandTemplate,
     /// `close-command` ends it.
     pub close: Option<CommandTemplate>,
-    /// `ready-timeout` in seconds, 1 to [`crate::limits::LONGEST_S`]: by then it has to accept
-    /// connections.
-    pub ready_s: u32,
     /// `open-timeout` in seconds after its last use, 1 to [`crate::limits::LONGEST_S`]: then it is ended.
     pub idle_s: u32,
 }

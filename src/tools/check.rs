@@ -75,7 +75,7 @@ fn summarise(text: &mut String, mirage: &Mirage) {
         let _ = write!(
             text,
             "  name     {}\n  range    {}-{}, {} ports\n  ports    ",
-            mirage.name,
+            mirage.plain.name,
             range.low(),
             range.high(),
             range.count(),
@@ -104,10 +104,10 @@ fn summarise(text: &mut String, mirage: &Mirage) {
         let _ = writeln!(text, "  started  by {}", service.open);
     }
     text.push_str("  listens  on");
-    if mirage.listen.is_empty() {
+    if mirage.plain.listen.is_empty() {
         text.push_str(" all addresses");
     }
-    for address in &mirage.listen {
+    for address in &mirage.plain.listen {
         let _ = write!(text, " {address}");
     }
     if let Some(port) = mirage.pool_port {

@@ -137,7 +137,7 @@ impl<'a> Where<'a> {
     fn of(mirage: &'a Mirage) -> Self {
         Self {
             section: &mirage.section,
-            listen: &mirage.listen,
+            listen: &mirage.plain.listen,
         }
     }
 }

@@ -33,7 +33,7 @@ pub fn main(mut args: Args) -> Result<(), Failure> {
         let sections: Vec<&str> = server.mirages.iter().map(|known| &*known.section).collect();
         return Err(cli::unknown_mirage(file, section, &sections));
     };
-    let host = match (given, &mirage.host) {
+    let host = match (given, &mirage.plain.host) {
         (Some(host), _) => host,
         (None, Some(host)) => parse_host(host)
             .map_err(|wrong| Failure::usage(format_args!("[mirage-{section}] host: {wrong}")))?,
@@ -85,8 +85,8 @@ fn lines(mirage: &Mirage, secret: &str, host: &str) -> String {
 "
     );
     // Writing to a String can't fail.
-    if mirage.name != section {
-        let _ = writeln!(text, "name = {}", mirage.name);
+    if mirage.plain.name != section {
+        let _ = writeln!(text, "name = {}", mirage.plain.name);
     }
     if let Some(keyed) = &mirage.keyed {
         let pattern = keyed.pattern;

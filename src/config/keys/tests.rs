@@ -36,7 +36,7 @@ static EMPTY: Section = Section {
 };
 
 const MIRAGE_CASES: &[Case<Draft>] = &[
-    ("name", "x", |m| m.name = "x".to_owned()),
+    ("name", "x", |m| m.plain.name = "x".to_owned()),
     ("port", "7", |m| {
         m.service = Some("127.0.0.1:7".parse().unwrap())
     }),
@@ -50,36 +50,36 @@ const MIRAGE_CASES: &[Case<Draft>] = &[
     ("listen", "pool", |m| m.is_pool = true),
     ("pool-port", "7", |m| m.pool_port = Some(7)),
     ("listen-address", "192.0.2.7", |m| {
-        m.listen.push("192.0.2.7".parse().unwrap())
+        m.plain.listen.push("192.0.2.7".parse().unwrap())
     }),
     ("from", "192.0.2.7", |m| {
-        m.from.push("192.0.2.7".parse().unwrap())
+        m.plain.from.push("192.0.2.7".parse().unwrap())
     }),
-    ("trap-time", "7", |m| m.trap_s = 7),
-    ("idle-timeout", "7", |m| m.idle_s = Some(7)),
-    ("host", "x", |m| m.host = Some("x".to_owned())),
-    ("knocks", "5", |m| m.knocks = 5),
-    ("protocols", "udp", |m| m.protocols = Protocols::Udp),
-    ("once", "yes", |m| m.is_once = true),
+    ("trap-time", "7", |m| m.plain.trap_s = 7),
+    ("idle-timeout", "7", |m| m.plain.idle_s = Some(7)),
+    ("host", "x", |m| m.plain.host = Some("x".to_owned())),
+    ("knocks", "5", |m| m.knock.knocks = 5),
+    ("protocols", "udp", |m| m.knock.protocols = Protocols::Udp),
+    ("once", "yes", |m| m.knock.rules.is_once = true),
     ("sequence", "7", |m| {
-        m.sequence = parse_sequence("7").unwrap()
+        m.knock.sequence = parse_sequence("7").unwrap()
     }),
     ("close-sequence", "7", |m| {
-        m.close_sequence = parse_sequence("7").unwrap()
+        m.knock.close_sequence = parse_sequence("7").unwrap()
     }),
-    ("seq-timeout", "7", |m| m.sequence_s = 7),
+    ("seq-timeout", "7", |m| m.knock.rules.timeout_ms = 7_000),
     ("lock", "7", |m| m.lock_s = 7),
     ("lock-scope", "all", |m| m.lock_scope = Scope::All),
     ("packet-address", "inside", |m| {
-        m.packet_address = Admits::Inside
+        m.packet.address = Admits::Inside
     }),
-    ("packet-port", "7", |m| m.packet_port = Some(7)),
+    ("packet-port", "7", |m| m.packet.port = Some(7)),
     ("door", "nft", |m| m.door = DoorKind::Nft),
     ("exec", "x", |m| m.exec = "x".parse().ok()),
     ("open-command", "x", |m| m.open_command = "x".parse().ok()),
     ("close-command", "x", |m| m.close_command = "x".parse().ok()),
     ("open-timeout", "7", |m| m.open_s = Some(7)),
-    ("ready-timeout", "7", |m| m.ready_s = 7),
+    ("ready-timeout", "7", |m| m.plain.ready_s = 7),
     ("open-set", "ip/t/s", |m| m.open_set = "ip/t/s".parse().ok()),
     ("open-port", "7", |m| m.open_port = Some(7)),
 ];

@@ -115,13 +115,13 @@ fn a_service_on_demand_has_its_own_time() {
     );
     let home = mirage(&text);
     let service = home.forward().unwrap().on_demand.as_ref().unwrap();
-    assert_eq!((service.ready_s, service.idle_s), (10, 3_600));
+    assert_eq!((home.plain.ready_s, service.idle_s), (10, 3_600));
     assert_eq!(home.commands().count(), 2);
     let home = mirage(&format!(
         "{text}gate = packet\nopen-timeout = 5m\nready-timeout = 3\n"
     ));
     let service = home.forward().unwrap().on_demand.as_ref().unwrap();
-    assert_eq!((service.ready_s, service.idle_s), (3, 300));
+    assert_eq!((home.plain.ready_s, service.idle_s), (3, 300));
     assert_eq!(home.admitted_s, 30);
 }
 

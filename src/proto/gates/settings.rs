@@ -2,6 +2,7 @@
 //! client must agree on it.
 
 use super::Gate;
+use crate::limits::{DEFAULT_KNOCKS, DEFAULT_SEQUENCE_S, KNOCK_ECHO_MS};
 use crate::proto::scheme::knock::{Hop, Hops, Protocols, Rules};
 use crate::proto::scheme::packet::Admits;
 use core::fmt;
@@ -47,6 +48,24 @@ pub struct KnockSettings {
     pub rules: Rules,
 }
 
+impl Default for KnockSettings {
+    fn default() -> Self {
+        Self {
+            knocks: DEFAULT_KNOCKS,
+            protocols: Protocols::Tcp,
+            sequence: Hops::new(),
+            close_sequence: Hops::new(),
+            rules: Rules {
+                timeout_ms: u64::from(DEFAULT_SEQUENCE_S) * 1_000,
+                echo_ms: KNOCK_ECHO_MS,
+                lock: None,
+                is_once: false,
+                range: None,
+            },
+        }
+    }
+}
+
 impl KnockSettings {
     /// Whether its sequence is written down, not drawn.
     #[must_use]
@@ -62,6 +81,15 @@ pub struct PacketSettings {
     pub address: Admits,
     /// `packet-port`; None: the minute's real port.
     pub port: Option<u16>,
+}
+
+impl Default for PacketSettings {
+    fn default() -> Self {
+        Self {
+            address: Admits::Any,
+            port: None,
+        }
+    }
 }
 
 /// Knocks as the configuration writes them: `7000:tcp,8000:udp`.
