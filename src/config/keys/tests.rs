@@ -1,6 +1,8 @@
 //! Every key reaches its own field, and no other.
 
 use super::*;
+use crate::config::load;
+use crate::config::reader::Side;
 use crate::config::{Location, LogTarget};
 use crate::ini::Section;
 use crate::proto::scheme::knock::{Protocols, Scope, parse_sequence};
@@ -116,6 +118,87 @@ fn every_key_sets_its_own_field() {
     });
     let fresh = Draft::new(&EMPTY, "ssh");
     check(MIRAGE, MIRAGE_CASES, &fresh, |set, m, text| set(m, text));
+}
+
+const KEYED_LINES: &str = "secret = S3cret-T0ken.of-32-b1ts\nrange = 10000-10999\n";
+const SERVICE: &str = "port = 22\n";
+const KNOCKED: &str = "port = 22\ngate = knock\n";
+const SEQUENCE: &str = "port = 22\ngate = knock\nsequence = 7,8\n";
+const COMMAND_DOOR: &str = "gate = knock\ndoor = command\nopen-command = a\n";
+const ON_DEMAND_SERVICE: &str = "port = 22\nopen-command = a\n";
+const SET: &str = "gate = knock\ndoor = nft\nopen-set = ip/t/s\n";
+
+/// Keys, the mirage that they belong to, and what they say there.
+const EFFECTS: &[(&str, &[&str])] = &[
+    ("", &["port = 7", "forward = 192.0.2.7:7", "exec = a"]),
+    (
+        SERVICE,
+        &[
+            "name = x",
+            "host = x",
+            "decoys = 7",
+            "period = 7",
+            "gate = token",
+            "listen = pool",
+            "listen-address = 192.0.2.7",
+            "from = 192.0.2.7",
+            "trap-time = 7",
+            "idle-timeout = 7",
+            "open-command = a",
+        ],
+    ),
+    ("port = 22\nlisten = pool\n", &["pool-port = 7"]),
+    (
+        KNOCKED,
+        &[
+            "knocks = 5",
+            "protocols = udp",
+            "once = yes",
+            "sequence = 7",
+            "seq-timeout = 7",
+            "lock = 7",
+            "open-timeout = 7",
+        ],
+    ),
+    (SEQUENCE, &["close-sequence = 9"]),
+    ("port = 22\ngate = knock\nlock = 7\n", &["lock-scope = all"]),
+    (
+        "port = 22\ngate = packet\n",
+        &["packet-address = inside", "packet-port = 7"],
+    ),
+    (COMMAND_DOOR, &["close-command = b"]),
+    (ON_DEMAND_SERVICE, &["ready-timeout = 7"]),
+    (SET, &["open-port = 7"]),
+    // The base has no door of its own, so it is no mirage yet.
+    (
+        "gate = knock\n",
+        &[
+            "door = command\nopen-command = a",
+            "door = nft\nopen-set = ip/t/s",
+        ],
+    ),
+];
+
+/// A key that is read into a draft and forgotten there would have no effect, and nobody would be told.
+#[test]
+fn every_key_changes_the_mirage_that_it_belongs_to() {
+    let mirage = |text: &str| {
+        let text = format!("[mirage-ssh]\n{KEYED_LINES}{text}\n");
+        let path = std::path::Path::new("t.conf");
+        let server = load::server(path, text.as_bytes(), Side::Server);
+        server.map(|mut server| server.mirages.remove(0))
+    };
+    let mut names = vec!["secret", "secret-file", "range", "open-set"];
+    for (base, lines) in EFFECTS {
+        for line in *lines {
+            let with = mirage(&format!("{base}{line}")).unwrap_or_else(|errors| panic!("{errors}"));
+            assert!(mirage(base).ok() != Some(with), "{line} has no effect");
+            names.push(line.split(' ').next().unwrap());
+        }
+    }
+    for key in MIRAGE {
+        assert!(names.contains(&key.name), "{} has no row", key.name);
+    }
 }
 
 #[test]
