@@ -310,7 +310,7 @@ fn a_moment_is_unix_seconds_or_a_date() {
 #[test]
 fn wrong_words_are_named_before_a_secret_is_asked_for() {
     for (arguments, words) in [
-        (["port"].as_slice(), ["which mirage", ""]),
+        (["port"].as_slice(), ["no mirage given", ""]),
         (&["port", "ssh:10000"], ["ssh:10000", "10000:10999"]),
         (&["port", "ssh:9:1"], ["runs backwards", "1:9"]),
         (&["port", ":1:9"], ["name", ""]),
@@ -325,8 +325,8 @@ fn wrong_words_are_named_before_a_secret_is_asked_for() {
             &["port", "--secret=a", "--secret-file=b", "ssh:1:99"],
             ["only one", ""],
         ),
-        (&["connect"], ["which mirage", ""]),
-        (&["connect", "ssh:1:99"], ["at which host", "host ="]),
+        (&["connect"], ["no mirage given", ""]),
+        (&["connect", "ssh:1:99"], ["no host given", "host ="]),
         (&["connect", "ssh:1:99", "::1", "22"], ["22", "unexpected"]),
         (
             &["connect", "ssh:1:99", "::1", "--gate=tokn"],
@@ -337,7 +337,7 @@ fn wrong_words_are_named_before_a_secret_is_asked_for() {
             &["connect", "--open", "ssh:1:99", "::1"],
             ["--open", "connect"],
         ),
-        (&["share"], ["which mirage", ""]),
+        (&["share"], ["no mirage given", ""]),
         (&["share", "home", "--host"], ["--host", "value"]),
         (&["share", "home", "--host=a b"], ["--host", "name"]),
         (&["prot"], ["prot", "port"]),

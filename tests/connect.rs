@@ -627,7 +627,7 @@ fn gate_and_host_come_from_the_configuration_unless_given() {
     );
     let (code, said) = start(&[]).end();
     assert_eq!(code, Some(2));
-    assert!(said.contains("at which host?"), "{said}");
+    assert!(said.contains("no host given"), "{said}");
 }
 
 #[test]

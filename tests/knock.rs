@@ -296,7 +296,7 @@ fn what_makes_no_sense_says_so_and_sends_nothing() {
         let host = &rotating.member.host.to_string();
         for (setting, words, code, wrong) in [
             (&rotating, &["nowhere"][..], 2, "nowhere"),
-            (&rotating, &[], 2, "which mirage"),
+            (&rotating, &[], 2, "no mirage given"),
             (
                 &rotating,
                 &[NAME, "no-such-host.invalid"],

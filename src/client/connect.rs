@@ -3,12 +3,11 @@
 use super::host::{dial, resolve};
 use super::join::{self, join};
 use super::knocks::{self, Knocks};
-use super::{Mirage, Wanted};
+use super::{MirageArgs, Target};
 use crate::cli::{self, Args, Failure};
 use crate::config;
 use crate::limits::CONNECT_MS;
-use crate::proto::gates::Gate;
-use crate::proto::gates::GateSettings;
+use crate::proto::gates::{Gate, GateSettings};
 use crate::proto::scheme::key::Key;
 use crate::proto::scheme::schedule::Pattern;
 use crate::proto::scheme::token::{self, NONCE};
@@ -20,16 +19,16 @@ use std::net::{SocketAddr, TcpStream};
 /// `shimmer connect MIRAGE [HOST]` and `shimmer connect NAME:LOW:HIGH HOST`
 ///
 /// # Errors
-/// Those of [`Wanted::read`], [`Mirage::find`] and [`Mirage::key`]; [`Failure::Usage`] without a
+/// Those of [`MirageArgs::take`], [`Target::find`] and [`Target::key`]; [`Failure::Usage`] without a
 /// host; [`Failure::Failed`] if there is no connection, or none to the end; [`Failure::Unread`].
 pub fn main(mut args: Args) -> Result<(), Failure> {
     let gate = args.parsed("--gate", config::parse_gate)?;
-    let wanted = Wanted::read(&mut args, None)?;
+    let mirage_args = MirageArgs::take(&mut args, None)?;
     let host = args.word()?.map(cli::text);
     args.end()?;
-    let mut mirage = Mirage::find(wanted)?;
-    if let Some(gate) = gate.filter(|gate| *gate != mirage.way.gate()) {
-        mirage.way = match gate {
+    let mut target = Target::find(mirage_args)?;
+    if let Some(gate) = gate.filter(|gate| *gate != target.way.gate()) {
+        target.way = match gate {
             Gate::Port => GateSettings::Port,
             Gate::Token => GateSettings::Token,
             Gate::Knock | Gate::Packet => {
@@ -40,14 +39,14 @@ pub fn main(mut args: Args) -> Result<(), Failure> {
             }
         };
     }
-    if !mirage.leads {
+    if !target.leads {
         return Err(Failure::usage(format_args!(
             "its door leads to no port of its own; shimmer knock opens it, before whatever you come for"
         )));
     }
-    let host = mirage.host(host)?;
+    let host = target.host(host)?;
     let addresses = resolve(host)?;
-    let visit = Visit::new(&mirage, host)?;
+    let visit = Visit::new(&target, host)?;
     let stream = visit.enter(&addresses)?;
     join(stream).map_err(|end| visit.failure(End::Joined(end)))
 }
@@ -55,9 +54,9 @@ pub fn main(mut args: Args) -> Result<(), Failure> {
 /// Comes to a door that opens for the address of who has come: the connection is closed once it is open.
 ///
 /// # Errors
-/// [`Failure::Failed`] if there is no connection; those of [`Mirage::key`].
-pub fn touch(mirage: &Mirage, host: &str, addresses: &[SocketAddr]) -> Result<(), Failure> {
-    join::drain(&Visit::new(mirage, host)?.enter(addresses)?);
+/// [`Failure::Failed`] if there is no connection; those of [`Target::key`].
+pub fn touch(target: &Target, host: &str, addresses: &[SocketAddr]) -> Result<(), Failure> {
+    join::drain(&Visit::new(target, host)?.enter(addresses)?);
     Ok(())
 }
 
@@ -84,11 +83,11 @@ enum End {
 }
 
 impl<'a> Visit<'a> {
-    fn new(mirage: &'a Mirage, host: &'a str) -> Result<Self, Failure> {
+    fn new(target: &'a Target, host: &'a str) -> Result<Self, Failure> {
         Ok(Self {
-            pattern: mirage.pattern()?,
-            key: mirage.key()?,
-            way: &mirage.way,
+            pattern: target.pattern()?,
+            key: target.key()?,
+            way: &target.way,
             host,
             // Behind the key, which may take seconds.
             unix_ms: clock::real_ms(),

@@ -3,11 +3,10 @@
 use super::connect;
 use super::host::resolve;
 use super::knocks::{Knocks, knock_at};
-use super::{Mirage, Wanted};
+use super::{MirageArgs, Target};
 use crate::cli::{self, Args, Failure};
 use crate::config;
-use crate::proto::gates::Gate;
-use crate::proto::gates::GateSettings;
+use crate::proto::gates::{Gate, GateSettings};
 use crate::sys::clock;
 use core::net::IpAddr;
 use std::ffi::OsStr;
@@ -17,7 +16,7 @@ use std::process::Command;
 /// `shimmer knock MIRAGE [HOST]` and `shimmer knock HOST PORT[:PROTOCOL]…`
 ///
 /// # Errors
-/// Those of [`Wanted::read`], [`Mirage::find`] and [`Mirage::key`]; [`Failure::Usage`] without a host;
+/// Those of [`MirageArgs::take`], [`Target::find`] and [`Target::key`]; [`Failure::Usage`] without a host;
 /// [`Failure::Failed`] if nothing can be sent, or the command can't be run.
 pub fn main(mut args: Args) -> Result<(), Failure> {
     let behind = args.after_dashes();
@@ -25,7 +24,7 @@ pub fn main(mut args: Args) -> Result<(), Failure> {
     let is_next = args.flag("--next");
     let closes = args.flag("--close");
     let address = args.parsed("--address", parse_address)?;
-    let wanted = Wanted::read(&mut args, None)?;
+    let mirage_args = MirageArgs::take(&mut args, None)?;
     let second = args.word()?.map(cli::text);
     if second.is_some_and(is_meant_as_a_hop) {
         // The plain knocker: the first word is no mirage but the host.
@@ -41,7 +40,7 @@ pub fn main(mut args: Args) -> Result<(), Failure> {
             hops.push(hop);
             next = args.word()?.map(cli::text);
         }
-        knock_at(&hops, &resolve(wanted.word()?)?)?;
+        knock_at(&hops, &resolve(mirage_args.mirage()?)?)?;
         return run(&behind);
     }
     args.end()?;
@@ -52,7 +51,7 @@ pub fn main(mut args: Args) -> Result<(), Failure> {
         is_next,
         closes,
     };
-    visit.knock(&Mirage::find(wanted)?)?;
+    visit.knock(&Target::find(mirage_args)?)?;
     run(&behind)
 }
 
@@ -66,52 +65,52 @@ struct Visit<'a> {
 }
 
 impl Visit<'_> {
-    fn knock(&self, mirage: &Mirage) -> Result<(), Failure> {
-        let gate = mirage.way.gate();
+    fn knock(&self, target: &Target) -> Result<(), Failure> {
+        let gate = target.way.gate();
         let is_packet = gate == Gate::Packet;
         if self.address.is_some() && !is_packet {
             return Err(Failure::usage(format_args!(
                 "--address goes with gate = packet; a knock is for whoever sends it"
             )));
         }
-        let is_rotating = matches!(&mirage.way, GateSettings::Knock(knock) if !knock.is_fixed());
+        let is_rotating = matches!(&target.way, GateSettings::Knock(knock) if !knock.is_fixed());
         if self.is_next && !is_rotating {
             return Err(Failure::usage(format_args!(
                 "--next goes with gate = knock and a sequence that is drawn"
             )));
         }
         let closes =
-            matches!(&mirage.way, GateSettings::Knock(knock) if !knock.close_sequence.is_empty());
+            matches!(&target.way, GateSettings::Knock(knock) if !knock.close_sequence.is_empty());
         if self.closes && !closes {
             return Err(Failure::usage(format_args!(
                 "--close: this mirage has no close-sequence"
             )));
         }
-        if !gate.is_silent() && mirage.leads && !self.is_dry {
+        if !gate.is_silent() && target.leads && !self.is_dry {
             return Err(Failure::usage(format_args!(
                 "its port leads to the service itself, and is not to be opened before: shimmer connect"
             )));
         }
-        let key = mirage.key_if_any()?;
+        let key = target.key_if_needed()?;
         let unix = clock::unix();
-        let minute = match mirage.pattern {
+        let minute = match target.pattern {
             Some(pattern) => pattern.minute(unix) + u64::from(self.is_next),
             None => 0,
         };
         let knocks = Knocks {
-            way: &mirage.way,
+            way: &target.way,
             key: key.as_ref(),
-            pattern: mirage.pattern,
+            pattern: target.pattern,
             address: self.address,
             closes: self.closes,
         };
         if self.is_dry {
             return knocks.print(minute, unix);
         }
-        let host = mirage.host(self.host)?;
+        let host = target.host(self.host)?;
         let addresses = resolve(host)?;
         if !gate.is_silent() {
-            return connect::touch(mirage, host, &addresses);
+            return connect::touch(target, host, &addresses);
         }
         knocks.send(minute, unix, &addresses)
     }
@@ -133,7 +132,7 @@ fn parse_address(text: &str) -> config::Parsed<IpAddr> {
     })
 }
 
-/// Runs the command behind `--`, if there is one.
+/// Runs the command after `--`, if there is one.
 fn run(command: &[&'static OsStr]) -> Result<(), Failure> {
     let Some((program, arguments)) = command.split_first() else {
         return Ok(());

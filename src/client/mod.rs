@@ -1,6 +1,6 @@
-//! The user's side: from a mirage's secret and the time to the port that leads to the service.
+//! The commands of the user's side: they compute the port from the secret and the time, and go there.
 //!
-//! std alone, beside the scheme and the configuration, so that it builds on macOS and Windows.
+//! They build on macOS and Windows too: nothing here is Linux's alone.
 
 pub mod connect;
 mod host;
@@ -21,150 +21,157 @@ use crate::proto::scheme::schedule::{Pattern, Range};
 use known::KnownMirages;
 use std::ffi::OsStr;
 
-/// A client's range has to hold the ports of one minute; only a server's holds three.
+/// A client computes the ports of one minute at a time, so its range needs room for no more. A server's
+/// needs room for three.
 const MINUTES: u32 = 1;
 
-/// What the command line says of a mirage.
-pub struct Wanted {
-    word: Option<&'static OsStr>,
+/// The arguments about a mirage, which port, connect and knock have in common.
+pub struct MirageArgs {
+    /// A section of the configuration, or NAME:LOW:HIGH.
+    mirage: Option<&'static OsStr>,
     known: KnownMirages,
     secret: Option<Secret>,
     decoys: Option<u8>,
-    period: Option<u32>,
+    period_s: Option<u32>,
 }
 
-impl Wanted {
-    /// Takes it out of the arguments: its options, and the next word unless an option of the command's
-    /// own has named the mirage. To be asked for when those options have been.
+impl MirageArgs {
+    /// Takes the options and the next free argument, which names the mirage; `mirage` is the name that
+    /// an option of the command has given instead. The command takes its own options first, or this
+    /// would find one where the mirage should be.
     ///
     /// # Errors
-    /// [`Failure::Usage`] if the arguments are wrong, [`Failure::Failed`] if the secret can't be read.
-    pub fn read(args: &mut Args, named: Option<&'static OsStr>) -> Result<Self, Failure> {
+    /// [`Failure::Usage`] if an argument is wrong, [`Failure::Failed`] if the secret's file can't be read.
+    pub fn take(args: &mut Args, mirage: Option<&'static OsStr>) -> Result<Self, Failure> {
         Ok(Self {
             secret: secret::given(args)?,
             known: KnownMirages::new(args.value("--config")?),
             decoys: args.parsed("--decoys", config::parse_decoys)?,
-            period: args.parsed("--period", config::parse_period)?,
-            word: match named {
-                Some(word) => Some(word),
+            period_s: args.parsed("--period", config::parse_period)?,
+            mirage: match mirage {
+                Some(mirage) => Some(mirage),
                 None => args.word()?,
             },
         })
     }
 
-    /// The word that names the mirage.
+    /// The argument that names the mirage.
     ///
     /// # Errors
     /// [`Failure::Usage`] if there is none.
-    pub fn word(&self) -> Result<&'static str, Failure> {
-        match self.word {
-            Some(word) => Ok(cli::text(word)),
+    pub fn mirage(&self) -> Result<&'static str, Failure> {
+        match self.mirage {
+            Some(mirage) => Ok(cli::text(mirage)),
             None => Err(Failure::usage(format_args!(
-                "which mirage? Give one of the configuration, or NAME:LOW:HIGH"
+                "no mirage given: name a section of the configuration, or give NAME:LOW:HIGH"
             ))),
         }
     }
+
+    /// The pattern of `range`; `decoys` and `period_s` hold unless options say otherwise.
+    fn pattern(&self, range: Range, decoys: u8, period_s: u32) -> Result<Pattern, Failure> {
+        let decoys = self.decoys.unwrap_or(decoys);
+        let period_s = self.period_s.unwrap_or(period_s);
+        let mirage = self.mirage()?;
+        config::fit_pattern(range, decoys, period_s, MINUTES)
+            .map_err(|wrong| Failure::usage(format_args!("{mirage} {wrong}")))
+    }
 }
 
-/// The mirage that the command line speaks of.
-pub struct Mirage {
+/// The mirage that a command is about.
+pub struct Target {
     name: String,
-    /// None where nothing is drawn.
+    /// What its ports are drawn from. None where a fixed sequence leaves nothing to draw.
     pattern: Option<Pattern>,
+    /// None: whoever runs the command is asked for it.
     secret: Option<Secret>,
     way: GateSettings,
-    /// Whether it has ports of its own to connect to.
+    /// Whether there is a port to connect to once the gate has been passed.
     leads: bool,
     host: Option<String>,
 }
 
-impl Mirage {
-    /// Finds what is wanted, in the configuration where the arguments do not say everything.
+impl Target {
+    /// The mirage that `args` name. What they do not say comes from the configuration.
     ///
     /// # Errors
-    /// [`Failure::Usage`] or [`Failure::Configuration`] if no mirage is named, or the name or the
-    /// configuration makes no sense.
-    pub fn find(wanted: Wanted) -> Result<Self, Failure> {
-        let word = wanted.word()?;
-        let Wanted {
-            known,
-            secret: given,
-            decoys,
-            period,
-            ..
-        } = wanted;
-        let mut mirage = match word.split_once(':') {
-            Some((name, range)) => {
-                let wrong = |what| cli::about(word, &what);
-                let name = config::parse_name(name).map_err(wrong)?;
-                let range = config::parse_range(range, ':').map_err(wrong)?;
-                let secret = match given {
-                    Some(_) => None,
-                    None => known.secret_of(name)?,
-                };
-                // What does not fit is told below, with what the command line says.
-                let decoys = decoys.unwrap_or(DEFAULT_DECOYS);
-                let period = period.unwrap_or(DEFAULT_PERIOD_S);
-                Self {
-                    name: name.to_owned(),
-                    pattern: Some(fit(word, range, decoys, period)?),
-                    secret,
-                    way: GateSettings::Port,
-                    leads: true,
-                    host: None,
-                }
-            }
-            None => {
-                let known = known.mirage(word)?;
-                Self {
-                    name: known.plain.name,
-                    pattern: known.pattern,
-                    secret: known.secret,
-                    way: known.gate_settings,
-                    leads: known.leads,
-                    host: known.plain.host,
-                }
-            }
+    /// [`Failure::Usage`] if they name no mirage, an unknown one, or one with too small a range;
+    /// [`Failure::Configuration`] if the configuration is wrong.
+    pub fn find(args: MirageArgs) -> Result<Self, Failure> {
+        let mirage = args.mirage()?;
+        let mut target = match mirage.split_once(':') {
+            Some((name, range)) => Self::from_arguments(&args, name, range)?,
+            None => Self::from_configuration(&args, mirage)?,
         };
-        if let Some(pattern) = mirage.pattern {
-            let decoys = decoys.unwrap_or(pattern.decoys());
-            let period = period.unwrap_or(pattern.period());
-            mirage.pattern = Some(fit(word, pattern.range(), decoys, period)?);
-        }
-        mirage.secret = given.or(mirage.secret);
-        Ok(mirage)
+        target.secret = args.secret.or(target.secret);
+        Ok(target)
     }
 
-    /// What the ports of a minute are drawn from.
+    fn from_arguments(args: &MirageArgs, name: &str, range: &str) -> Result<Self, Failure> {
+        let mirage = args.mirage()?;
+        let about = |wrong| cli::about(mirage, &wrong);
+        let name = config::parse_name(name).map_err(about)?;
+        let range = config::parse_range(range, ':').map_err(about)?;
+        let secret = match args.secret {
+            Some(_) => None,
+            None => args.known.secret_of(name)?,
+        };
+        Ok(Self {
+            name: name.to_owned(),
+            pattern: Some(args.pattern(range, DEFAULT_DECOYS, DEFAULT_PERIOD_S)?),
+            secret,
+            way: GateSettings::Port,
+            leads: true,
+            host: None,
+        })
+    }
+
+    fn from_configuration(args: &MirageArgs, section: &str) -> Result<Self, Failure> {
+        let known = args.known.mirage(section)?;
+        let pattern = match known.pattern {
+            Some(known) => Some(args.pattern(known.range(), known.decoys(), known.period())?),
+            None => None,
+        };
+        Ok(Self {
+            name: known.plain.name,
+            pattern,
+            secret: known.secret,
+            way: known.gate_settings,
+            leads: known.leads,
+            host: known.plain.host,
+        })
+    }
+
+    /// What its ports are drawn from.
     ///
     /// # Errors
-    /// [`Failure::Usage`] where none are: its sequence is written down.
+    /// [`Failure::Usage`] if it has a fixed sequence and no ports that change.
     pub fn pattern(&self) -> Result<Pattern, Failure> {
         self.pattern.ok_or_else(|| {
             Failure::usage(format_args!(
-                "{} has a sequence of its own and no port of the minute: shimmer knock",
+                "{} has a fixed sequence and no port that changes; use shimmer knock",
                 self.name
             ))
         })
     }
 
-    /// Where it is: at this host, or at the configuration's.
+    /// The server: `given`, or else the host in the configuration.
     ///
     /// # Errors
-    /// [`Failure::Usage`] where there is neither.
+    /// [`Failure::Usage`] if there is neither.
     pub fn host<'a>(&'a self, given: Option<&'a str>) -> Result<&'a str, Failure> {
         given.or(self.host.as_deref()).ok_or_else(|| {
             Failure::usage(format_args!(
-                "at which host? Give it behind the mirage, or the configuration's section a host ="
+                "no host given: add it after the mirage, or set host = in its section"
             ))
         })
     }
 
-    /// Stretches the secret, and asks for it first if nobody has said it yet. Takes seconds on a
-    /// router: the clock is to be read behind it.
+    /// The key, from the secret, which is asked for if it is not known. This takes seconds on a router, so
+    /// read the clock afterwards.
     ///
     /// # Errors
-    /// [`Failure::Failed`] if nobody can be asked or no secret is the answer.
+    /// [`Failure::Failed`] if there is no terminal at which to ask, or the answer is not a secret.
     pub fn key(&self) -> Result<Key, Failure> {
         let secret = match &self.secret {
             Some(secret) => secret,
@@ -173,19 +180,14 @@ impl Mirage {
         Ok(Key::stretch(secret.as_bytes(), &self.name))
     }
 
-    /// The same; None where nothing is drawn.
+    /// The key; None where a fixed sequence needs no secret.
     ///
     /// # Errors
-    /// As [`Mirage::key`].
-    pub fn key_if_any(&self) -> Result<Option<Key>, Failure> {
+    /// Those of [`Target::key`].
+    pub fn key_if_needed(&self) -> Result<Option<Key>, Failure> {
         match self.pattern {
             Some(_) => self.key().map(Some),
             None => Ok(None),
         }
     }
-}
-
-fn fit(word: &str, range: Range, decoys: u8, period: u32) -> Result<Pattern, Failure> {
-    config::fit_pattern(range, decoys, period, MINUTES)
-        .map_err(|what| Failure::usage(format_args!("{word} {what}")))
 }

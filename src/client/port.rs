@@ -1,6 +1,6 @@
 //! `shimmer port`: the port that leads to the service, now, at another moment, or minute by minute.
 
-use super::{Mirage, Wanted, moment};
+use super::{MirageArgs, Target, moment};
 use crate::cli::{self, Args, Failure};
 use crate::proto::scheme::key::Key;
 use crate::proto::scheme::schedule::Pattern;
@@ -14,7 +14,7 @@ const LINE: usize = 24;
 /// `shimmer port MIRAGE`, `shimmer port NAME:LOW:HIGH` and `shimmer --open NAME:LOW:HIGH`
 ///
 /// # Errors
-/// Those of [`Wanted::read`], [`Mirage::find`], [`Mirage::key`] and [`cli::print`].
+/// Those of [`MirageArgs::take`], [`Target::find`], [`Target::key`] and [`cli::print`].
 pub fn main(mut args: Args) -> Result<(), Failure> {
     let all = args.flag("--all");
     let watch = args.flag("--watch");
@@ -25,11 +25,11 @@ pub fn main(mut args: Args) -> Result<(), Failure> {
         )));
     }
     let open = args.value("--open")?;
-    let wanted = Wanted::read(&mut args, open)?;
+    let mirage_args = MirageArgs::take(&mut args, open)?;
     args.end()?;
-    let mirage = Mirage::find(wanted)?;
-    let pattern = mirage.pattern()?;
-    let key = mirage.key()?;
+    let target = Target::find(mirage_args)?;
+    let pattern = target.pattern()?;
+    let key = target.key()?;
     if watch {
         return follow(&key, &pattern);
     }

@@ -23,7 +23,7 @@ pub fn main(mut args: Args) -> Result<(), Failure> {
     args.end()?;
     let Some(section) = word.map(cli::text) else {
         return Err(Failure::usage(format_args!(
-            "which mirage? Give a section of the configuration: home is [mirage-home]"
+            "no mirage given: name a section of the configuration, such as home for [mirage-home]"
         )));
     };
     let file = Path::new(file);
