@@ -595,7 +595,10 @@ fn a_client_whose_clock_is_off_gets_in_by_a_silent_gate_or_is_asked_for_the_time
             assert_eq!(output.status.success(), is_in, "{gate}, {ahead_m}: {said}");
             assert_eq!(stage.log().contains(" accept "), is_in);
             assert_eq!(stage.log().contains(" open "), is_in);
-            assert!(is_in || said.contains("; is that the UTC time? "), "{said}");
+            assert!(
+                is_in || said.contains(". If that is not the time in UTC, "),
+                "{said}"
+            );
             if gate.contains("packet-port") {
                 // There all that was made with the secret is read, and the log says what is wrong with it.
                 let line = stage.wait_for_lines(" reason=clock off=", 1).remove(0);

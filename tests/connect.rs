@@ -408,7 +408,7 @@ fn where_all_three_are_refused_it_dials_no_other() {
     wire.assert_fails(&[
         &host,
         "refused",
-        "Z; is that the UTC time",
+        "Z. If that is not the time in UTC",
         "secret",
         "name",
         "range",
@@ -452,7 +452,7 @@ fn silence_at_the_only_port_is_waited_for_once() {
     wire.assert_fails(&[
         &host,
         "did not answer",
-        "Z; is that the UTC time",
+        "Z. If that is not the time in UTC",
         "firewall",
     ]);
     // Three times would be twelve seconds, however fast the machine.
@@ -461,26 +461,19 @@ fn silence_at_the_only_port_is_waited_for_once() {
 
 #[test]
 fn a_close_without_a_byte_has_its_reasons() {
-    for (gate, others) in [("port", "gate with port"), ("token", "gate with token")] {
+    for (gate, others) in [("port", "gate (here port)"), ("token", "gate (here token)")] {
         let bare = Bare::start(0);
         let host = bare.member.host.to_string();
         let wire = bare.wire(&["--gate", gate]);
         drop(bare.accept());
-        wire.assert_fails(&[
-            &host,
-            "without a word",
-            "Z after 0 s without a word; is that the UTC time",
-            "secret",
-            "banned",
-            others,
-        ]);
+        wire.assert_fails(&[&host, "hung up", "clock", "Z)", "secret", "banned", others]);
 
         let mut wire = bare.wire(&["--gate", gate]);
         wire.say(b"anybody there?");
         let mut service = bare.accept();
         service.read_exact(&mut [0]).unwrap();
         reset(service);
-        wire.assert_fails(&["without a word"]);
+        wire.assert_fails(&["hung up"]);
     }
 }
 
@@ -563,7 +556,7 @@ fn a_token_opens_the_daemons_gate() {
     // Without one the trap has it, mute, whatever it says.
     let mut wire = Wire::start(connect_to_daemon(&daemon));
     wire.say(b"SSH-2.0-OpenSSH_9.6\r\n");
-    wire.assert_fails(&["without a word", "gate with port"]);
+    wire.assert_fails(&["hung up", "gate (here port)"]);
     assert_eq!(echo.accepted(), 1);
 }
 
@@ -684,7 +677,7 @@ fn a_name_without_an_address_is_named() {
     // No label is longer than 63 letters, so nobody has to be asked.
     let host = format!("{}.invalid", "x".repeat(64));
     let wire = Wire::start(connect_to(RANGE, &host, &[]));
-    wire.assert_fails(&[&host, "no address"]);
+    wire.assert_fails(&["cannot resolve", &host]);
 }
 
 #[test]
@@ -696,7 +689,7 @@ fn a_banned_member_is_told_what_it_may_be() {
     let touch = TcpStream::connect(member.at(trap)).unwrap();
     daemon.wait_for_line(" ban ");
     let wire = Wire::start(connect_to_daemon(&daemon));
-    wire.assert_fails(&["without a word", "banned"]);
+    wire.assert_fails(&["hung up", "banned"]);
     drop(touch);
 }
 

@@ -1,7 +1,7 @@
 //! `shimmer connect`: stdin and stdout joined to the hidden service, for ssh's ProxyCommand.
 
 use super::host::{dial, resolve};
-use super::join::{self, join};
+use super::join::{self, JoinError, join};
 use super::knocks::{self, Knocks};
 use super::{MirageArgs, Target};
 use crate::cli::{self, Args, Failure};
@@ -13,6 +13,8 @@ use crate::proto::scheme::schedule::Pattern;
 use crate::proto::scheme::token::{self, NONCE};
 use crate::rfc3339::Rfc3339;
 use crate::sys::clock;
+use core::fmt;
+use std::error::Error;
 use std::io::{self, ErrorKind, Write};
 use std::net::{SocketAddr, TcpStream};
 
@@ -20,7 +22,7 @@ use std::net::{SocketAddr, TcpStream};
 ///
 /// # Errors
 /// Those of [`MirageArgs::take`], [`Target::find`] and [`Target::key`]; [`Failure::Usage`] without a
-/// host; [`Failure::Failed`] if there is no connection, or none to the end; [`Failure::Unread`].
+/// host; [`Failure::Failed`] if there is no connection or it breaks; [`Failure::Unread`].
 pub fn main(mut args: Args) -> Result<(), Failure> {
     let gate = args.parsed("--gate", config::parse_gate)?;
     let mirage_args = MirageArgs::take(&mut args, None)?;
@@ -32,31 +34,32 @@ pub fn main(mut args: Args) -> Result<(), Failure> {
             Gate::Port => GateSettings::Port,
             Gate::Token => GateSettings::Token,
             Gate::Knock | Gate::Packet => {
-                let word = gate.word();
                 return Err(Failure::usage(format_args!(
-                    "--gate {word}: what it wants to see is in the configuration's section"
+                    "--gate {} needs a [mirage-NAME] section in the configuration",
+                    gate.word()
                 )));
             }
         };
     }
     if !target.leads {
         return Err(Failure::usage(format_args!(
-            "its door leads to no port of its own; shimmer knock opens it, before whatever you come for"
+            "this mirage has no port to connect to; run shimmer knock, then connect to the service itself"
         )));
     }
     let host = target.host(host)?;
     let addresses = resolve(host)?;
     let visit = Visit::new(&target, host)?;
-    let stream = visit.enter(&addresses)?;
-    join(stream).map_err(|end| visit.failure(End::Joined(end)))
+    let stream = visit.connect(&addresses)?;
+    join(stream).map_err(|error| visit.failure(VisitErrorKind::Join(error)))
 }
 
-/// Comes to a door that opens for the address of who has come: the connection is closed once it is open.
+/// Passes a gate behind which a door opens for the visitor's address. The server closes the connection
+/// once the door is open, and this waits for that.
 ///
 /// # Errors
 /// [`Failure::Failed`] if there is no connection; those of [`Target::key`].
-pub fn touch(target: &Target, host: &str, addresses: &[SocketAddr]) -> Result<(), Failure> {
-    join::drain(&Visit::new(target, host)?.enter(addresses)?);
+pub fn pass_gate(target: &Target, host: &str, addresses: &[SocketAddr]) -> Result<(), Failure> {
+    join::drain(&Visit::new(target, host)?.connect(addresses)?);
     Ok(())
 }
 
@@ -66,20 +69,8 @@ struct Visit<'a> {
     pattern: Pattern,
     way: &'a GateSettings,
     host: &'a str,
-    /// When it began: it goes to the ports of then.
+    /// When it began: it goes to the ports of that time.
     unix_ms: i64,
-}
-
-/// What a visit came to that did not go well.
-enum End {
-    /// A port was refused, and none has answered.
-    Refused,
-    /// No port has answered.
-    Silent,
-    /// No port could be dialled.
-    Unreachable(io::Error),
-    /// One has, and it came to this.
-    Joined(join::End),
 }
 
 impl<'a> Visit<'a> {
@@ -89,14 +80,14 @@ impl<'a> Visit<'a> {
             key: target.key()?,
             way: &target.way,
             host,
-            // Behind the key, which may take seconds.
+            // After the key, which may take seconds.
             unix_ms: clock::real_ms(),
         })
     }
 
-    /// Tries each door until one answers. A silent gate is shown what it wants to see before, anew for
-    /// each minute: it may have been lost, and a sequence may count once.
-    fn enter(&self, addresses: &[SocketAddr]) -> Result<TcpStream, Failure> {
+    /// Tries each port until one answers. A silent gate gets its knocks or its datagram first, and again
+    /// for each minute: they may have been lost, and a sequence may count only once.
+    fn connect(&self, addresses: &[SocketAddr]) -> Result<TcpStream, Failure> {
         let unix = u64::try_from(self.unix_ms).unwrap_or(0) / 1_000;
         let knocks = Knocks {
             way: self.way,
@@ -106,99 +97,166 @@ impl<'a> Visit<'a> {
             closes: false,
         };
         let mut knocked = None;
-        let mut end = None;
-        for (minute, address) in doors(&self.key, &self.pattern, unix, addresses) {
+        let mut kind = None;
+        for (minute, address) in candidates(&self.key, &self.pattern, unix, addresses) {
             if self.way.gate().is_silent() && knocked.replace(minute) != Some(minute) {
                 knocks.send(minute, unix, addresses)?;
                 knocks::pause();
             }
-            let error = match dial(address, CONNECT_MS) {
-                Ok(stream) => return self.introduce(stream, minute, address.port()),
-                Err(error) => error,
-            };
-            // A refusal tells most: there is a host. That there is no way to an address says nothing
-            // of the others, where a name has one of each family.
-            end = Some(match (error.kind(), end) {
-                (ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset, _) => End::Refused,
-                (_, Some(End::Refused)) => End::Refused,
-                (ErrorKind::TimedOut, _) | (_, Some(End::Silent)) => End::Silent,
-                _ => End::Unreachable(error),
-            });
+            match dial(address, CONNECT_MS) {
+                Ok(stream) => return self.send_token(stream, minute, address.port()),
+                Err(error) => kind = Some(VisitErrorKind::of_dials(error, kind)),
+            }
         }
-        Err(self.failure(end.unwrap_or(End::Silent)))
+        Err(self.failure(kind.unwrap_or(VisitErrorKind::NoAnswer)))
     }
 
-    /// Shows what the gate wants to see.
-    fn introduce(&self, stream: TcpStream, minute: u64, port: u16) -> Result<TcpStream, Failure> {
+    /// Sends the token, if the gate wants one.
+    fn send_token(&self, stream: TcpStream, minute: u64, port: u16) -> Result<TcpStream, Failure> {
         if matches!(self.way, GateSettings::Token) {
             let mut nonce = [0; NONCE];
             getrandom::fill(&mut nonce)
                 .map_err(|error| Failure::failed(format_args!("no random bytes: {error}")))?;
             let token = token::make(&self.key, minute, port, &nonce);
             if (&stream).write_all(&token).is_err() {
-                return Err(self.failure(End::Joined(join::End::Mute(0))));
+                let error = JoinError::HungUp { after_s: 0 };
+                return Err(self.failure(VisitErrorKind::Join(error)));
             }
         }
         Ok(stream)
     }
 
-    /// What happened, and where to look.
     #[cold]
-    fn failure(&self, end: End) -> Failure {
-        let host = self.host;
-        let time = Rfc3339 {
-            unix_ms: self.unix_ms,
-        };
-        let gate = self.way.gate().word();
-        match end {
-            End::Refused => Failure::failed(format_args!(
-                "{host} refused the ports of {time}; is that the UTC time? If so, compare secret, name, \
-                 range and period with the server's, and see whether its daemon runs and, with listen = \
-                 pool, its firewall's rules are there"
-            )),
-            End::Silent => Failure::failed(format_args!(
-                "{host} did not answer at the ports of {time}; is that the UTC time? If so, see whether \
-                 it is the right host, and whether its firewall lets the whole range through"
-            )),
-            End::Unreachable(error) => Failure::failed(format_args!("{host}: {error}")),
-            End::Joined(join::End::Mute(seconds)) => Failure::failed(format_args!(
-                "{host} closed a port of {time} after {seconds} s without a word; is that the UTC time? \
-                 If so, compare secret, name, range and period with the server's, and its gate with \
-                 {gate}; if they are the same, this address is banned (then it is closed at once), or \
-                 the service does not run"
-            )),
-            End::Joined(join::End::Broken(error)) => Failure::failed(format_args!(
-                "the connection to {host} broke off: {error}; the `close` line in the server's log \
-                 may say why"
-            )),
-            End::Joined(join::End::Unwritten(error)) => cli::unwritten(&error),
+    fn failure(&self, kind: VisitErrorKind) -> Failure {
+        if let VisitErrorKind::Join(JoinError::Stdout(error)) = &kind {
+            return cli::unwritten(error);
         }
+        let error = VisitError {
+            host: self.host,
+            gate: self.way.gate(),
+            time: Rfc3339 {
+                unix_ms: self.unix_ms,
+            },
+            kind,
+        };
+        Failure::failed(format_args!("{error}"))
     }
 }
 
-/// Where to dial, and whose minute's port that is: this minute's at each address, the last one's,
-/// the next one's. All are real while the clock is right, and ban nobody while it is off by a minute
-/// or two; any other port may be a trap.
-fn doors(
+/// Where to dial, and which minute's port that is: first this minute's at each address, then the last
+/// one's, then the next one's. While the clock is right all three are real, and while it is off by a
+/// minute or two none of them bans. Any other port may be a trap.
+fn candidates(
     key: &Key,
     pattern: &Pattern,
     unix: u64,
     addresses: &[SocketAddr],
 ) -> Vec<(u64, SocketAddr)> {
     let now = pattern.minute(unix);
-    let mut doors: Vec<(u64, SocketAddr)> = Vec::new();
+    let mut candidates: Vec<(u64, SocketAddr)> = Vec::new();
     for minute in [now, now.saturating_sub(1), now.saturating_add(1)] {
         let port = pattern.real(key, minute);
         for address in addresses {
             let mut address = *address;
             address.set_port(port);
-            // Two minutes may have one port, and a name one address twice.
-            if !doors.iter().any(|(_, known)| *known == address) {
-                doors.push((minute, address));
+            // Two minutes may have the same port, and a name the same address twice.
+            if !candidates.iter().any(|(_, known)| *known == address) {
+                candidates.push((minute, address));
             }
         }
     }
-    doors
+    candidates
+}
+
+/// Why a visit failed, and where to look.
+#[derive(Debug)]
+struct VisitError<'a> {
+    host: &'a str,
+    gate: Gate,
+    /// When it began, by this computer's clock.
+    time: Rfc3339,
+    kind: VisitErrorKind,
+}
+
+#[derive(Debug)]
+enum VisitErrorKind {
+    /// At least one port was refused, and none answered.
+    Refused,
+    /// Nothing answered in time.
+    NoAnswer,
+    /// No port could be dialled.
+    Unreachable(io::Error),
+    /// There was a connection, and it did not end well.
+    Join(JoinError),
+}
+
+impl VisitErrorKind {
+    /// The kind after one more port could not be dialled.
+    fn of_dials(error: io::Error, before: Option<Self>) -> Self {
+        // A refusal tells most: there is a host. That one address can't be reached says little where a
+        // name has one of each family.
+        match (error.kind(), before) {
+            (ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset, _) => Self::Refused,
+            (_, Some(Self::Refused)) => Self::Refused,
+            (ErrorKind::TimedOut, _) | (_, Some(Self::NoAnswer)) => Self::NoAnswer,
+            _ => Self::Unreachable(error),
+        }
+    }
+}
+
+impl fmt::Display for VisitError<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            host,
+            gate,
+            time,
+            kind,
+        } = self;
+        let gate = gate.word();
+        match kind {
+            VisitErrorKind::Refused => write!(
+                f,
+                "{host} refused the ports of {time}. If that is not the time in UTC, set this \
+                 computer's clock. Otherwise compare secret, name, range, period and gate with the \
+                 server's, and check that its daemon runs and, with listen = pool, that its firewall \
+                 rules are loaded"
+            ),
+            VisitErrorKind::NoAnswer => write!(
+                f,
+                "{host} did not answer at the ports of {time}. If that is not the time in UTC, set this \
+                 computer's clock. Otherwise check that it is the right host, and that its firewall \
+                 lets the whole range through"
+            ),
+            VisitErrorKind::Unreachable(error) => write!(f, "{host}: {error}"),
+            VisitErrorKind::Join(error @ JoinError::HungUp { after_s: 0 }) => write!(
+                f,
+                "{host} {error}. Most likely this address is banned: wait until the ban is over, or run \
+                 shimmer unban ADDRESS on the server. Otherwise the service is down; or this computer's \
+                 clock ({time}), or secret, name, range, period or gate (here {gate}) differ from the \
+                 server's"
+            ),
+            VisitErrorKind::Join(error @ JoinError::HungUp { .. }) => write!(
+                f,
+                "{host} {error}. Most likely that port is a trap: compare secret, name, range, period \
+                 and gate (here {gate}) with the server's, and this computer's clock ({time}) with the \
+                 time in UTC. Otherwise the service is down, or this address is banned"
+            ),
+            VisitErrorKind::Join(error) => write!(
+                f,
+                "the connection to {host} {error}; the close line in the server's log may say why"
+            ),
+        }
+    }
+}
+
+impl Error for VisitError<'_> {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match &self.kind {
+            VisitErrorKind::Refused | VisitErrorKind::NoAnswer => None,
+            VisitErrorKind::Unreachable(error) => Some(error),
+            VisitErrorKind::Join(error) => Some(error),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -215,12 +273,12 @@ mod tests {
         let key = Key::stretch(b"password", "ssh");
         let parse = |address: &&str| SocketAddr::new(address.parse().unwrap(), 0);
         let addresses: Vec<SocketAddr> = addresses.iter().map(parse).collect();
-        let doors = doors(&key, &pattern, unix, &addresses);
-        for (minute, address) in &doors {
+        let candidates = candidates(&key, &pattern, unix, &addresses);
+        for (minute, address) in &candidates {
             assert_eq!(address.port(), pattern.real(&key, *minute));
         }
         let show = |(minute, address): &(u64, SocketAddr)| (*minute, address.ip().to_string());
-        doors.iter().map(show).collect()
+        candidates.iter().map(show).collect()
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Where a host is, and how to get there: a connection, a datagram.
+//! How to reach a host: its addresses, a connection, a datagram.
 
 use crate::cli::Failure;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -7,48 +7,46 @@ use socket2::SockRef;
 use std::io;
 use std::net::{TcpStream, UdpSocket};
 
-/// The host's addresses, at no port yet.
+/// The addresses of a host, each with port 0.
 ///
 /// # Errors
-/// [`Failure::Failed`] if there is none.
+/// [`Failure::Failed`] if the name can't be resolved.
 #[cfg(feature = "names")]
 pub fn resolve(host: &str) -> Result<Vec<SocketAddr>, Failure> {
     use std::net::ToSocketAddrs;
     match (host, 0).to_socket_addrs() {
         Ok(addresses) => Ok(addresses.collect()),
         Err(error) => Err(Failure::failed(format_args!(
-            "{host}: no address found, is that its name? {error}"
+            "cannot resolve {host}: {error}"
         ))),
     }
 }
 
-/// The same without what it takes to find names.
+/// The address, with port 0. A build without names has no resolver.
 ///
 /// # Errors
-/// [`Failure::Failed`] if it is no address.
+/// [`Failure::Failed`] if it is not an IP address.
 #[cfg(not(feature = "names"))]
 pub fn resolve(host: &str) -> Result<Vec<SocketAddr>, Failure> {
     match host.parse() {
         Ok(address) => Ok(vec![SocketAddr::new(address, 0)]),
         Err(_) => Err(Failure::failed(format_args!(
-            "{host}: no address; this build looks no names up, so give an address"
+            "cannot resolve {host}: this build takes IP addresses only"
         ))),
     }
 }
 
-/// Connects, for this many milliseconds and no longer. What is typed goes out at once, and a peer that is gone
-/// is noticed.
+/// Connects within `timeout_ms`. Keystrokes are sent at once, and a peer that is gone is noticed.
 ///
 /// # Errors
-/// What the system says; `TimedOut` when nobody has answered by then.
-pub fn dial(address: SocketAddr, milliseconds: u64) -> io::Result<TcpStream> {
-    let timeout = Duration::from_millis(milliseconds);
-    let stream = TcpStream::connect_timeout(&address, timeout)?;
-    // Nobody listens at a port from which the system dials: it has then connected to itself.
+/// Those of connect(2); `TimedOut` when nobody has answered in time.
+pub fn dial(address: SocketAddr, timeout_ms: u64) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&address, Duration::from_millis(timeout_ms))?;
+    // Where nobody listens, the kernel may pick that very port to dial from, and connect us to ourselves.
     if stream.local_addr().is_ok_and(|own| own == address) {
         return Err(io::ErrorKind::ConnectionRefused.into());
     }
-    // Typing suffers where these can't be set, no more.
+    // Without these options a session is slower or dies later, and still works.
     let _ = stream.set_nodelay(true);
     let _ = SockRef::from(&stream).set_keepalive(true);
     Ok(stream)
@@ -57,23 +55,24 @@ pub fn dial(address: SocketAddr, milliseconds: u64) -> io::Result<TcpStream> {
 /// Sends one datagram.
 ///
 /// # Errors
-/// What sendto(2) says.
+/// Those of sendto(2).
 pub fn send_datagram(to: SocketAddr, bytes: &[u8]) -> io::Result<()> {
     any_port(to)?.send_to(bytes, to).map(drop)
 }
 
-/// From which of our addresses a packet goes there. Behind a NAT it is another that arrives.
+/// The address of ours from which packets to `peer` are sent. Behind a NAT, the peer sees another.
 ///
 /// # Errors
-/// There is no way to it.
-pub fn own_address(there: SocketAddr) -> io::Result<IpAddr> {
-    let socket = any_port(there)?;
-    socket.connect(there)?;
+/// There is no route to it.
+pub fn own_address(peer: SocketAddr) -> io::Result<IpAddr> {
+    let socket = any_port(peer)?;
+    socket.connect(peer)?;
     Ok(socket.local_addr()?.ip())
 }
 
-fn any_port(there: SocketAddr) -> io::Result<UdpSocket> {
-    let any = match there.ip() {
+/// A socket at any free port, of the peer's family.
+fn any_port(peer: SocketAddr) -> io::Result<UdpSocket> {
+    let any = match peer.ip() {
         IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
     };

@@ -1,111 +1,140 @@
-//! stdin and stdout joined to the service: what comes from the one goes to the other, both ways at once,
-//! until the service closes.
+//! stdin and stdout joined to the service: each passes on what comes from the other, until the service
+//! closes.
 //!
-//! stdin's end is the socket's half-close, and no more; the socket's end is the end. stdin has a thread,
-//! because macOS can't poll a terminal, and Windows no stdin.
+//! The end of stdin is a half-close of the socket; the end of the socket is the end of all. stdin has a
+//! thread of its own, because macOS can't poll a terminal, and Windows can't poll stdin at all.
 
 use crate::limits::BUFFER;
 use crate::sys::clock;
 use crate::sys::patient::Patient;
+use core::fmt;
+use std::error::Error;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-/// What a connection came to that did not go well.
-pub enum End {
-    /// It was closed before a byte had come, after so many seconds.
-    Mute(u64),
-    /// It broke off in the middle.
-    Broken(io::Error),
+/// Why a connection did not end as it should.
+#[derive(Debug)]
+pub enum JoinError {
+    /// The server hung up before it had sent a byte, after this many seconds.
+    HungUp {
+        /// Whole seconds since the connection was made.
+        after_s: u64,
+    },
+    /// It broke off later.
+    BrokeOff(io::Error),
     /// stdout could not be written.
-    Unwritten(io::Error),
+    Stdout(io::Error),
 }
 
-/// What both ways share.
-struct Session {
-    stream: TcpStream,
-    /// Why stdin could not be passed on. Locked while it is, because a reset is told to one way alone,
-    /// and is an ordinary end to the other.
-    broken: Mutex<Option<io::Error>>,
-}
-
-impl Session {
-    fn broken(&self) -> MutexGuard<'_, Option<io::Error>> {
-        self.broken.lock().unwrap_or_else(PoisonError::into_inner)
+impl fmt::Display for JoinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::HungUp { after_s: 0 } => f.write_str("hung up at once"),
+            Self::HungUp { after_s } => write!(f, "hung up after {after_s} s without a byte"),
+            Self::BrokeOff(error) => write!(f, "broke off: {error}"),
+            Self::Stdout(error) => write!(f, "stdout: {error}"),
+        }
     }
 }
 
-/// Joins stdin and stdout to the service, until that has closed.
+impl Error for JoinError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::HungUp { .. } => None,
+            Self::BrokeOff(error) | Self::Stdout(error) => Some(error),
+        }
+    }
+}
+
+/// What the two directions share.
+struct Connection {
+    stream: TcpStream,
+    /// Why stdin could not be passed on. It is locked while a write goes on: the kernel reports a reset to
+    /// one direction alone, and to the other it looks like an ordinary end.
+    send_error: Mutex<Option<io::Error>>,
+}
+
+impl Connection {
+    fn send_error(&self) -> MutexGuard<'_, Option<io::Error>> {
+        let lock = self.send_error.lock();
+        lock.unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Joins stdin and stdout to the service, until it closes.
 ///
 /// # Errors
 /// The connection ended in another way.
-pub fn join(stream: TcpStream) -> Result<(), End> {
-    let began = clock::real_ms();
-    // The thread may be in a read that nobody ever answers. So nobody waits for it, and it outlives
-    // this function, by nothing but the end of the process.
-    let session: &Session = Box::leak(Box::new(Session {
+pub fn join(stream: TcpStream) -> Result<(), JoinError> {
+    let began_ms = clock::real_ms();
+    // The thread may hang in a read from stdin that never returns, so it is never joined. It ends with the
+    // process, and until then needs the connection.
+    let connection: &Connection = Box::leak(Box::new(Connection {
         stream,
-        broken: Mutex::new(None),
+        send_error: Mutex::new(None),
     }));
-    let sender = thread::Builder::new().spawn(|| send(session));
-    sender.map_err(End::Broken)?;
-    let mut stdout = Patient(stdout().map_err(End::Unwritten)?);
+    let sender = thread::Builder::new().spawn(|| send(connection));
+    sender.map_err(JoinError::BrokeOff)?;
+    let mut stdout = Patient(stdout().map_err(JoinError::Stdout)?);
     let mut buffer = [0; BUFFER];
-    let mut is_mute = true;
-    let end = loop {
-        match read(&mut &session.stream, &mut buffer) {
+    let mut has_received = false;
+    let receive_error = loop {
+        match read(&mut &connection.stream, &mut buffer) {
             Ok(0) => break None,
             Ok(count) => {
-                is_mute = false;
+                has_received = true;
                 let written = stdout.write_all(&buffer[..count]);
                 written
                     .and_then(|()| stdout.flush())
-                    .map_err(End::Unwritten)?;
+                    .map_err(JoinError::Stdout)?;
             }
             Err(error) => break Some(error),
         }
     };
-    if is_mute {
-        let waited_ms = (clock::real_ms() - began).max(0);
-        return Err(End::Mute(waited_ms.unsigned_abs() / 1_000));
+    if !has_received {
+        let waited_ms = (clock::real_ms() - began_ms).max(0);
+        return Err(JoinError::HungUp {
+            after_s: waited_ms.unsigned_abs() / 1_000,
+        });
     }
-    // A write that still waits ends by this.
-    let _ = session.stream.shutdown(Shutdown::Both);
-    // Windows tells a reset to both ways. What else the thread meets there is how late it was, in
-    // words of its own, and a write that waits may go on to.
-    let end = if cfg!(unix) && end.is_none() {
-        session.broken().take()
+    // This ends a write of the thread's that still waits.
+    let _ = connection.stream.shutdown(Shutdown::Both);
+    // Windows reports a reset to both directions. The thread's own error there only says that it was late,
+    // and its lock may be held by a write that goes on waiting.
+    let error = if cfg!(unix) && receive_error.is_none() {
+        connection.send_error().take()
     } else {
-        end
+        receive_error
     };
-    match end {
-        // Nobody minds what could not be said to a service that had closed.
-        Some(error) if error.kind() != ErrorKind::BrokenPipe => Err(End::Broken(error)),
+    match error {
+        // The service closed first; what was sent afterwards is lost, as with any close.
+        Some(error) if error.kind() != ErrorKind::BrokenPipe => Err(JoinError::BrokeOff(error)),
         _ => Ok(()),
     }
 }
 
-/// Waits until the service closes, whatever it says, and however it ends.
+/// Reads until the service closes or the connection breaks, and drops what it says.
 pub fn drain(mut stream: &TcpStream) {
     while let Ok(1..) = read(&mut stream, &mut [0; BUFFER]) {}
 }
 
-/// Passes stdin on. What can't be read any more is at its end.
-fn send(session: &Session) {
+/// Passes stdin on. An error of stdin counts as its end.
+fn send(connection: &Connection) {
     let mut stdin = Patient(io::stdin());
     let mut buffer = [0; BUFFER];
     while let Ok(count @ 1..) = read(&mut stdin, &mut buffer) {
-        let mut broken = session.broken();
-        if let Err(error) = (&session.stream).write_all(&buffer[..count]) {
-            *broken = Some(error);
+        let mut send_error = connection.send_error();
+        if let Err(error) = (&connection.stream).write_all(&buffer[..count]) {
+            *send_error = Some(error);
             return;
         }
     }
-    let _ = session.stream.shutdown(Shutdown::Write);
+    let _ = connection.stream.shutdown(Shutdown::Write);
 }
 
-/// stdout without the lines that std's looks for: it would write most pieces in two.
+/// stdout without std's line buffer, which would split most writes in two.
 #[cfg(unix)]
 fn stdout() -> io::Result<std::fs::File> {
     use std::os::fd::AsFd;
@@ -117,7 +146,7 @@ fn stdout() -> io::Result<io::Stdout> {
     Ok(io::stdout())
 }
 
-/// Reads what there is, 0 bytes at the end.
+/// Reads once; 0 is the end. A signal is no reason to stop.
 fn read(from: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
     loop {
         match from.read(buffer) {
