@@ -301,7 +301,7 @@ fn what_makes_no_sense_says_so_and_sends_nothing() {
                 &rotating,
                 &[NAME, "no-such-host.invalid"],
                 1,
-                "no-such-host.invalid: no address",
+                "cannot resolve no-such-host.invalid",
             ),
             (&rotating, &[NAME, host, "more"], 2, "more"),
             (&rotating, &[NAME, "--close"], 2, "no close-sequence"),
@@ -326,7 +326,7 @@ fn what_makes_no_sense_says_so_and_sends_nothing() {
                 &packet,
                 &[NAME, "--address", "here"],
                 2,
-                "here is no address",
+                "here is not an address",
             ),
             (
                 &fixed,

@@ -1,4 +1,4 @@
-//! `shimmer knock`: shows a gate what it wants to see, and runs the command after `--`.
+//! `shimmer knock`: passes a gate, then runs the command after `--`.
 
 use super::connect;
 use super::host::resolve;
@@ -6,7 +6,9 @@ use super::knocks::{Knocks, knock_at};
 use super::{MirageArgs, Target};
 use crate::cli::{self, Args, Failure};
 use crate::config;
+use crate::message::Message;
 use crate::proto::gates::{Gate, GateSettings};
+use crate::proto::scheme::knock::Hop;
 use crate::sys::clock;
 use core::net::IpAddr;
 use std::ffi::OsStr;
@@ -19,78 +21,63 @@ use std::process::Command;
 /// Those of [`MirageArgs::take`], [`Target::find`] and [`Target::key`]; [`Failure::Usage`] without a host;
 /// [`Failure::Failed`] if nothing can be sent, or the command can't be run.
 pub fn main(mut args: Args) -> Result<(), Failure> {
-    let behind = args.after_dashes();
-    let is_dry = args.flag("--print");
+    let command = args.after_dashes();
+    let prints = args.flag("--print");
     let is_next = args.flag("--next");
     let closes = args.flag("--close");
     let address = args.parsed("--address", parse_address)?;
     let mirage_args = MirageArgs::take(&mut args, None)?;
     let second = args.word()?.map(cli::text);
-    if second.is_some_and(is_meant_as_a_hop) {
-        // The plain knocker: the first word is no mirage but the host.
-        if is_dry || is_next || closes || address.is_some() {
+    if let Some(first_hop) = second.filter(|word| looks_like_hop(word)) {
+        // Plain knocks: the first argument is the host.
+        if prints || is_next || closes || address.is_some() {
             return Err(Failure::usage(format_args!(
-                "--address, --next, --close and --print go with a mirage; these are plain knocks"
+                "--address, --next, --close and --print go with a mirage, not with HOST PORT"
             )));
         }
-        let mut hops = Vec::new();
-        let mut next = second;
-        while let Some(word) = next {
-            let hop = config::parse_hop(word).map_err(|wrong| cli::about(word, &wrong))?;
-            hops.push(hop);
-            next = args.word()?.map(cli::text);
-        }
+        let hops = take_hops(first_hop, &mut args)?;
         knock_at(&hops, &resolve(mirage_args.mirage()?)?)?;
-        return run(&behind);
+        return run(&command);
     }
     args.end()?;
-    let visit = Visit {
+    let knock_args = KnockArgs {
         host: second,
         address,
-        is_dry,
+        prints,
         is_next,
         closes,
     };
-    visit.knock(&Target::find(mirage_args)?)?;
-    run(&behind)
+    knock_args.knock(&Target::find(mirage_args)?)?;
+    run(&command)
 }
 
-/// What the command line says of one visit.
-struct Visit<'a> {
+fn take_hops(first: &str, args: &mut Args) -> Result<Vec<Hop>, Failure> {
+    let mut hops = Vec::new();
+    let mut next = Some(first);
+    while let Some(word) = next {
+        let hop = config::parse_hop(word).map_err(|wrong| cli::about(word, &wrong))?;
+        hops.push(hop);
+        next = args.word()?.map(cli::text);
+    }
+    Ok(hops)
+}
+
+/// The arguments that only knock has.
+struct KnockArgs<'a> {
     host: Option<&'a str>,
+    /// `--address`: let it in instead of the sender.
     address: Option<IpAddr>,
-    is_dry: bool,
+    /// `--print`: send nothing.
+    prints: bool,
+    /// `--next`: use the next minute's sequence.
     is_next: bool,
+    /// `--close`: use the sequence that closes the door.
     closes: bool,
 }
 
-impl Visit<'_> {
+impl KnockArgs<'_> {
     fn knock(&self, target: &Target) -> Result<(), Failure> {
-        let gate = target.way.gate();
-        let is_packet = gate == Gate::Packet;
-        if self.address.is_some() && !is_packet {
-            return Err(Failure::usage(format_args!(
-                "--address goes with gate = packet; a knock is for whoever sends it"
-            )));
-        }
-        let is_rotating = matches!(&target.way, GateSettings::Knock(knock) if !knock.is_fixed());
-        if self.is_next && !is_rotating {
-            return Err(Failure::usage(format_args!(
-                "--next goes with gate = knock and a sequence that is drawn"
-            )));
-        }
-        let closes =
-            matches!(&target.way, GateSettings::Knock(knock) if !knock.close_sequence.is_empty());
-        if self.closes && !closes {
-            return Err(Failure::usage(format_args!(
-                "--close: this mirage has no close-sequence"
-            )));
-        }
-        if !gate.is_silent() && target.leads && !self.is_dry {
-            return Err(Failure::usage(format_args!(
-                "its port leads to the service itself, and is not to be opened before: shimmer connect"
-            )));
-        }
+        self.check(target)?;
         let key = target.key_if_needed()?;
         let unix = clock::unix();
         let minute = match target.pattern {
@@ -104,21 +91,52 @@ impl Visit<'_> {
             address: self.address,
             closes: self.closes,
         };
-        if self.is_dry {
+        if self.prints {
             return knocks.print(minute, unix);
         }
         let host = target.host(self.host)?;
         let addresses = resolve(host)?;
-        if !gate.is_silent() {
-            return connect::touch(target, host, &addresses);
+        if target.way.gate().is_silent() {
+            knocks.send(minute, unix, &addresses)
+        } else {
+            connect::pass_gate(target, host, &addresses)
         }
-        knocks.send(minute, unix, &addresses)
+    }
+
+    /// Checks that the options fit the gate.
+    fn check(&self, target: &Target) -> Result<(), Failure> {
+        let gate = target.way.gate();
+        if self.address.is_some() && gate != Gate::Packet {
+            return Err(Failure::usage(format_args!(
+                "--address goes with gate = packet; knocks let in whoever sends them"
+            )));
+        }
+        let is_rotating = matches!(&target.way, GateSettings::Knock(knock) if !knock.is_fixed());
+        if self.is_next && !is_rotating {
+            return Err(Failure::usage(format_args!(
+                "--next goes with gate = knock and a sequence that changes"
+            )));
+        }
+        let can_close =
+            matches!(&target.way, GateSettings::Knock(knock) if !knock.close_sequence.is_empty());
+        if self.closes && !can_close {
+            return Err(Failure::usage(format_args!(
+                "--close: this mirage has no close-sequence"
+            )));
+        }
+        if !gate.is_silent() && target.leads && !self.prints {
+            return Err(Failure::usage(format_args!(
+                "gate = {} needs no knock; use shimmer connect",
+                gate.word()
+            )));
+        }
+        Ok(())
     }
 }
 
-/// Whether this begins with a number as PORT does. A wrong one is told as a wrong port, and not taken for
-/// the host of a mirage, which may be an address or a name.
-fn is_meant_as_a_hop(word: &str) -> bool {
+/// Whether this begins with a number, as PORT does. If the rest is wrong, the error is about a port: a
+/// host is a name or an address, and never a mere number.
+fn looks_like_hop(word: &str) -> bool {
     let number = word.split(':').next().unwrap_or_default();
     let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
     is_number && word.parse::<IpAddr>().is_err()
@@ -126,8 +144,8 @@ fn is_meant_as_a_hop(word: &str) -> bool {
 
 fn parse_address(text: &str) -> config::Parsed<IpAddr> {
     text.parse().map_err(|_| {
-        crate::message::Message::new(format_args!(
-            "{text} is no address, such as 192.0.2.7 or 2001:db8::7"
+        Message::new(format_args!(
+            "{text} is not an address, such as 192.0.2.7 or 2001:db8::7"
         ))
     })
 }

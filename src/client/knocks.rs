@@ -1,8 +1,9 @@
-//! What a silent gate wants to see: a sequence of knocks, or a datagram.
+//! What opens a silent gate: a sequence of knocks, or a datagram.
 //!
-//! A silent gate answers nothing, so nobody knows what was lost on the way. Each knock is sent
-//! [`KNOCK_TIMES`] times, which breaks nothing, with a pause after it, so that none overtakes another and
-//! whatever comes next finds the door open. So are datagrams, each a new one, because none counts twice.
+//! A silent gate never answers, so the client can't know what was lost on the way. It sends each knock
+//! [`KNOCK_TIMES`] times, which does no harm, and pauses after each, so that none overtakes another and
+//! the door is open before the next connection. It sends as many datagrams, each of them new, because
+//! none counts twice.
 
 use super::host::{dial, own_address, send_datagram};
 use crate::cli::{self, Failure};
@@ -18,25 +19,25 @@ use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use std::io;
 
-/// What a silent gate wants to see.
+/// What opens a silent gate.
 pub struct Knocks<'a> {
-    /// The gate.
+    /// How the gate is passed.
     pub way: &'a GateSettings,
-    /// What sequences and datagrams are drawn with; a fixed sequence needs none.
+    /// None where a fixed sequence needs no key.
     pub key: Option<&'a Key>,
-    /// What ports are drawn from, likewise.
+    /// None where a fixed sequence needs no pattern.
     pub pattern: Option<Pattern>,
-    /// Whom a datagram is for; None: whoever sends it.
+    /// The address that a datagram lets in; None: the sender's.
     pub address: Option<IpAddr>,
-    /// The sequence is the one that closes.
+    /// Whether to send the close-sequence instead.
     pub closes: bool,
 }
 
 impl Knocks<'_> {
-    /// Sends it to each address of a host.
+    /// Sends them to each address of a host: those of `minute`, at `unix` seconds.
     ///
     /// # Errors
-    /// Nothing can be sent to any of them.
+    /// [`Failure::Failed`] if nothing can be sent to any of the addresses.
     pub fn send(&self, minute: u64, unix: u64, addresses: &[SocketAddr]) -> Result<(), Failure> {
         match self.way {
             GateSettings::Knock(knock) => knock_at(&self.hops(knock, minute), addresses),
@@ -45,14 +46,14 @@ impl Knocks<'_> {
                     return Ok(());
                 };
                 let port = packet.port.unwrap_or_else(|| pattern.real(key, minute));
-                to_any(addresses, |mut address| {
+                send_to_all(addresses, |mut address| {
                     address.set_port(port);
                     let inside = match packet.address {
                         Admits::Inside if self.address.is_none() => Some(own_address(address)?),
                         Admits::Any | Admits::Sender | Admits::Inside => self.address,
                     };
                     for _ in 0..KNOCK_TIMES {
-                        // One that came twice would be a replay.
+                        // The same datagram again would be a replay.
                         send_datagram(address, &datagram(key, unix, inside)?)?;
                         pause();
                     }
@@ -77,10 +78,10 @@ impl Knocks<'_> {
         knock::sequence(key, range, minute, knock.knocks.into(), knock.protocols)
     }
 
-    /// Shows what would be sent, and sends nothing.
+    /// Prints what would be sent, and sends nothing.
     ///
     /// # Errors
-    /// No random bytes; those of [`cli::print`].
+    /// [`Failure::Failed`] if the system has no random bytes; those of [`cli::print`].
     pub fn print(&self, minute: u64, unix: u64) -> Result<(), Failure> {
         let mut text = String::new();
         // Writing to a String can't fail.
@@ -109,25 +110,25 @@ impl Knocks<'_> {
     }
 }
 
-/// Touches ports in their order, at each address of a host.
+/// Knocks at the ports in this order, at each address of a host.
 ///
 /// # Errors
-/// Nothing can be sent to any of them.
+/// [`Failure::Failed`] if nothing can be sent to any of the addresses.
 pub fn knock_at(hops: &[Hop], addresses: &[SocketAddr]) -> Result<(), Failure> {
-    to_any(addresses, |mut address| {
+    send_to_all(addresses, |mut address| {
         for hop in hops {
             address.set_port(hop.port);
             for _ in 0..KNOCK_TIMES {
-                touch(address, hop.protocol)?;
+                send_knock(address, hop.protocol)?;
             }
         }
         Ok(())
     })
 }
 
-/// Sends to all of them: which of them the host listens at is not known. That one can't be reached
-/// matters where none can.
-fn to_any(
+/// Sends to every address, because the host may listen at one of them only. It fails if all of them
+/// fail.
+fn send_to_all(
     addresses: &[SocketAddr],
     send: impl Fn(SocketAddr) -> io::Result<()>,
 ) -> Result<(), Failure> {
@@ -147,17 +148,17 @@ fn to_any(
     }
 }
 
-/// EACCES, on Linux and macOS. As a host that can't be reached, it is a far firewall's way to reject: the
-/// knock has come there. (Our own firewall says EPERM.)
+/// EACCES, on Linux and macOS. Like "host unreachable", it says that a firewall on the way has rejected the
+/// knock, so it has arrived. (A firewall on this machine gives EPERM.)
 const PROHIBITED: i32 = 13;
 
-fn touch(address: SocketAddr, protocol: Protocol) -> io::Result<()> {
+fn send_knock(address: SocketAddr, protocol: Protocol) -> io::Result<()> {
     if protocol == Protocol::Udp {
         send_datagram(address, &[])?;
         pause();
         return Ok(());
     }
-    // One SYN: its repetition would come a second later, and the socket is gone by then.
+    // One SYN only: the kernel repeats it after a second, and by then the socket is closed.
     match dial(address, KNOCK_PAUSE_MS) {
         Ok(_) => pause(),
         Err(error) => match error.kind() {
@@ -172,14 +173,14 @@ fn touch(address: SocketAddr, protocol: Protocol) -> io::Result<()> {
     Ok(())
 }
 
-/// A datagram of a moment, for an address or for whoever sends it.
+/// A new datagram of this Unix second, for the address `inside` or for its sender.
 fn datagram(key: &Key, unix: u64, inside: Option<IpAddr>) -> io::Result<[u8; PACKET]> {
     let mut nonce = [0; NONCE];
     getrandom::fill(&mut nonce)?;
     Ok(packet::make(key, unix, inside, &nonce))
 }
 
-/// Waits, so that what comes next does not overtake what was sent.
+/// Waits [`KNOCK_PAUSE_MS`], so that the next packet does not overtake the last one.
 pub fn pause() {
     std::thread::sleep(Duration::from_millis(KNOCK_PAUSE_MS));
 }
