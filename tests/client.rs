@@ -170,7 +170,7 @@ fn a_secret_that_others_can_read_is_warned_of() {
 
     let outcome = run(&mut shimmer(&with(&["--secret", "password"])));
     assert_eq!(outcome.stdout, PORT);
-    let warning = "every local user can read";
+    let warning = "visible to every local user";
     assert!(outcome.stderr.contains(warning), "{}", outcome.stderr);
 }
 

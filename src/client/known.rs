@@ -1,34 +1,37 @@
-//! The mirages that the client's configuration knows, read only if one of them is wanted.
+//! The mirages in the client's configuration, which is read only when one of them is needed.
 
 use crate::cli::{self, Failure, warn};
 use crate::config::{Client, Known, Secret};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-/// The configuration's name in its directory.
+/// The configuration's file name.
 const FILE: &str = "shimmer.conf";
 
-/// The configuration: the one that was named, or the user's.
+/// The client's configuration.
+#[derive(Debug)]
 pub struct KnownMirages {
+    /// None: no directory for it is known.
     file: Option<PathBuf>,
-    was_named: bool,
+    /// Whether `--config` names the file. Then it has to exist.
+    is_given: bool,
 }
 
 impl KnownMirages {
-    /// Those of this file, or else of the user's.
+    /// Those in the file `given`, or else in the user's own.
     #[must_use]
-    pub fn new(named: Option<&OsStr>) -> Self {
+    pub fn new(given: Option<&OsStr>) -> Self {
         Self {
-            was_named: named.is_some(),
-            file: named.map(PathBuf::from).or_else(usual_file),
+            is_given: given.is_some(),
+            file: given.map(PathBuf::from).or_else(user_file),
         }
     }
 
     /// The mirage of the section `[mirage-SECTION]`.
     ///
     /// # Errors
-    /// [`Failure::Configuration`] if the file is wrong, [`Failure::Usage`] if there is no file or no
-    /// such mirage in it: the nearest one is named, or all are.
+    /// [`Failure::Configuration`] if the file is wrong; [`Failure::Usage`] if there is no file, or no such
+    /// section in it.
     pub fn mirage(&self, section: &str) -> Result<Known, Failure> {
         let mut mirages = self.load()?;
         if let Some(found) = mirages.iter().position(|known| known.section == section) {
@@ -38,14 +41,15 @@ impl KnownMirages {
         if mirages.is_empty() {
             let file = file.display();
             return Err(Failure::usage(format_args!(
-                "{section}: there is no {file} to look it up in; give NAME:LOW:HIGH"
+                "no mirage {section}: {file} does not exist. Create it (shimmer share on the server \
+                 prints what belongs in it), or give NAME:LOW:HIGH"
             )));
         }
         let sections: Vec<&str> = mirages.iter().map(|known| &*known.section).collect();
         Err(cli::unknown_mirage(file, section, &sections))
     }
 
-    /// The secret of the mirages with that name in the scheme, if they have one and the same.
+    /// The secret of the mirages whose name in the scheme is `name`. None if they have different ones.
     ///
     /// # Errors
     /// [`Failure::Configuration`] if the file is wrong.
@@ -65,12 +69,12 @@ impl KnownMirages {
         Ok(found.cloned())
     }
 
-    /// Nothing if the user has no configuration. One that was named has to exist.
+    /// None at all if the user has no configuration.
     fn load(&self) -> Result<Vec<Known>, Failure> {
         let Some(file) = &self.file else {
             return Ok(Vec::new());
         };
-        if !self.was_named && !file.exists() {
+        if !self.is_given && !file.exists() {
             return Ok(Vec::new());
         }
         let client = Client::load(file).map_err(|errors| Failure::configuration(&errors))?;
@@ -81,12 +85,12 @@ impl KnownMirages {
     }
 }
 
-/// Where the user's configuration is: in the directory that the XDG base directory specification
-/// names, or on Windows in %APPDATA%.
-fn usual_file() -> Option<PathBuf> {
+/// Where the user's own configuration is: in the directory of the XDG base directory specification, or on
+/// Windows in %APPDATA%.
+fn user_file() -> Option<PathBuf> {
     let directory = |variable: &str| {
         let path = std::env::var_os(variable).map(PathBuf::from);
-        // The specification has relative paths ignored, and an empty one is relative.
+        // The specification says to ignore relative paths. An empty one is relative.
         path.filter(|path| path.is_absolute())
     };
     let directory = if cfg!(windows) {

@@ -1,4 +1,4 @@
-//! `shimmer port`: the port that leads to the service, now, at another moment, or minute by minute.
+//! `shimmer port`: the port that leads to the service, now or at another time, or each new one.
 
 use super::{MirageArgs, Target, moment};
 use crate::cli::{self, Args, Failure};
@@ -8,8 +8,8 @@ use crate::sys::{clock, stdio};
 use core::fmt::Write;
 use std::io::{self, IsTerminal};
 
-/// A line of `--watch` on a terminal is at least so wide, so that it covers the one before it.
-const LINE: usize = 24;
+/// Columns of a line of `--watch` on a terminal, so that each covers the one before.
+const LINE_WIDTH: usize = 24;
 
 /// `shimmer port MIRAGE`, `shimmer port NAME:LOW:HIGH` and `shimmer --open NAME:LOW:HIGH`
 ///
@@ -21,7 +21,7 @@ pub fn main(mut args: Args) -> Result<(), Failure> {
     let at = args.parsed("--at", moment::parse)?;
     if watch && (all || at.is_some()) {
         return Err(Failure::usage(format_args!(
-            "--watch shows the real port of each minute; it goes with neither --all nor --at"
+            "--watch shows the real port of each minute, and works with neither --all nor --at"
         )));
     }
     let open = args.value("--open")?;
@@ -31,7 +31,7 @@ pub fn main(mut args: Args) -> Result<(), Failure> {
     let pattern = target.pattern()?;
     let key = target.key()?;
     if watch {
-        return follow(&key, &pattern);
+        return watch_ports(&key, &pattern);
     }
     let minute = pattern.minute(at.unwrap_or_else(clock::unix));
     let mut text = String::new();
@@ -45,11 +45,10 @@ pub fn main(mut args: Args) -> Result<(), Failure> {
     cli::print(&text)
 }
 
-/// Prints the port, and each that comes after it, until nobody reads any more.
+/// Prints the port and each new one, until nobody reads them any more.
 ///
-/// The clock is read anew each second, at the second's turn, so one that is set is seen within a
-/// second.
-fn follow(key: &Key, pattern: &Pattern) -> Result<(), Failure> {
+/// It wakes at the turn of each second, so it notices within a second when the clock is set.
+fn watch_ports(key: &Key, pattern: &Pattern) -> Result<(), Failure> {
     let is_terminal = io::stdout().is_terminal();
     let mut shown = None;
     loop {
@@ -70,13 +69,13 @@ fn follow(key: &Key, pattern: &Pattern) -> Result<(), Failure> {
     }
 }
 
-/// Draws the last line anew. The port that was shown before keeps its own, without the seconds.
+/// Draws the last line again. A port that is over keeps a line of its own, without its seconds.
 fn redraw(shown: Option<u16>, port: u16, left_s: u64) -> Result<(), Failure> {
     let mut text = String::new();
     if let Some(old) = shown.filter(|old| *old != port) {
-        let _ = writeln!(text, "\r{old:<LINE$}");
+        let _ = writeln!(text, "\r{old:<LINE_WIDTH$}");
     }
     let left = format!("{port}  {left_s} s left");
-    let _ = write!(text, "\r{left:<LINE$}");
+    let _ = write!(text, "\r{left:<LINE_WIDTH$}");
     cli::print(&text)
 }

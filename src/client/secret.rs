@@ -1,4 +1,4 @@
-//! Where the secret comes from, if not from the configuration.
+//! The secret, where it does not come from the configuration.
 
 use crate::cli::{self, Args, Failure, warn};
 use crate::config::{Secret, is_open_to_others};
@@ -7,61 +7,62 @@ use core::fmt::Display;
 use std::ffi::OsStr;
 use std::path::Path;
 
-/// The environment variable that may hold it.
+/// The environment variable that may hold the secret.
 const VARIABLE: &str = "SHIMMER_SECRET";
 
-/// The secret of `--secret-file`, `--secret` or the environment. An empty variable is none.
+/// The secret from `--secret-file`, `--secret` or the environment. An empty variable counts as none.
 ///
 /// # Errors
-/// [`Failure::Usage`] if it is no secret or there are two, [`Failure::Failed`] if its file can't be
-/// read.
+/// [`Failure::Usage`] if it is not a secret or both options are given, [`Failure::Failed`] if the file
+/// can't be read.
 pub fn given(args: &mut Args) -> Result<Option<Secret>, Failure> {
     let value = args.value("--secret")?;
     let file = args.value("--secret-file")?;
     let secret = match (value, file) {
         (Some(_), Some(_)) => {
-            let what = format_args!("--secret and --secret-file: there can be only one");
-            Err(Failure::usage(what))
+            return Err(Failure::usage(format_args!(
+                "--secret and --secret-file: give only one of them"
+            )));
         }
         (Some(value), None) => {
             warn(format_args!(
-                "every local user can read what stands behind --secret; use --secret-file FILE"
+                "the value of --secret is visible to every local user; use --secret-file FILE"
             ));
-            of_value("--secret", value)
+            from_value("--secret", value)
         }
-        (None, Some(file)) => of_file(Path::new(file)),
+        (None, Some(file)) => from_file(Path::new(file)),
         (None, None) => match std::env::var_os(VARIABLE) {
-            Some(value) if !value.is_empty() => of_value(VARIABLE, &value),
+            Some(value) if !value.is_empty() => from_value(VARIABLE, &value),
             _ => return Ok(None),
         },
     };
     secret.map(Some)
 }
 
-fn of_file(file: &Path) -> Result<Secret, Failure> {
+fn from_file(file: &Path) -> Result<Secret, Failure> {
     let secret = Secret::read(file).map_err(Failure::Failed)?;
     if is_open_to_others(file) {
         let file = file.display();
         warn(format_args!(
-            "{file}: other users can read the secret; chmod 600 {file}"
+            "{file}: other users can read the secret; run chmod 600 {file}"
         ));
     }
     Ok(secret)
 }
 
-fn of_value(origin: &str, value: &OsStr) -> Result<Secret, Failure> {
+fn from_value(origin: &str, value: &OsStr) -> Result<Secret, Failure> {
     Secret::new(value.as_encoded_bytes()).map_err(|error| cli::about(origin, &error))
 }
 
-/// Asks the person at the terminal for the secret of a mirage.
+/// Asks whoever sits at the terminal for the secret of the mirage `name`.
 ///
 /// # Errors
-/// [`Failure::Failed`] if there is no terminal or no secret is the answer.
+/// [`Failure::Failed`] if there is no terminal, or the answer is not a secret.
 pub fn ask(name: &str) -> Result<Secret, Failure> {
     let failed = |why: &dyn Display| Failure::failed(format_args!("no secret for {name}: {why}"));
     let mut terminal = Terminal::open().map_err(|_| {
         failed(&format_args!(
-            "there is no terminal to ask for it; give --secret-file FILE or ${VARIABLE}"
+            "there is no terminal to ask at; use --secret-file FILE or ${VARIABLE}"
         ))
     })?;
     let line = terminal
