@@ -198,7 +198,7 @@ fn mistakes_are_named() {
     fails(&share(&["home"], path), 2, &["--host"]);
     fails(&share(&["hmoe"], path), 2, &["hmoe", "did you mean home?"]);
     fails(&share(&["umbrella"], path), 2, &["home, web"]);
-    fails(&share(&[], path), 2, &["which mirage"]);
+    fails(&share(&[], path), 2, &["no mirage given"]);
     fails(&share(&["home", "web"], path), 2, &["web", "unexpected"]);
     fails(&share(&["home", "--host=a%h"], path), 2, &["--host"]);
     fails(
