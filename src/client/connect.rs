@@ -29,8 +29,8 @@ pub fn main(mut args: Args) -> Result<(), Failure> {
     let host = args.word()?.map(cli::text);
     args.end()?;
     let mut target = Target::find(mirage_args)?;
-    if let Some(gate) = gate.filter(|gate| *gate != target.way.gate()) {
-        target.way = match gate {
+    if let Some(gate) = gate.filter(|gate| *gate != target.gate_settings.gate()) {
+        target.gate_settings = match gate {
             Gate::Port => GateSettings::Port,
             Gate::Token => GateSettings::Token,
             Gate::Knock | Gate::Packet => {
@@ -67,7 +67,7 @@ pub fn pass_gate(target: &Target, host: &str, addresses: &[SocketAddr]) -> Resul
 struct Visit<'a> {
     key: Key,
     pattern: Pattern,
-    way: &'a GateSettings,
+    gate_settings: &'a GateSettings,
     host: &'a str,
     /// When it began: it goes to the ports of that time.
     unix_ms: i64,
@@ -78,7 +78,7 @@ impl<'a> Visit<'a> {
         Ok(Self {
             pattern: target.pattern()?,
             key: target.key()?,
-            way: &target.way,
+            gate_settings: &target.gate_settings,
             host,
             // After the key, which may take seconds.
             unix_ms: clock::real_ms(),
@@ -90,7 +90,7 @@ impl<'a> Visit<'a> {
     fn connect(&self, addresses: &[SocketAddr]) -> Result<TcpStream, Failure> {
         let unix = u64::try_from(self.unix_ms).unwrap_or(0) / 1_000;
         let knocks = Knocks {
-            way: self.way,
+            gate_settings: self.gate_settings,
             key: Some(&self.key),
             pattern: Some(self.pattern),
             address: None,
@@ -99,7 +99,7 @@ impl<'a> Visit<'a> {
         let mut knocked = None;
         let mut kind = None;
         for (minute, address) in candidates(&self.key, &self.pattern, unix, addresses) {
-            if self.way.gate().is_silent() && knocked.replace(minute) != Some(minute) {
+            if self.gate_settings.gate().is_silent() && knocked.replace(minute) != Some(minute) {
                 knocks.send(minute, unix, addresses)?;
                 knocks::pause();
             }
@@ -113,7 +113,7 @@ impl<'a> Visit<'a> {
 
     /// Sends the token, if the gate wants one.
     fn send_token(&self, stream: TcpStream, minute: u64, port: u16) -> Result<TcpStream, Failure> {
-        if matches!(self.way, GateSettings::Token) {
+        if matches!(self.gate_settings, GateSettings::Token) {
             let mut nonce = [0; NONCE];
             getrandom::fill(&mut nonce)
                 .map_err(|error| Failure::failed(format_args!("no random bytes: {error}")))?;
@@ -133,7 +133,7 @@ impl<'a> Visit<'a> {
         }
         let error = VisitError {
             host: self.host,
-            gate: self.way.gate(),
+            gate: self.gate_settings.gate(),
             time: Rfc3339 {
                 unix_ms: self.unix_ms,
             },

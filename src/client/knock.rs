@@ -85,7 +85,7 @@ impl KnockArgs<'_> {
             None => 0,
         };
         let knocks = Knocks {
-            way: &target.way,
+            gate_settings: &target.gate_settings,
             key: key.as_ref(),
             pattern: target.pattern,
             address: self.address,
@@ -96,7 +96,7 @@ impl KnockArgs<'_> {
         }
         let host = target.host(self.host)?;
         let addresses = resolve(host)?;
-        if target.way.gate().is_silent() {
+        if target.gate_settings.gate().is_silent() {
             knocks.send(minute, unix, &addresses)
         } else {
             connect::pass_gate(target, host, &addresses)
@@ -105,20 +105,20 @@ impl KnockArgs<'_> {
 
     /// Checks that the options fit the gate.
     fn check(&self, target: &Target) -> Result<(), Failure> {
-        let gate = target.way.gate();
+        let gate = target.gate_settings.gate();
         if self.address.is_some() && gate != Gate::Packet {
             return Err(Failure::usage(format_args!(
                 "--address goes with gate = packet; knocks let in whoever sends them"
             )));
         }
-        let is_rotating = matches!(&target.way, GateSettings::Knock(knock) if !knock.is_fixed());
+        let is_rotating =
+            matches!(&target.gate_settings, GateSettings::Knock(knock) if !knock.is_fixed());
         if self.is_next && !is_rotating {
             return Err(Failure::usage(format_args!(
                 "--next goes with gate = knock and a sequence that changes"
             )));
         }
-        let can_close =
-            matches!(&target.way, GateSettings::Knock(knock) if !knock.close_sequence.is_empty());
+        let can_close = matches!(&target.gate_settings, GateSettings::Knock(knock) if !knock.close_sequence.is_empty());
         if self.closes && !can_close {
             return Err(Failure::usage(format_args!(
                 "--close: this mirage has no close-sequence"

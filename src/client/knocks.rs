@@ -22,7 +22,7 @@ use std::io;
 /// What opens a silent gate.
 pub struct Knocks<'a> {
     /// How the gate is passed.
-    pub way: &'a GateSettings,
+    pub gate_settings: &'a GateSettings,
     /// None where a fixed sequence needs no key.
     pub key: Option<&'a Key>,
     /// None where a fixed sequence needs no pattern.
@@ -39,7 +39,7 @@ impl Knocks<'_> {
     /// # Errors
     /// [`Failure::Failed`] if nothing can be sent to any of the addresses.
     pub fn send(&self, minute: u64, unix: u64, addresses: &[SocketAddr]) -> Result<(), Failure> {
-        match self.way {
+        match self.gate_settings {
             GateSettings::Knock(knock) => knock_at(&self.hops(knock, minute), addresses),
             GateSettings::Packet(packet) => {
                 let (Some(key), Some(pattern)) = (self.key, self.pattern) else {
@@ -85,7 +85,7 @@ impl Knocks<'_> {
     pub fn print(&self, minute: u64, unix: u64) -> Result<(), Failure> {
         let mut text = String::new();
         // Writing to a String can't fail.
-        match (self.way, self.key, self.pattern) {
+        match (self.gate_settings, self.key, self.pattern) {
             (GateSettings::Knock(knock), ..) => {
                 for hop in &self.hops(knock, minute) {
                     let _ = writeln!(text, "{hop}");

@@ -85,7 +85,7 @@ pub struct Target {
     pattern: Option<Pattern>,
     /// None: whoever runs the command is asked for it.
     secret: Option<Secret>,
-    way: GateSettings,
+    gate_settings: GateSettings,
     /// Whether there is a port to connect to once the gate has been passed.
     leads: bool,
     host: Option<String>,
@@ -120,7 +120,7 @@ impl Target {
             name: name.to_owned(),
             pattern: Some(args.pattern(range, DEFAULT_DECOYS, DEFAULT_PERIOD_S)?),
             secret,
-            way: GateSettings::Port,
+            gate_settings: GateSettings::Port,
             leads: true,
             host: None,
         })
@@ -136,7 +136,7 @@ impl Target {
             name: known.plain.name,
             pattern,
             secret: known.secret,
-            way: known.gate_settings,
+            gate_settings: known.gate_settings,
             leads: known.leads,
             host: known.plain.host,
         })
