@@ -4,6 +4,7 @@ use super::*;
 use crate::proto::gates::{GateSettings, HopList};
 use crate::proto::scheme::knock::{Protocols, Scope};
 use crate::proto::scheme::packet::Admits;
+use crate::proto::scheme::schedule::Range;
 use crate::terms::Door;
 
 const KEYED: &str = "[mirage-home]\nsecret = S3cret-T0ken.of-32-b1ts\nrange = 10000-10999\n";
