@@ -37,7 +37,8 @@ impl Source {
         self.module.first().map_or("lib", String::as_str)
     }
 
-    fn is_test(&self) -> bool {
+    /// Whether it stands in a module of tests.
+    pub fn is_test(&self) -> bool {
         self.module.iter().any(|part| part == "tests")
     }
 
