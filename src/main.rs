@@ -1,55 +1,60 @@
-//! From the command line to a command, and from its outcome to an exit code: 0 it is done, 1 it did
-//! not work, 2 the command line or a configuration is wrong.
+//! From the command line to a command, and from its result to an exit code: 0 it is done, 1 it did not
+//! work, 2 the command line or a configuration is wrong.
 
-use shimmer::cli::{self, Args, Command, CommandId, Failure, OVERVIEW, complain};
-#[cfg(target_os = "linux")]
-use shimmer::daemon::Failure as Failed;
+use shimmer::cli::{self, Args, Command, CommandId, Error, OVERVIEW, complain};
 use shimmer::{client, tools};
 use std::env::consts::EXE_SUFFIX;
 use std::ffi::OsStr;
 use std::path::MAIN_SEPARATOR;
+use std::process::ExitCode;
 
 /// Started under this name, it is the daemon.
 const DAEMON_NAME: &str = "shimmerd";
 
 const VERSION: &str = concat!("shimmer ", env!("CARGO_PKG_VERSION"), "\n");
 
-const DONE: u8 = 0;
-const FAILED: u8 = 1;
-const WRONG: u8 = 2;
+/// The exit code for a wrong command line or configuration.
+const USAGE: u8 = 2;
 
 #[cfg(not(target_os = "linux"))]
 const NO_DEMO: &str = "the demo runs on Linux only";
 #[cfg(all(target_os = "linux", not(feature = "demo")))]
 const NO_DEMO: &str = "this build has no demo";
 
-fn main() -> std::process::ExitCode {
+fn main() -> ExitCode {
+    // They live as long as the process.
     let arguments = std::env::args_os().map(|argument| &*argument.leak());
-    obey(arguments.collect()).into()
+    dispatch(arguments.collect()).unwrap_or_else(|error| report(&error))
 }
 
-fn obey(arguments: Vec<&'static OsStr>) -> u8 {
-    match dispatch(arguments) {
-        Ok(code) => return code,
-        Err(Failure::Unread) => return DONE,
-        Err(Failure::Failed(why)) => {
-            complain(format_args!("shimmer: {why}"));
-            return FAILED;
+/// Says on stderr why a command ended without its result.
+fn report(error: &Error) -> ExitCode {
+    match error {
+        Error::BrokenPipe => ExitCode::SUCCESS,
+        Error::Failed(_) | Error::Stdout(_) => {
+            complain(format_args!("shimmer: {error}"));
+            ExitCode::FAILURE
         }
-        Err(Failure::Usage(how)) => complain(format_args!("shimmer: {how}")),
-        Err(Failure::Configuration(errors)) => complain(format_args!("{errors}")),
+        Error::Usage(_) => {
+            complain(format_args!("shimmer: {error}"));
+            ExitCode::from(USAGE)
+        }
+        // Each line begins with the file's name.
+        Error::Configuration(_) => {
+            complain(format_args!("{error}"));
+            ExitCode::from(USAGE)
+        }
     }
-    WRONG
 }
 
-/// The first word is the command, except in the original's `shimmer --open ssh:10000:10999`.
-fn dispatch(mut arguments: Vec<&'static OsStr>) -> Result<u8, Failure> {
+/// The first argument is the command, except in the original's `shimmer --open ssh:10000:10999`.
+fn dispatch(mut arguments: Vec<&'static OsStr>) -> Result<ExitCode, Error> {
     if !arguments.is_empty() && is_daemon(arguments.remove(0)) {
         return run(&cli::DAEMON, arguments);
     }
     let Some(first) = arguments.first() else {
         complain(format_args!("{}", OVERVIEW.trim_ascii_end()));
-        return Ok(WRONG);
+        return Ok(ExitCode::from(USAGE));
     };
     let first = cli::text(first);
     let command = if !first.starts_with('-') {
@@ -76,33 +81,33 @@ fn is_open(argument: &&OsStr) -> bool {
     matches!(rest, Some([] | [b'=', ..]))
 }
 
-fn run(command: &'static Command, arguments: Vec<&'static OsStr>) -> Result<u8, Failure> {
+fn run(command: &'static Command, arguments: Vec<&'static OsStr>) -> Result<ExitCode, Error> {
     let mut args = Args::new(command, arguments);
     if args.flag("--help") || args.flag("-h") {
         cli::print(command.help)?;
-        return Ok(DONE);
+        return Ok(ExitCode::SUCCESS);
     }
     if args.flag("--version") || args.flag("-V") {
         cli::print(VERSION)?;
-        return Ok(DONE);
+        return Ok(ExitCode::SUCCESS);
     }
     match command.id {
         CommandId::Port => client::port::main(args)?,
         CommandId::Connect => client::connect::main(args)?,
         CommandId::Knock => client::knock::main(args)?,
         CommandId::Keygen => tools::keygen::main(args)?,
-        CommandId::Daemon => daemon(args)?,
+        CommandId::Daemon => run_daemon(args)?,
         CommandId::Check => tools::check::main(args)?,
         CommandId::Share => tools::share::main(args)?,
         CommandId::Firewall => tools::firewall::main(args)?,
-        CommandId::Status | CommandId::Ban | CommandId::Unban => ask(command.name, args)?,
-        CommandId::Demo => demo(args)?,
-        CommandId::Help => help(args)?,
+        CommandId::Status | CommandId::Ban | CommandId::Unban => ask_daemon(command.name, args)?,
+        CommandId::Demo => run_demo(args)?,
+        CommandId::Help => print_help(args)?,
     }
-    Ok(DONE)
+    Ok(ExitCode::SUCCESS)
 }
 
-fn help(mut args: Args) -> Result<(), Failure> {
+fn print_help(mut args: Args) -> Result<(), Error> {
     let help = match args.word()? {
         Some(name) => cli::command(cli::text(name))?.help,
         None => OVERVIEW,
@@ -112,7 +117,7 @@ fn help(mut args: Args) -> Result<(), Failure> {
 }
 
 /// Asks the daemon that runs.
-fn ask(command: &str, args: Args) -> Result<(), Failure> {
+fn ask_daemon(command: &str, args: Args) -> Result<(), Error> {
     #[cfg(target_os = "linux")]
     return tools::status::main(command, args);
     #[cfg(not(target_os = "linux"))]
@@ -122,15 +127,14 @@ fn ask(command: &str, args: Args) -> Result<(), Failure> {
     }
 }
 
-fn daemon(mut args: Args) -> Result<(), Failure> {
+fn run_daemon(mut args: Args) -> Result<(), Error> {
     let config = args.value("--config")?.unwrap_or(cli::CONFIG.as_ref());
     args.end()?;
     #[cfg(target_os = "linux")]
-    return match shimmer::daemon::run(config.as_ref()) {
-        Ok(()) => Ok(()),
-        Err(Failed::Configuration(errors)) => Err(Failure::configuration(&errors)),
-        Err(failed) => Err(Failure::failed(format_args!("{failed}"))),
-    };
+    return shimmer::daemon::run(config.as_ref()).map_err(|error| match error {
+        shimmer::daemon::Failure::Configuration(errors) => Error::Configuration(errors.into()),
+        error => Error::failed(format_args!("{error}")),
+    });
     #[cfg(not(target_os = "linux"))]
     {
         let _ = config;
@@ -139,13 +143,13 @@ fn daemon(mut args: Args) -> Result<(), Failure> {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn no_daemon() -> Failure {
-    Failure::usage(format_args!(
+fn no_daemon() -> Error {
+    Error::usage(format_args!(
         "the daemon runs on Linux only, and its commands there"
     ))
 }
 
-fn demo(mut args: Args) -> Result<(), Failure> {
+fn run_demo(mut args: Args) -> Result<(), Error> {
     let stay = args.flag("--stay");
     args.end()?;
     #[cfg(all(feature = "demo", target_os = "linux"))]
@@ -153,6 +157,6 @@ fn demo(mut args: Args) -> Result<(), Failure> {
     #[cfg(not(all(feature = "demo", target_os = "linux")))]
     {
         let _ = stay;
-        Err(Failure::usage(format_args!("{NO_DEMO}")))
+        Err(Error::usage(format_args!("{NO_DEMO}")))
     }
 }

@@ -1,7 +1,7 @@
 //! The arguments of a command, each taken once by whoever needs it.
 
 use super::commands::{Command, CommandId};
-use super::failure::{Failure, about, unknown};
+use super::error::Error;
 use crate::message::Message;
 use crate::nearest::nearest;
 use core::convert::Infallible;
@@ -60,35 +60,35 @@ impl Args {
     /// Takes the value of an option, if it is there.
     ///
     /// # Errors
-    /// [`Failure::Usage`] if the option is there without its value.
-    pub fn value(&mut self, option: &'static str) -> Result<Option<&'static OsStr>, Failure> {
+    /// [`Error::Usage`] if the option is there without its value.
+    pub fn value(&mut self, option: &'static str) -> Result<Option<&'static OsStr>, Error> {
         let value = self.rest.opt_value_from_os_str(option, keep);
-        value.map_err(|_| Failure::usage(format_args!("{option} needs a value")))
+        value.map_err(|_| Error::usage(format_args!("{option} needs a value")))
     }
 
     /// Takes the value of an option and parses it; the error of `parse` says what is wrong with it.
     ///
     /// # Errors
-    /// [`Failure::Usage`] if the value is missing or wrong.
+    /// [`Error::Usage`] if the value is missing or wrong.
     pub fn parsed<T>(
         &mut self,
         option: &'static str,
         parse: fn(&str) -> Result<T, Message>,
-    ) -> Result<Option<T>, Failure> {
+    ) -> Result<Option<T>, Error> {
         let Some(value) = self.value(option)? else {
             return Ok(None);
         };
         match parse(text(value)) {
             Ok(value) => Ok(Some(value)),
-            Err(wrong) => Err(about(option, &wrong)),
+            Err(wrong) => Err(Error::argument(option, &wrong)),
         }
     }
 
     /// Takes the next argument, if there is one. All options have to be taken before.
     ///
     /// # Errors
-    /// [`Failure::Usage`] if it is an option, because the command has not taken it.
-    pub fn word(&mut self) -> Result<Option<&'static OsStr>, Failure> {
+    /// [`Error::Usage`] if it is an option, because the command has not taken it.
+    pub fn word(&mut self) -> Result<Option<&'static OsStr>, Error> {
         // It fails with the error of `keep` alone.
         match self.rest.opt_free_from_os_str(keep).unwrap_or(None) {
             Some(word) if word.as_encoded_bytes().starts_with(b"-") => Err(self.wrong(word)),
@@ -99,8 +99,8 @@ impl Args {
     /// Checks that every argument has been taken.
     ///
     /// # Errors
-    /// [`Failure::Usage`] if anything is left.
-    pub fn end(mut self) -> Result<(), Failure> {
+    /// [`Error::Usage`] if anything is left.
+    pub fn end(mut self) -> Result<(), Error> {
         match self.word()? {
             None => Ok(()),
             Some(word) => Err(self.wrong(word)),
@@ -108,23 +108,24 @@ impl Args {
     }
 
     #[cold]
-    fn wrong(&self, word: &'static OsStr) -> Failure {
+    fn wrong(&self, word: &'static OsStr) -> Error {
         let word = text(word);
         let name = word.split('=').next().unwrap_or_default();
         if !name.starts_with('-') {
-            return Failure::usage(format_args!("{word}: unexpected argument"));
+            return Error::usage(format_args!("{word}: unexpected argument"));
         }
         if self.command.has_option(name) {
-            return Failure::usage(format_args!(
+            return Error::usage(format_args!(
                 "{name} is given twice, or does not fit the other arguments"
             ));
         }
         // Every option has the dashes, so they say nothing about which was meant.
         let known = self.command.all_options().map(without_dashes);
+        let unknown = format_args!("unknown option {name}");
         match (nearest(without_dashes(name), known), self.command.name) {
-            (Some(near), _) => unknown(format_args!("option {name}; did you mean --{near}?")),
-            (None, "help") => unknown(format_args!("option {name}; see shimmer help")),
-            (None, help) => unknown(format_args!("option {name}; see shimmer help {help}")),
+            (Some(near), _) => Error::usage(format_args!("{unknown}; did you mean --{near}?")),
+            (None, "help") => Error::usage(format_args!("{unknown}; see shimmer help")),
+            (None, help) => Error::usage(format_args!("{unknown}; see shimmer help {help}")),
         }
     }
 }
@@ -158,9 +159,9 @@ mod tests {
         Args::new(&PORT, line.iter().map(leak).collect())
     }
 
-    fn usage<T>(outcome: Result<T, Failure>) -> Message {
+    fn usage<T>(outcome: Result<T, Error>) -> Message {
         match outcome {
-            Err(Failure::Usage(text)) => text,
+            Err(Error::Usage(text)) => text,
             _ => panic!("no usage error"),
         }
     }

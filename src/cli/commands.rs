@@ -1,6 +1,6 @@
 //! The commands: their options, and their help.
 
-use super::failure::{Failure, unknown};
+use super::error::Error;
 use crate::nearest::nearest;
 
 /// What `shimmer help` says.
@@ -411,8 +411,8 @@ pub const CONFIG: &str = "/etc/shimmer.conf";
 /// The command of that name.
 ///
 /// # Errors
-/// [`Failure::Usage`] with the nearest name if there is none.
-pub fn command(name: &str) -> Result<&'static Command, Failure> {
+/// [`Error::Usage`] with the nearest name if there is none.
+pub fn command(name: &str) -> Result<&'static Command, Error> {
     for command in COMMANDS {
         if command.name == name {
             return Ok(command);
@@ -420,8 +420,8 @@ pub fn command(name: &str) -> Result<&'static Command, Failure> {
     }
     let names = COMMANDS.iter().map(|command| command.name);
     Err(match nearest(name, names) {
-        Some(near) => unknown(format_args!("command {name}; did you mean {near}?")),
-        None => unknown(format_args!("command {name}; see shimmer help")),
+        Some(near) => Error::usage(format_args!("unknown command {name}; did you mean {near}?")),
+        None => Error::usage(format_args!("unknown command {name}; see shimmer help")),
     })
 }
 

@@ -3,12 +3,12 @@
 
 mod args;
 mod commands;
-mod failure;
+mod error;
 mod output;
 
 pub use args::{Args, text};
 pub use commands::{
     COMMANDS, CONFIG, Command, CommandId, CommandOption, DAEMON, HELP, OVERVIEW, PORT, command,
 };
-pub use failure::{Failure, about, unknown_mirage, unwritten};
+pub use error::Error;
 pub use output::{complain, print, warn};

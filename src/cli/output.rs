@@ -1,15 +1,15 @@
 //! What a command writes: results to stdout, everything else to stderr.
 
-use super::failure::{Failure, unwritten};
+use super::error::Error;
 use core::fmt;
 use std::io::{self, Write};
 
 /// Writes a result to stdout and flushes it.
 ///
 /// # Errors
-/// [`Failure::Unread`] if the reader has closed it, [`Failure::Failed`] if it can't be written.
-pub fn print(text: &str) -> Result<(), Failure> {
-    write(io::stdout(), text).map_err(|error| unwritten(&error))
+/// [`Error::BrokenPipe`] if the reader has closed it, else [`Error::Stdout`].
+pub fn print(text: &str) -> Result<(), Error> {
+    write(io::stdout(), text).map_err(Error::stdout)
 }
 
 /// Warns on stderr.

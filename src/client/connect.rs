@@ -4,7 +4,7 @@ use super::host::{dial, resolve};
 use super::join::{self, JoinError, join};
 use super::knocks::{self, Knocks};
 use super::{MirageArgs, Target};
-use crate::cli::{self, Args, Failure};
+use crate::cli::{self, Args};
 use crate::config;
 use crate::limits::CONNECT_MS;
 use crate::proto::gates::{Gate, GateSettings};
@@ -21,9 +21,9 @@ use std::net::{SocketAddr, TcpStream};
 /// `shimmer connect MIRAGE [HOST]` and `shimmer connect NAME:LOW:HIGH HOST`
 ///
 /// # Errors
-/// Those of [`MirageArgs::take`], [`Target::find`] and [`Target::key`]; [`Failure::Usage`] without a
-/// host; [`Failure::Failed`] if there is no connection or it breaks; [`Failure::Unread`].
-pub fn main(mut args: Args) -> Result<(), Failure> {
+/// Those of [`MirageArgs::take`], [`Target::find`] and [`Target::key`]; [`cli::Error::Usage`] without a
+/// host; [`cli::Error::Failed`] if there is no connection or it breaks; [`cli::Error::BrokenPipe`].
+pub fn main(mut args: Args) -> Result<(), cli::Error> {
     let gate = args.parsed("--gate", config::parse_gate)?;
     let mirage_args = MirageArgs::take(&mut args, None)?;
     let host = args.word()?.map(cli::text);
@@ -34,7 +34,7 @@ pub fn main(mut args: Args) -> Result<(), Failure> {
             Gate::Port => GateSettings::Port,
             Gate::Token => GateSettings::Token,
             Gate::Knock | Gate::Packet => {
-                return Err(Failure::usage(format_args!(
+                return Err(cli::Error::usage(format_args!(
                     "--gate {} needs a [mirage-NAME] section in the configuration",
                     gate.word()
                 )));
@@ -42,7 +42,7 @@ pub fn main(mut args: Args) -> Result<(), Failure> {
         };
     }
     if !target.leads {
-        return Err(Failure::usage(format_args!(
+        return Err(cli::Error::usage(format_args!(
             "this mirage has no port to connect to; run shimmer knock, then connect to the service itself"
         )));
     }
@@ -57,8 +57,8 @@ pub fn main(mut args: Args) -> Result<(), Failure> {
 /// once the door is open, and this waits for that.
 ///
 /// # Errors
-/// [`Failure::Failed`] if there is no connection; those of [`Target::key`].
-pub fn pass_gate(target: &Target, host: &str, addresses: &[SocketAddr]) -> Result<(), Failure> {
+/// [`cli::Error::Failed`] if there is no connection; those of [`Target::key`].
+pub fn pass_gate(target: &Target, host: &str, addresses: &[SocketAddr]) -> Result<(), cli::Error> {
     join::drain(&Visit::new(target, host)?.connect(addresses)?);
     Ok(())
 }
@@ -74,7 +74,7 @@ struct Visit<'a> {
 }
 
 impl<'a> Visit<'a> {
-    fn new(target: &'a Target, host: &'a str) -> Result<Self, Failure> {
+    fn new(target: &'a Target, host: &'a str) -> Result<Self, cli::Error> {
         Ok(Self {
             pattern: target.pattern()?,
             key: target.key()?,
@@ -87,7 +87,7 @@ impl<'a> Visit<'a> {
 
     /// Tries each port until one answers. A silent gate gets its knocks or its datagram first, and again
     /// for each minute: they may have been lost, and a sequence may count only once.
-    fn connect(&self, addresses: &[SocketAddr]) -> Result<TcpStream, Failure> {
+    fn connect(&self, addresses: &[SocketAddr]) -> Result<TcpStream, cli::Error> {
         let unix = u64::try_from(self.unix_ms).unwrap_or(0) / 1_000;
         let knocks = Knocks {
             gate_settings: self.gate_settings,
@@ -112,11 +112,16 @@ impl<'a> Visit<'a> {
     }
 
     /// Sends the token, if the gate wants one.
-    fn send_token(&self, stream: TcpStream, minute: u64, port: u16) -> Result<TcpStream, Failure> {
+    fn send_token(
+        &self,
+        stream: TcpStream,
+        minute: u64,
+        port: u16,
+    ) -> Result<TcpStream, cli::Error> {
         if matches!(self.gate_settings, GateSettings::Token) {
             let mut nonce = [0; NONCE];
             getrandom::fill(&mut nonce)
-                .map_err(|error| Failure::failed(format_args!("no random bytes: {error}")))?;
+                .map_err(|error| cli::Error::failed(format_args!("no random bytes: {error}")))?;
             let token = token::make(&self.key, minute, port, &nonce);
             if (&stream).write_all(&token).is_err() {
                 let error = JoinError::HungUp { after_s: 0 };
@@ -127,10 +132,11 @@ impl<'a> Visit<'a> {
     }
 
     #[cold]
-    fn failure(&self, kind: VisitErrorKind) -> Failure {
-        if let VisitErrorKind::Join(JoinError::Stdout(error)) = &kind {
-            return cli::unwritten(error);
-        }
+    fn failure(&self, kind: VisitErrorKind) -> cli::Error {
+        let kind = match kind {
+            VisitErrorKind::Join(JoinError::Stdout(error)) => return cli::Error::stdout(error),
+            kind => kind,
+        };
         let error = VisitError {
             host: self.host,
             gate: self.gate_settings.gate(),
@@ -139,7 +145,7 @@ impl<'a> Visit<'a> {
             },
             kind,
         };
-        Failure::failed(format_args!("{error}"))
+        cli::Error::failed(format_args!("{error}"))
     }
 }
 

@@ -1,6 +1,6 @@
 //! How to reach a host: its addresses, a connection, a datagram.
 
-use crate::cli::Failure;
+use crate::cli::Error;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::time::Duration;
 use socket2::SockRef;
@@ -10,13 +10,13 @@ use std::net::{TcpStream, UdpSocket};
 /// The addresses of a host, each with port 0.
 ///
 /// # Errors
-/// [`Failure::Failed`] if the name can't be resolved.
+/// [`Error::Failed`] if the name can't be resolved.
 #[cfg(feature = "names")]
-pub fn resolve(host: &str) -> Result<Vec<SocketAddr>, Failure> {
+pub fn resolve(host: &str) -> Result<Vec<SocketAddr>, Error> {
     use std::net::ToSocketAddrs;
     match (host, 0).to_socket_addrs() {
         Ok(addresses) => Ok(addresses.collect()),
-        Err(error) => Err(Failure::failed(format_args!(
+        Err(error) => Err(Error::failed(format_args!(
             "cannot resolve {host}: {error}"
         ))),
     }
@@ -25,12 +25,12 @@ pub fn resolve(host: &str) -> Result<Vec<SocketAddr>, Failure> {
 /// The address, with port 0. A build without names has no resolver.
 ///
 /// # Errors
-/// [`Failure::Failed`] if it is not an IP address.
+/// [`Error::Failed`] if it is not an IP address.
 #[cfg(not(feature = "names"))]
-pub fn resolve(host: &str) -> Result<Vec<SocketAddr>, Failure> {
+pub fn resolve(host: &str) -> Result<Vec<SocketAddr>, Error> {
     match host.parse() {
         Ok(address) => Ok(vec![SocketAddr::new(address, 0)]),
-        Err(_) => Err(Failure::failed(format_args!(
+        Err(_) => Err(Error::failed(format_args!(
             "cannot resolve {host}: this build takes IP addresses only"
         ))),
     }

@@ -4,7 +4,7 @@ use super::connect;
 use super::host::resolve;
 use super::knocks::{Knocks, knock_at};
 use super::{MirageArgs, Target};
-use crate::cli::{self, Args, Failure};
+use crate::cli::{self, Args, Error};
 use crate::config;
 use crate::message::Message;
 use crate::proto::gates::{Gate, GateSettings};
@@ -18,9 +18,9 @@ use std::process::Command;
 /// `shimmer knock MIRAGE [HOST]` and `shimmer knock HOST PORT[:PROTOCOL]…`
 ///
 /// # Errors
-/// Those of [`MirageArgs::take`], [`Target::find`] and [`Target::key`]; [`Failure::Usage`] without a host;
-/// [`Failure::Failed`] if nothing can be sent, or the command can't be run.
-pub fn main(mut args: Args) -> Result<(), Failure> {
+/// Those of [`MirageArgs::take`], [`Target::find`] and [`Target::key`]; [`Error::Usage`] without a host;
+/// [`Error::Failed`] if nothing can be sent, or the command can't be run.
+pub fn main(mut args: Args) -> Result<(), Error> {
     let command = args.after_dashes();
     let prints = args.flag("--print");
     let is_next = args.flag("--next");
@@ -31,7 +31,7 @@ pub fn main(mut args: Args) -> Result<(), Failure> {
     if let Some(first_hop) = second.filter(|word| looks_like_hop(word)) {
         // Plain knocks: the first argument is the host.
         if prints || is_next || closes || address.is_some() {
-            return Err(Failure::usage(format_args!(
+            return Err(Error::usage(format_args!(
                 "--address, --next, --close and --print go with a mirage, not with HOST PORT"
             )));
         }
@@ -51,11 +51,11 @@ pub fn main(mut args: Args) -> Result<(), Failure> {
     run(&command)
 }
 
-fn take_hops(first: &str, args: &mut Args) -> Result<Vec<Hop>, Failure> {
+fn take_hops(first: &str, args: &mut Args) -> Result<Vec<Hop>, Error> {
     let mut hops = Vec::new();
     let mut next = Some(first);
     while let Some(word) = next {
-        let hop = config::parse_hop(word).map_err(|wrong| cli::about(word, &wrong))?;
+        let hop = config::parse_hop(word).map_err(|wrong| Error::argument(word, &wrong))?;
         hops.push(hop);
         next = args.word()?.map(cli::text);
     }
@@ -76,7 +76,7 @@ struct KnockArgs<'a> {
 }
 
 impl KnockArgs<'_> {
-    fn knock(&self, target: &Target) -> Result<(), Failure> {
+    fn knock(&self, target: &Target) -> Result<(), Error> {
         self.check(target)?;
         let key = target.key_if_needed()?;
         let unix = clock::unix();
@@ -104,28 +104,28 @@ impl KnockArgs<'_> {
     }
 
     /// Checks that the options fit the gate.
-    fn check(&self, target: &Target) -> Result<(), Failure> {
+    fn check(&self, target: &Target) -> Result<(), Error> {
         let gate = target.gate_settings.gate();
         if self.address.is_some() && gate != Gate::Packet {
-            return Err(Failure::usage(format_args!(
+            return Err(Error::usage(format_args!(
                 "--address goes with gate = packet; knocks let in whoever sends them"
             )));
         }
         let is_rotating =
             matches!(&target.gate_settings, GateSettings::Knock(knock) if !knock.is_fixed());
         if self.is_next && !is_rotating {
-            return Err(Failure::usage(format_args!(
+            return Err(Error::usage(format_args!(
                 "--next goes with gate = knock and a sequence that changes"
             )));
         }
         let can_close = matches!(&target.gate_settings, GateSettings::Knock(knock) if !knock.close_sequence.is_empty());
         if self.closes && !can_close {
-            return Err(Failure::usage(format_args!(
+            return Err(Error::usage(format_args!(
                 "--close: this mirage has no close-sequence"
             )));
         }
         if !gate.is_silent() && target.leads && !self.prints {
-            return Err(Failure::usage(format_args!(
+            return Err(Error::usage(format_args!(
                 "gate = {} needs no knock; use shimmer connect",
                 gate.word()
             )));
@@ -151,12 +151,12 @@ fn parse_address(text: &str) -> config::Parsed<IpAddr> {
 }
 
 /// Runs the command after `--`, if there is one.
-fn run(command: &[&'static OsStr]) -> Result<(), Failure> {
+fn run(command: &[&'static OsStr]) -> Result<(), Error> {
     let Some((program, arguments)) = command.split_first() else {
         return Ok(());
     };
     let error = exec(Command::new(program).args(arguments));
-    Err(Failure::failed(format_args!(
+    Err(Error::failed(format_args!(
         "{}: {error}",
         cli::text(program)
     )))

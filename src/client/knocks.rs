@@ -6,7 +6,7 @@
 //! none counts twice.
 
 use super::host::{dial, own_address, send_datagram};
-use crate::cli::{self, Failure};
+use crate::cli::{self, Error};
 use crate::limits::{KNOCK_PAUSE_MS, KNOCK_TIMES};
 use crate::proto::gates::{GateSettings, KnockSettings, PacketSettings};
 use crate::proto::scheme::key::Key;
@@ -37,8 +37,8 @@ impl Knocks<'_> {
     /// Sends them to each address of a host: those of `minute`, at `unix` seconds.
     ///
     /// # Errors
-    /// [`Failure::Failed`] if nothing can be sent to any of the addresses.
-    pub fn send(&self, minute: u64, unix: u64, addresses: &[SocketAddr]) -> Result<(), Failure> {
+    /// [`Error::Failed`] if nothing can be sent to any of the addresses.
+    pub fn send(&self, minute: u64, unix: u64, addresses: &[SocketAddr]) -> Result<(), Error> {
         match self.gate_settings {
             GateSettings::Knock(knock) => knock_at(&self.hops(knock, minute), addresses),
             GateSettings::Packet(packet) => {
@@ -81,8 +81,8 @@ impl Knocks<'_> {
     /// Prints what would be sent, and sends nothing.
     ///
     /// # Errors
-    /// [`Failure::Failed`] if the system has no random bytes; those of [`cli::print`].
-    pub fn print(&self, minute: u64, unix: u64) -> Result<(), Failure> {
+    /// [`Error::Failed`] if the system has no random bytes; those of [`cli::print`].
+    pub fn print(&self, minute: u64, unix: u64) -> Result<(), Error> {
         let mut text = String::new();
         // Writing to a String can't fail.
         match (self.gate_settings, self.key, self.pattern) {
@@ -95,7 +95,7 @@ impl Knocks<'_> {
                 let port = port.unwrap_or_else(|| pattern.real(key, minute));
                 let _ = writeln!(text, "{port}:udp");
                 let datagram = datagram(key, unix, self.address)
-                    .map_err(|error| Failure::failed(format_args!("{error}")))?;
+                    .map_err(|error| Error::failed(format_args!("{error}")))?;
                 for (index, byte) in datagram.iter().enumerate() {
                     let end = if index % 24 == 23 { "\n" } else { " " };
                     let _ = write!(text, "{byte:02x}{end}");
@@ -113,8 +113,8 @@ impl Knocks<'_> {
 /// Knocks at the ports in this order, at each address of a host.
 ///
 /// # Errors
-/// [`Failure::Failed`] if nothing can be sent to any of the addresses.
-pub fn knock_at(hops: &[Hop], addresses: &[SocketAddr]) -> Result<(), Failure> {
+/// [`Error::Failed`] if nothing can be sent to any of the addresses.
+pub fn knock_at(hops: &[Hop], addresses: &[SocketAddr]) -> Result<(), Error> {
     send_to_all(addresses, |mut address| {
         for hop in hops {
             address.set_port(hop.port);
@@ -131,7 +131,7 @@ pub fn knock_at(hops: &[Hop], addresses: &[SocketAddr]) -> Result<(), Failure> {
 fn send_to_all(
     addresses: &[SocketAddr],
     send: impl Fn(SocketAddr) -> io::Result<()>,
-) -> Result<(), Failure> {
+) -> Result<(), Error> {
     let mut failed = None;
     let mut is_sent = false;
     for &address in addresses {
@@ -142,7 +142,7 @@ fn send_to_all(
     }
     match failed {
         Some((address, error)) if !is_sent => {
-            Err(Failure::failed(format_args!("{}: {error}", address.ip())))
+            Err(Error::failed(format_args!("{}: {error}", address.ip())))
         }
         _ => Ok(()),
     }

@@ -1,6 +1,6 @@
 //! The mirages in the client's configuration, which is read only when one of them is needed.
 
-use crate::cli::{self, Failure, warn};
+use crate::cli::{Error, warn};
 use crate::config::{Client, Known, Secret};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -30,9 +30,9 @@ impl KnownMirages {
     /// The mirage of the section `[mirage-SECTION]`.
     ///
     /// # Errors
-    /// [`Failure::Configuration`] if the file is wrong; [`Failure::Usage`] if there is no file, or no such
+    /// [`Error::Configuration`] if the file is wrong; [`Error::Usage`] if there is no file, or no such
     /// section in it.
-    pub fn mirage(&self, section: &str) -> Result<Known, Failure> {
+    pub fn mirage(&self, section: &str) -> Result<Known, Error> {
         let mut mirages = self.load()?;
         if let Some(found) = mirages.iter().position(|known| known.section == section) {
             return Ok(mirages.swap_remove(found));
@@ -40,20 +40,20 @@ impl KnownMirages {
         let file = self.file.as_deref().unwrap_or(Path::new(FILE));
         if mirages.is_empty() {
             let file = file.display();
-            return Err(Failure::usage(format_args!(
+            return Err(Error::usage(format_args!(
                 "no mirage {section}: {file} does not exist. Create it (shimmer share on the server \
                  prints what belongs in it), or give NAME:LOW:HIGH"
             )));
         }
         let sections: Vec<&str> = mirages.iter().map(|known| &*known.section).collect();
-        Err(cli::unknown_mirage(file, section, &sections))
+        Err(Error::unknown_mirage(file, section, &sections))
     }
 
     /// The secret of the mirages whose name in the scheme is `name`. None if they have different ones.
     ///
     /// # Errors
-    /// [`Failure::Configuration`] if the file is wrong.
-    pub fn secret_of(&self, name: &str) -> Result<Option<Secret>, Failure> {
+    /// [`Error::Configuration`] if the file is wrong.
+    pub fn secret_of(&self, name: &str) -> Result<Option<Secret>, Error> {
         let mirages = self.load()?;
         let mut found: Option<&Secret> = None;
         for known in &mirages {
@@ -70,14 +70,14 @@ impl KnownMirages {
     }
 
     /// None at all if the user has no configuration.
-    fn load(&self) -> Result<Vec<Known>, Failure> {
+    fn load(&self) -> Result<Vec<Known>, Error> {
         let Some(file) = &self.file else {
             return Ok(Vec::new());
         };
         if !self.is_given && !file.exists() {
             return Ok(Vec::new());
         }
-        let client = Client::load(file).map_err(|errors| Failure::configuration(&errors))?;
+        let client = Client::load(file).map_err(|errors| Error::Configuration(errors.into()))?;
         for warning in &client.warnings {
             warn(format_args!("{warning}"));
         }

@@ -12,7 +12,7 @@ mod moment;
 pub mod port;
 mod secret;
 
-use crate::cli::{self, Args, Failure};
+use crate::cli::{self, Args, Error};
 use crate::config::{self, Secret};
 use crate::limits::{DEFAULT_DECOYS, DEFAULT_PERIOD_S};
 use crate::proto::gates::GateSettings;
@@ -41,8 +41,8 @@ impl MirageArgs {
     /// would find one where the mirage should be.
     ///
     /// # Errors
-    /// [`Failure::Usage`] if an argument is wrong, [`Failure::Failed`] if the secret's file can't be read.
-    pub fn take(args: &mut Args, mirage: Option<&'static OsStr>) -> Result<Self, Failure> {
+    /// [`Error::Usage`] if an argument is wrong, [`Error::Failed`] if the secret's file can't be read.
+    pub fn take(args: &mut Args, mirage: Option<&'static OsStr>) -> Result<Self, Error> {
         Ok(Self {
             secret: secret::given(args)?,
             known: KnownMirages::new(args.value("--config")?),
@@ -58,23 +58,23 @@ impl MirageArgs {
     /// The argument that names the mirage.
     ///
     /// # Errors
-    /// [`Failure::Usage`] if there is none.
-    pub fn mirage(&self) -> Result<&'static str, Failure> {
+    /// [`Error::Usage`] if there is none.
+    pub fn mirage(&self) -> Result<&'static str, Error> {
         match self.mirage {
             Some(mirage) => Ok(cli::text(mirage)),
-            None => Err(Failure::usage(format_args!(
+            None => Err(Error::usage(format_args!(
                 "no mirage given: name a section of the configuration, or give NAME:LOW:HIGH"
             ))),
         }
     }
 
     /// The pattern of `range`; `decoys` and `period_s` hold unless options say otherwise.
-    fn pattern(&self, range: Range, decoys: u8, period_s: u32) -> Result<Pattern, Failure> {
+    fn pattern(&self, range: Range, decoys: u8, period_s: u32) -> Result<Pattern, Error> {
         let decoys = self.decoys.unwrap_or(decoys);
         let period_s = self.period_s.unwrap_or(period_s);
         let mirage = self.mirage()?;
         config::fit_pattern(range, decoys, period_s, MINUTES)
-            .map_err(|wrong| Failure::usage(format_args!("{mirage} {wrong}")))
+            .map_err(|wrong| Error::usage(format_args!("{mirage} {wrong}")))
     }
 }
 
@@ -95,9 +95,9 @@ impl Target {
     /// The mirage that `args` name. What they do not say comes from the configuration.
     ///
     /// # Errors
-    /// [`Failure::Usage`] if they name no mirage, an unknown one, or one with too small a range;
-    /// [`Failure::Configuration`] if the configuration is wrong.
-    pub fn find(args: MirageArgs) -> Result<Self, Failure> {
+    /// [`Error::Usage`] if they name no mirage, an unknown one, or one with too small a range;
+    /// [`Error::Configuration`] if the configuration is wrong.
+    pub fn find(args: MirageArgs) -> Result<Self, Error> {
         let mirage = args.mirage()?;
         let mut target = match mirage.split_once(':') {
             Some((name, range)) => Self::from_arguments(&args, name, range)?,
@@ -107,9 +107,9 @@ impl Target {
         Ok(target)
     }
 
-    fn from_arguments(args: &MirageArgs, name: &str, range: &str) -> Result<Self, Failure> {
+    fn from_arguments(args: &MirageArgs, name: &str, range: &str) -> Result<Self, Error> {
         let mirage = args.mirage()?;
-        let about = |wrong| cli::about(mirage, &wrong);
+        let about = |wrong| Error::argument(mirage, &wrong);
         let name = config::parse_name(name).map_err(about)?;
         let range = config::parse_range(range, ':').map_err(about)?;
         let secret = match args.secret {
@@ -126,7 +126,7 @@ impl Target {
         })
     }
 
-    fn from_configuration(args: &MirageArgs, section: &str) -> Result<Self, Failure> {
+    fn from_configuration(args: &MirageArgs, section: &str) -> Result<Self, Error> {
         let known = args.known.mirage(section)?;
         let pattern = match known.pattern {
             Some(known) => Some(args.pattern(known.range(), known.decoys(), known.period())?),
@@ -145,10 +145,10 @@ impl Target {
     /// What its ports are drawn from.
     ///
     /// # Errors
-    /// [`Failure::Usage`] if it has a fixed sequence and no ports that change.
-    pub fn pattern(&self) -> Result<Pattern, Failure> {
+    /// [`Error::Usage`] if it has a fixed sequence and no ports that change.
+    pub fn pattern(&self) -> Result<Pattern, Error> {
         self.pattern.ok_or_else(|| {
-            Failure::usage(format_args!(
+            Error::usage(format_args!(
                 "{} has a fixed sequence and no port that changes; use shimmer knock",
                 self.name
             ))
@@ -158,10 +158,10 @@ impl Target {
     /// The server: `given`, or else the host in the configuration.
     ///
     /// # Errors
-    /// [`Failure::Usage`] if there is neither.
-    pub fn host<'a>(&'a self, given: Option<&'a str>) -> Result<&'a str, Failure> {
+    /// [`Error::Usage`] if there is neither.
+    pub fn host<'a>(&'a self, given: Option<&'a str>) -> Result<&'a str, Error> {
         given.or(self.host.as_deref()).ok_or_else(|| {
-            Failure::usage(format_args!(
+            Error::usage(format_args!(
                 "no host given: add it after the mirage, or set host = in its section"
             ))
         })
@@ -171,8 +171,8 @@ impl Target {
     /// read the clock afterwards.
     ///
     /// # Errors
-    /// [`Failure::Failed`] if there is no terminal at which to ask, or the answer is not a secret.
-    pub fn key(&self) -> Result<Key, Failure> {
+    /// [`Error::Failed`] if there is no terminal at which to ask, or the answer is not a secret.
+    pub fn key(&self) -> Result<Key, Error> {
         let secret = match &self.secret {
             Some(secret) => secret,
             None => &secret::ask(&self.name)?,
@@ -184,7 +184,7 @@ impl Target {
     ///
     /// # Errors
     /// Those of [`Target::key`].
-    pub fn key_if_needed(&self) -> Result<Option<Key>, Failure> {
+    pub fn key_if_needed(&self) -> Result<Option<Key>, Error> {
         match self.pattern {
             Some(_) => self.key().map(Some),
             None => Ok(None),

@@ -1,7 +1,7 @@
 //! `shimmer port`: the port that leads to the service, now or at another time, or each new one.
 
 use super::{MirageArgs, Target, moment};
-use crate::cli::{self, Args, Failure};
+use crate::cli::{self, Args, Error};
 use crate::proto::scheme::key::Key;
 use crate::proto::scheme::schedule::Pattern;
 use crate::sys::{clock, stdio};
@@ -15,12 +15,12 @@ const LINE_WIDTH: usize = 24;
 ///
 /// # Errors
 /// Those of [`MirageArgs::take`], [`Target::find`], [`Target::key`] and [`cli::print`].
-pub fn main(mut args: Args) -> Result<(), Failure> {
+pub fn main(mut args: Args) -> Result<(), Error> {
     let all = args.flag("--all");
     let watch = args.flag("--watch");
     let at = args.parsed("--at", moment::parse)?;
     if watch && (all || at.is_some()) {
-        return Err(Failure::usage(format_args!(
+        return Err(Error::usage(format_args!(
             "--watch shows the real port of each minute, and works with neither --all nor --at"
         )));
     }
@@ -48,7 +48,7 @@ pub fn main(mut args: Args) -> Result<(), Failure> {
 /// Prints the port and each new one, until nobody reads them any more.
 ///
 /// It wakes at the turn of each second, so it notices within a second when the clock is set.
-fn watch_ports(key: &Key, pattern: &Pattern) -> Result<(), Failure> {
+fn watch_ports(key: &Key, pattern: &Pattern) -> Result<(), Error> {
     let is_terminal = io::stdout().is_terminal();
     let mut shown = None;
     loop {
@@ -64,13 +64,13 @@ fn watch_ports(key: &Key, pattern: &Pattern) -> Result<(), Failure> {
         shown = Some(port);
         let left_ms = 1_000 - (now_ms % 1_000) as u32;
         if !stdio::wait_while_read(left_ms) {
-            return Err(Failure::Unread);
+            return Err(Error::BrokenPipe);
         }
     }
 }
 
 /// Draws the last line again. A port that is over keeps a line of its own, without its seconds.
-fn redraw(shown: Option<u16>, port: u16, left_s: u64) -> Result<(), Failure> {
+fn redraw(shown: Option<u16>, port: u16, left_s: u64) -> Result<(), Error> {
     let mut text = String::new();
     if let Some(old) = shown.filter(|old| *old != port) {
         let _ = writeln!(text, "\r{old:<LINE_WIDTH$}");

@@ -1,6 +1,6 @@
 //! The secret, where it does not come from the configuration.
 
-use crate::cli::{self, Args, Failure, warn};
+use crate::cli::{Args, Error, warn};
 use crate::config::{Secret, is_open_to_others};
 use crate::sys::terminal::Terminal;
 use core::fmt::Display;
@@ -13,14 +13,14 @@ const VARIABLE: &str = "SHIMMER_SECRET";
 /// The secret from `--secret-file`, `--secret` or the environment. An empty variable counts as none.
 ///
 /// # Errors
-/// [`Failure::Usage`] if it is not a secret or both options are given, [`Failure::Failed`] if the file
+/// [`Error::Usage`] if it is not a secret or both options are given, [`Error::Failed`] if the file
 /// can't be read.
-pub fn given(args: &mut Args) -> Result<Option<Secret>, Failure> {
+pub fn given(args: &mut Args) -> Result<Option<Secret>, Error> {
     let value = args.value("--secret")?;
     let file = args.value("--secret-file")?;
     let secret = match (value, file) {
         (Some(_), Some(_)) => {
-            return Err(Failure::usage(format_args!(
+            return Err(Error::usage(format_args!(
                 "--secret and --secret-file: give only one of them"
             )));
         }
@@ -39,8 +39,8 @@ pub fn given(args: &mut Args) -> Result<Option<Secret>, Failure> {
     secret.map(Some)
 }
 
-fn from_file(file: &Path) -> Result<Secret, Failure> {
-    let secret = Secret::read(file).map_err(Failure::Failed)?;
+fn from_file(file: &Path) -> Result<Secret, Error> {
+    let secret = Secret::read(file).map_err(Error::Failed)?;
     if is_open_to_others(file) {
         let file = file.display();
         warn(format_args!(
@@ -50,16 +50,16 @@ fn from_file(file: &Path) -> Result<Secret, Failure> {
     Ok(secret)
 }
 
-fn from_value(origin: &str, value: &OsStr) -> Result<Secret, Failure> {
-    Secret::new(value.as_encoded_bytes()).map_err(|error| cli::about(origin, &error))
+fn from_value(origin: &str, value: &OsStr) -> Result<Secret, Error> {
+    Secret::new(value.as_encoded_bytes()).map_err(|error| Error::argument(origin, &error))
 }
 
 /// Asks whoever sits at the terminal for the secret of the mirage `name`.
 ///
 /// # Errors
-/// [`Failure::Failed`] if there is no terminal, or the answer is not a secret.
-pub fn ask(name: &str) -> Result<Secret, Failure> {
-    let failed = |why: &dyn Display| Failure::failed(format_args!("no secret for {name}: {why}"));
+/// [`Error::Failed`] if there is no terminal, or the answer is not a secret.
+pub fn ask(name: &str) -> Result<Secret, Error> {
+    let failed = |why: &dyn Display| Error::failed(format_args!("no secret for {name}: {why}"));
     let mut terminal = Terminal::open().map_err(|_| {
         failed(&format_args!(
             "there is no terminal to ask at; use --secret-file FILE or ${VARIABLE}"

@@ -1,7 +1,7 @@
 //! `shimmer check`: what the daemon would serve, or why it would not start; and with `--needs`, for an
 //! init script, what the system has to give it.
 
-use crate::cli::{self, Args, Failure, warn};
+use crate::cli::{self, Args, Error, warn};
 use crate::config::{Mirage, Server, capabilities};
 use crate::proto::gates::{GateSettings, HopList, PacketSettings};
 use crate::terms::{Door, Service};
@@ -11,8 +11,8 @@ use std::path::Path;
 /// `shimmer check [FILE]`
 ///
 /// # Errors
-/// [`Failure::Configuration`] with every mistake of the file; those of [`cli::print`].
-pub fn main(mut args: Args) -> Result<(), Failure> {
+/// [`Error::Configuration`] with every mistake of the file; those of [`cli::print`].
+pub fn main(mut args: Args) -> Result<(), Error> {
     let shows_needs = args.flag("--needs");
     let file = match args.value("--config")? {
         Some(file) => Some(file),

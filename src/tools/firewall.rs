@@ -10,7 +10,7 @@
 //! They say where a mirage may be found, which anybody can see, and neither secrets nor ports of a
 //! minute.
 
-use crate::cli::{self, Args, Failure, warn};
+use crate::cli::{self, Args, Error, warn};
 use crate::config::{Mirage, Server};
 use crate::proto::scheme::schedule::Range;
 use crate::proto::source::Network;
@@ -95,8 +95,8 @@ const COMMENT: usize = 100;
 /// `shimmer firewall`
 ///
 /// # Errors
-/// [`Failure::Configuration`] with every mistake of the file; those of [`cli::print`].
-pub fn main(mut args: Args) -> Result<(), Failure> {
+/// [`Error::Configuration`] with every mistake of the file; those of [`cli::print`].
+pub fn main(mut args: Args) -> Result<(), Error> {
     let file = args.value("--config")?.unwrap_or(cli::CONFIG.as_ref());
     let is_removal = args.flag("--remove");
     args.end()?;

@@ -2,7 +2,7 @@
 //!
 //! Lower-case base32 (RFC 4648, section 6) has neither 0 nor 1, which look like letters.
 
-use crate::cli::{self, Args, Failure};
+use crate::cli::{self, Args, Error};
 
 /// Bytes of randomness: 160 bits are more than the scan of one minute's ports gives away, and come
 /// out in base32 without padding.
@@ -16,12 +16,12 @@ const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 /// `shimmer keygen`
 ///
 /// # Errors
-/// [`Failure::Failed`] if the operating system has no random bytes; those of [`cli::print`].
-pub fn main(args: Args) -> Result<(), Failure> {
+/// [`Error::Failed`] if the operating system has no random bytes; those of [`cli::print`].
+pub fn main(args: Args) -> Result<(), Error> {
     args.end()?;
     let mut bytes = [0; SECRET];
     getrandom::fill(&mut bytes)
-        .map_err(|error| Failure::failed(format_args!("no random bytes: {error}")))?;
+        .map_err(|error| Error::failed(format_args!("no random bytes: {error}")))?;
     let mut secret = base32(&bytes);
     secret.push('\n');
     cli::print(&secret)

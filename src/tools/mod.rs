@@ -10,18 +10,15 @@ pub mod share;
 #[cfg(target_os = "linux")]
 pub mod status;
 
-use crate::cli::Failure;
+use crate::cli::Error;
 use crate::config::{Errors, Server};
 use std::path::Path;
 
 /// What a file says, by one of [`Server`]'s ways to read it. It lives as long as the process: nobody
 /// needs the code that takes it apart.
-fn load(
-    file: &Path,
-    read: fn(&Path) -> Result<Server, Errors>,
-) -> Result<&'static Server, Failure> {
+fn load(file: &Path, read: fn(&Path) -> Result<Server, Errors>) -> Result<&'static Server, Error> {
     match read(file) {
         Ok(server) => Ok(Box::leak(Box::new(server))),
-        Err(errors) => Err(Failure::configuration(&errors)),
+        Err(errors) => Err(Error::Configuration(errors.into())),
     }
 }

@@ -1,6 +1,6 @@
 //! `shimmer share`: what a laptop needs to get in, ready to be pasted into its two files.
 
-use crate::cli::{self, Args, Failure};
+use crate::cli::{self, Args, Error};
 use crate::config::{self, Mirage, Parsed, Server};
 use crate::limits::{DEFAULT_DECOYS, DEFAULT_KNOCKS, DEFAULT_PERIOD_S};
 use crate::message::Message;
@@ -13,16 +13,16 @@ use std::path::Path;
 /// `shimmer share MIRAGE`
 ///
 /// # Errors
-/// [`Failure::Configuration`] with every mistake of the daemon's configuration; [`Failure::Usage`]
-/// if it has no such mirage, or there is no host; [`Failure::Failed`] if the secret fits into no
+/// [`Error::Configuration`] with every mistake of the daemon's configuration; [`Error::Usage`]
+/// if it has no such mirage, or there is no host; [`Error::Failed`] if the secret fits into no
 /// line; those of [`cli::print`].
-pub fn main(mut args: Args) -> Result<(), Failure> {
+pub fn main(mut args: Args) -> Result<(), Error> {
     let given = args.parsed("--host", parse_host)?;
     let file = args.value("--config")?.unwrap_or(cli::CONFIG.as_ref());
     let word = args.word()?;
     args.end()?;
     let Some(section) = word.map(cli::text) else {
-        return Err(Failure::usage(format_args!(
+        return Err(Error::usage(format_args!(
             "no mirage given: name a section of the configuration, such as home for [mirage-home]"
         )));
     };
@@ -31,14 +31,14 @@ pub fn main(mut args: Args) -> Result<(), Failure> {
     let mut mirages = server.mirages.iter();
     let Some(mirage) = mirages.find(|mirage| mirage.section == section) else {
         let sections: Vec<&str> = server.mirages.iter().map(|known| &*known.section).collect();
-        return Err(cli::unknown_mirage(file, section, &sections));
+        return Err(Error::unknown_mirage(file, section, &sections));
     };
     let host = match (given, &mirage.plain.host) {
         (Some(host), _) => host,
         (None, Some(host)) => parse_host(host)
-            .map_err(|wrong| Failure::usage(format_args!("[mirage-{section}] host: {wrong}")))?,
+            .map_err(|wrong| Error::usage(format_args!("[mirage-{section}] host: {wrong}")))?,
         (None, None) => {
-            return Err(Failure::usage(format_args!(
+            return Err(Error::usage(format_args!(
                 "by which name or address does the laptop find this server? Give --host HOST"
             )));
         }
@@ -48,7 +48,7 @@ pub fn main(mut args: Args) -> Result<(), Failure> {
         None => Some(""),
     };
     let Some(secret) = secret else {
-        return Err(Failure::failed(format_args!(
+        return Err(Error::failed(format_args!(
             "the secret of {section} has bytes that `secret =` can't hold, or blanks at its ends; \
              copy its secret-file to the laptop, and give it there as secret-file ="
         )));

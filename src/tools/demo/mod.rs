@@ -27,7 +27,7 @@ use self::event::Moment;
 use self::screen::Screen;
 use self::stage::Stage;
 use self::story::{Outcome, Story};
-use crate::cli::Failure;
+use crate::cli::Error;
 use crate::sys::clock;
 use crate::sys::signal::Signals;
 use std::io;
@@ -70,11 +70,11 @@ impl From<io::Error> for Broken {
 /// Runs the show; with `stay` it goes on until it is stopped.
 ///
 /// # Errors
-/// [`Failure::Failed`] where it broke off, [`Failure::Unread`] where nobody looks any more.
-pub fn main(stay: bool) -> Result<(), Failure> {
+/// [`Error::Failed`] where it broke off, [`Error::BrokenPipe`] where nobody looks any more.
+pub fn main(stay: bool) -> Result<(), Error> {
     show(stay).map_err(|broken| match broken {
-        Broken::Unwatched => Failure::Unread,
-        Broken::Why(why) => Failure::failed(format_args!("demo: {why}")),
+        Broken::Unwatched => Error::BrokenPipe,
+        Broken::Why(why) => Error::failed(format_args!("demo: {why}")),
     })
 }
 

@@ -11,7 +11,7 @@ mod table;
 mod units;
 mod verdict;
 
-use crate::cli::{self, Args, Failure};
+use crate::cli::{self, Args, Error};
 use crate::config::{DEFAULT_CONTROL, Location, Server};
 use crate::limits::ASK_MS;
 use crate::proto::source::Source;
@@ -45,15 +45,15 @@ enum Request {
 }
 
 impl Request {
-    fn read(command: &str, with_ports: bool, word: Option<&'static str>) -> Result<Self, Failure> {
+    fn read(command: &str, with_ports: bool, word: Option<&'static str>) -> Result<Self, Error> {
         match (command, word) {
             ("status", None) => Ok(Self::Status { with_ports }),
-            ("status", Some(_)) if with_ports => Err(Failure::usage(format_args!(
+            ("status", Some(_)) if with_ports => Err(Error::usage(format_args!(
                 "--ports: an ADDRESS has none; give one or the other"
             ))),
             ("status", Some(address)) => source(address).map(|_| Self::Forecast { address }),
             ("ban", Some(address)) => source(address).map(|_| Self::Ban { address }),
-            ("ban", None) => Err(Failure::usage(format_args!(
+            ("ban", None) => Err(Error::usage(format_args!(
                 "no address given; usage: shimmer ban ADDRESS"
             ))),
             (_, Some("all")) => Ok(Self::UnbanAll),
@@ -61,7 +61,7 @@ impl Request {
                 address,
                 source: source(address)?,
             }),
-            (_, None) => Err(Failure::usage(format_args!(
+            (_, None) => Err(Error::usage(format_args!(
                 "no address given; usage: shimmer unban ADDRESS, or shimmer unban all"
             ))),
         }
@@ -83,10 +83,10 @@ impl Request {
 /// `shimmer status`, `shimmer ban` or `shimmer unban`
 ///
 /// # Errors
-/// [`Failure::Usage`] and [`Failure::Configuration`] if the command line or the configuration make no
-/// sense, [`Failure::Failed`] if the daemon can't be asked, or if there was no ban to lift; those of
+/// [`Error::Usage`] and [`Error::Configuration`] if the command line or the configuration make no
+/// sense, [`Error::Failed`] if the daemon can't be asked, or if there was no ban to lift; those of
 /// [`cli::print`].
-pub fn main(command: &str, mut args: Args) -> Result<(), Failure> {
+pub fn main(command: &str, mut args: Args) -> Result<(), Error> {
     let is_status = command == "status";
     let is_json = is_status && args.flag("--json");
     let with_ports = is_status && args.flag("--ports");
@@ -112,7 +112,7 @@ pub fn main(command: &str, mut args: Args) -> Result<(), Failure> {
         Request::Unban { source, .. } => {
             let Unbanned { count, .. } = parse(path, &answer)?;
             if count == 0 {
-                return Err(Failure::failed(format_args!("{source} was not banned")));
+                return Err(Error::failed(format_args!("{source} was not banned")));
             }
             format!("{source} is no longer banned\n")
         }
@@ -128,9 +128,9 @@ pub fn main(command: &str, mut args: Args) -> Result<(), Failure> {
 }
 
 /// What a ban of the address covers.
-fn source(address: &str) -> Result<Source, Failure> {
+fn source(address: &str) -> Result<Source, Error> {
     address.parse().map_err(|()| {
-        Failure::usage(format_args!(
+        Error::usage(format_args!(
             "{address} is not an address such as 192.0.2.7, 2001:db8::7 or 2001:db8::/64"
         ))
     })
@@ -141,7 +141,7 @@ fn source(address: &str) -> Result<Source, Failure> {
 fn socket(
     control: Option<&'static OsStr>,
     config: Option<&'static OsStr>,
-) -> Result<&'static Path, Failure> {
+) -> Result<&'static Path, Error> {
     if let Some(path) = control {
         return Ok(Path::new(path));
     }
@@ -162,7 +162,7 @@ fn socket(
 }
 
 /// Sends a line, and reads until the daemon closes.
-fn exchange(path: &Path, request: &str) -> Result<String, Failure> {
+fn exchange(path: &Path, request: &str) -> Result<String, Error> {
     let mut stream = match local::connect(path, ASK_MS) {
         Ok(stream) => stream,
         Err(error) => return Err(unreached(path, &error)),
@@ -175,7 +175,7 @@ fn exchange(path: &Path, request: &str) -> Result<String, Failure> {
     let answer = String::from_utf8_lossy(&bytes);
     match json::from_str(&answer) {
         Ok(Refusal { error: None }) => Ok(answer.into_owned()),
-        Ok(Refusal { error: Some(error) }) => Err(Failure::failed(format_args!("{error}"))),
+        Ok(Refusal { error: Some(error) }) => Err(Error::failed(format_args!("{error}"))),
         Err(_) => Err(match end {
             Err(error) if error.kind() == ErrorKind::WouldBlock => unreached(path, &error),
             _ if bytes.is_empty() => failed(path, &"the daemon closed without an answer"),
@@ -185,7 +185,7 @@ fn exchange(path: &Path, request: &str) -> Result<String, Failure> {
 }
 
 /// Reads an answer that is JSON.
-fn parse<T: Deserialize>(path: &Path, answer: &str) -> Result<T, Failure> {
+fn parse<T: Deserialize>(path: &Path, answer: &str) -> Result<T, Error> {
     json::from_str(answer).map_err(|_| {
         failed(
             path,
@@ -199,7 +199,7 @@ const _: () = assert!(ASK_MS == 5_000, "SILENT says so");
 
 /// Why there is nobody to talk to, and what to do.
 #[cold]
-fn unreached(path: &Path, error: &io::Error) -> Failure {
+fn unreached(path: &Path, error: &io::Error) -> Error {
     let hint = "the daemon is not running, or its control socket is elsewhere: --control PATH or \
                 --config FILE says where";
     match error.kind() {
@@ -212,6 +212,6 @@ fn unreached(path: &Path, error: &io::Error) -> Failure {
 }
 
 #[cold]
-fn failed(path: &Path, what: &dyn Display) -> Failure {
-    Failure::failed(format_args!("{}: {what}", path.display()))
+fn failed(path: &Path, what: &dyn Display) -> Error {
+    Error::failed(format_args!("{}: {what}", path.display()))
 }
