@@ -7,29 +7,29 @@ use socket2::{SockFilter, SockRef};
 use std::io;
 use std::os::fd::AsFd;
 
-/// Has a listener hear only what comes from these addresses, from now on; from nobody, where there are
-/// none. Its other peers get no answer at all, whatever they send. What it accepts inherits this.
+/// Makes a listener hear only these addresses from now on, or nobody if there are none. Others get no answer
+/// at all, whatever they send. The sockets that it accepts inherit the filter.
 ///
 /// # Errors
-/// The kernel has no memory for it; or `PermissionDenied`: newer kernels (6.18.44 is one) want
-/// CAP_NET_ADMIN for a filter at a TCP socket. It hears whom it heard before then, or nobody.
+/// The kernel has no memory for it; or `PermissionDenied`, because newer kernels (6.18.44 is one) ask for
+/// CAP_NET_ADMIN to filter a TCP socket. The listener then hears whom it heard before, or nobody.
 pub fn admit_only(listener: &impl AsFd, admitted: &[IpAddr]) -> io::Result<()> {
     attach(listener, &bpf::sources(admitted))
 }
 
-/// Has a program stand before a socket, in the place of the one that may be there.
+/// Attaches a program to a socket, instead of the one that it may have.
 ///
 /// # Errors
-/// The kernel has no memory for it, or takes no such program. The old one is there then, or one that
-/// lets nothing through.
+/// The kernel has no memory for the program, or rejects it. Then the old one is attached, or one that keeps
+/// nothing.
 pub fn attach(socket: &impl AsFd, program: &[sock_filter]) -> io::Result<()> {
     let filter = |step: &sock_filter| SockFilter::new(step.code, step.jt, step.jf, step.k);
     let program: Vec<_> = program.iter().map(filter).collect();
     let socket = SockRef::from(socket);
     match socket.attach_filter(&program) {
-        // Both programs count for a moment, and a 32-bit kernel gives a socket 10 KiB for such things
-        // (net.core.optmem_max). So the old one goes first, and until the new one is there nothing
-        // comes through: TCP sends it again.
+        // For a moment the memory of both counts, and a 32-bit kernel allows a socket 10 KiB of it
+        // (net.core.optmem_max). So the old one is replaced by a short one first. What arrives until the new
+        // one is attached is dropped, and TCP sends it again.
         Err(error) if error.raw_os_error() == Some(libc::ENOMEM) => {
             socket.attach_filter(&[filter(&NOTHING)])?;
             socket.attach_filter(&program)
@@ -38,10 +38,10 @@ pub fn attach(socket: &impl AsFd, program: &[sock_filter]) -> io::Result<()> {
     }
 }
 
-/// Takes away the filter that a connection has inherited from its listener.
+/// Removes the filter that a connection has inherited from its listener.
 ///
 /// # Errors
-/// There is none: `NotFound`.
+/// `NotFound` if it has none.
 pub fn detach(socket: &impl AsFd) -> io::Result<()> {
     SockRef::from(socket).detach_filter()
 }

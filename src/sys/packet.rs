@@ -1,17 +1,17 @@
-//! Packets, seen before any port and any firewall (packet(7)): what a host is sent at ports where
-//! nobody listens.
+//! Packet sockets (packet(7)): what is sent to this host before ports and firewalls look at it.
 
-use super::{check, filter};
+use super::filter;
 use crate::bpf::{self, IpVersion};
 use core::mem;
 use core::net::{IpAddr, SocketAddr, SocketAddrV6};
 use core::ops::RangeInclusive;
+use rustix::net::{RecvFlags, recvfrom};
 use socket2::{Domain, SockAddr, SockAddrStorage, Socket, Type};
 use std::io;
 use std::net::UdpSocket;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-/// Sees packets of one IP version that come in by any interface.
+/// Receives packets of one IP version that arrive at any interface.
 #[derive(Debug)]
 pub struct PacketSocket {
     socket: OwnedFd,
@@ -19,16 +19,16 @@ pub struct PacketSocket {
 }
 
 impl PacketSocket {
-    /// One that sees nothing until it is told what to [`watch`](Self::watch).
+    /// Opens one that gets nothing before [`watch`](Self::watch).
     ///
     /// # Errors
-    /// `PermissionDenied` without CAP_NET_RAW; EAFNOSUPPORT where the kernel has no packet sockets.
+    /// `PermissionDenied` without CAP_NET_RAW; EAFNOSUPPORT if the kernel has no packet sockets.
     pub fn open(version: IpVersion) -> io::Result<Self> {
-        // Without a protocol it gets no packet, until the filter is there.
+        // Without a protocol it gets no packet until the filter is attached.
         let socket = Socket::new(Domain::PACKET, Type::DGRAM.nonblocking(), None)?;
         filter::attach(&socket, &[bpf::NOTHING])?;
-        // One protocol, not all: so it does not see what this host sends, and a bridge and its VLANs
-        // show a packet once.
+        // With one protocol instead of all, it does not get what this host sends, and gets a packet once that
+        // passes a bridge and its VLANs.
         let protocol = match version {
             IpVersion::V4 => libc::ETH_P_IP,
             IpVersion::V6 => libc::ETH_P_IPV6,
@@ -38,7 +38,7 @@ impl PacketSocket {
         Ok(Self { socket, version })
     }
 
-    /// Sees what comes to these ports from now on, and keeps this many bytes of each.
+    /// Receives what is sent to these ports from now on, cut to `kept` bytes.
     ///
     /// # Errors
     /// The kernel has no memory for the filter.
@@ -47,44 +47,35 @@ impl PacketSocket {
         filter::attach(&self.socket, &program)
     }
 
-    /// Whose packets it sees.
+    /// Whose packets it receives.
     #[must_use]
     pub fn version(&self) -> IpVersion {
         self.version
     }
 
-    /// Takes the next packet: how many bytes it has written into the buffer, and the interface that the packet
-    /// came in by, as the kernel counts them.
+    /// Receives the next packet into the buffer: its length there, and the index of the interface at which
+    /// it arrived.
     ///
     /// # Errors
-    /// What recvfrom(2) says; `WouldBlock` when there is none.
+    /// What recvfrom(2) says; `WouldBlock` if there is none.
     pub fn receive(&self, buffer: &mut [u8]) -> io::Result<(usize, u32)> {
-        // SAFETY: all zeros is an address of this kind.
-        let mut from: libc::sockaddr_ll = unsafe { mem::zeroed() };
-        let mut length = mem::size_of_val(&from) as libc::socklen_t;
-        // By hand, because socket2 and rustix do not show what is in such an address.
-        // SAFETY: the kernel writes into the buffer, no more than it holds, and an address, no longer
-        // than it is told.
-        let received = check(unsafe {
-            libc::recvfrom(
-                self.socket.as_raw_fd(),
-                buffer.as_mut_ptr().cast(),
-                buffer.len(),
-                0,
-                (&raw mut from).cast(),
-                &raw mut length,
-            )
-        })?;
-        Ok((received as usize, from.sll_ifindex as u32))
+        let (received, _, from) = recvfrom(&self.socket, buffer, RecvFlags::empty())?;
+        let from = from.ok_or(io::ErrorKind::InvalidData)?;
+        let from = from.as_ptr().cast::<libc::sockaddr_ll>();
+        // SAFETY: the kernel gives a sockaddr_ll with each packet of such a socket, up to its address at
+        // least, and rustix's storage is large enough and aligned for every socket address.
+        let interface = unsafe { (&raw const (*from).sll_ifindex).read() };
+        Ok((received, interface as u32))
     }
 
-    /// Packets that found no room since this was asked last.
+    /// The packets that the kernel has dropped since the last call because the queue was full (packet(7),
+    /// PACKET_STATISTICS, which neither socket2 nor rustix has).
     #[must_use]
     pub fn lost(&self) -> u32 {
-        // linux/if_packet.h: how many there were, and how many of them found no room.
+        // The packets that arrived, and those dropped (linux/if_packet.h, struct tpacket_stats).
         let mut statistics = [0u32; 2];
         let mut length = mem::size_of_val(&statistics) as libc::socklen_t;
-        // SAFETY: the kernel writes two numbers, for which there is room. (No crate has this option.)
+        // SAFETY: the kernel writes at most `length` bytes to `statistics`.
         unsafe {
             libc::getsockopt(
                 self.socket.as_raw_fd(),
@@ -104,36 +95,37 @@ impl AsFd for PacketSocket {
     }
 }
 
-/// Where one protocol comes in, by whichever interface.
+/// The address of one protocol at all interfaces.
 fn every_interface(protocol: u16) -> SockAddr {
     let mut storage = SockAddrStorage::zeroed();
-    // SAFETY: the kernel has this struct for the family that is set here.
+    // SAFETY: a sockaddr_ll is a socket address, and all zeros are valid for it.
     let address: &mut libc::sockaddr_ll = unsafe { storage.view_as() };
     address.sll_family = libc::AF_PACKET as u16;
     address.sll_protocol = protocol.to_be();
     let length = mem::size_of_val(address) as libc::socklen_t;
-    // SAFETY: it is an address of this length, and all zeros behind what is set.
+    // SAFETY: the storage holds an address of this family and length.
     unsafe { SockAddr::new(storage, length) }
 }
 
-/// Whether an address is this host's, seen from an interface: link-local addresses belong to one each.
-/// A router is also sent what it passes on.
+/// Whether an address is one of this host, for a packet that arrived at this interface. A router also gets
+/// packets that it forwards.
 #[must_use]
 pub fn is_own_address(address: IpAddr, interface: u32) -> bool {
-    let at = match address {
+    if address.is_unspecified() || address.is_multicast() {
+        return false;
+    }
+    let mut at = match address {
         IpAddr::V6(v6) if v6.is_unicast_link_local() => {
             SocketAddrV6::new(v6, 0, 0, interface).into()
         }
         _ => SocketAddr::new(address, 0),
     };
-    if address.is_unspecified() || address.is_multicast() {
-        return false;
-    }
-    // A socket may have a network's broadcast address, but it must not send there unless it has said
-    // that it will. Nothing is sent.
-    let mut towards = at;
-    towards.set_port(1);
-    UdpSocket::bind(at).is_ok_and(|socket| socket.connect(towards).is_ok())
+    // Only an own address can be bound, or a network's broadcast address; and that can't be connected to
+    // without SO_BROADCAST. Nothing is sent.
+    UdpSocket::bind(at).is_ok_and(|socket| {
+        at.set_port(1);
+        socket.connect(at).is_ok()
+    })
 }
 
 #[cfg(test)]

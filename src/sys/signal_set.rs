@@ -1,77 +1,78 @@
-//! Sets of signals, and the mask of the thread that calls (signal(7)). rustix has neither.
+//! Sets of signals, and the signal mask of the calling thread (signal(7)). rustix has neither.
 
 use core::mem::MaybeUninit;
 use libc::{c_int, sigset_t};
 use std::io;
 
-/// Some signals.
+/// A set of signals.
 #[derive(Clone, Copy)]
 pub struct SignalSet(sigset_t);
 
 impl SignalSet {
-    /// None.
+    /// A set without signals.
     #[must_use]
     pub fn empty() -> Self {
         let mut set = MaybeUninit::uninit();
-        // SAFETY: the call fills in the set that it is given.
-        unsafe { libc::sigemptyset(set.as_mut_ptr()) };
-        // SAFETY: it can't fail, so the set is filled in.
-        Self(unsafe { set.assume_init() })
+        // SAFETY: the call initialises the set and can't fail.
+        Self(unsafe {
+            libc::sigemptyset(set.as_mut_ptr());
+            set.assume_init()
+        })
     }
 
-    /// These. A number that is not a signal is left out.
+    /// A set of these. A number that is not a signal is left out.
     #[must_use]
     pub fn of(signals: &[c_int]) -> Self {
         let mut set = Self::empty();
         for &signal in signals {
-            // SAFETY: the set is an initialised one.
+            // SAFETY: the set is initialised.
             unsafe { libc::sigaddset(&raw mut set.0, signal) };
         }
         set
     }
 
-    /// Those that were sent while they were blocked.
+    /// The signals that have come while they were blocked (sigpending(2)).
     #[must_use]
     pub fn pending() -> Self {
         let mut set = Self::empty();
-        // SAFETY: the call writes to the set that it is given, and nowhere else.
+        // SAFETY: the call writes one set, to `set`.
         unsafe { libc::sigpending(&raw mut set.0) };
         set
     }
 
-    /// Whether it has this signal.
+    /// Whether a signal is in the set.
     #[must_use]
     pub fn contains(&self, signal: c_int) -> bool {
-        // SAFETY: the set is an initialised one.
+        // SAFETY: the set is initialised.
         unsafe { libc::sigismember(&raw const self.0, signal) == 1 }
     }
 
-    /// Blocks these in this thread, besides those that are blocked: which were is the answer.
+    /// Adds these to the thread's mask (pthread_sigmask(3)), and returns the mask before.
     ///
     /// # Errors
-    /// None that sigprocmask(2) lists can come.
+    /// None of those that sigprocmask(2) lists can occur.
     pub fn block(&self) -> io::Result<Self> {
         self.change_mask(libc::SIG_BLOCK)
     }
 
-    /// Blocks these in this thread and no others: which were blocked is the answer.
+    /// Makes these the thread's mask, and returns the mask before.
     ///
     /// # Errors
-    /// None that sigprocmask(2) lists can come.
+    /// As [`block`](Self::block).
     pub fn set_mask(&self) -> io::Result<Self> {
         self.change_mask(libc::SIG_SETMASK)
     }
 
     fn change_mask(&self, how: c_int) -> io::Result<Self> {
         let mut before = Self::empty();
-        // SAFETY: the one set is read, the other written, and both are initialised ones.
+        // SAFETY: both sets are initialised; the call reads the first and writes the second.
         match unsafe { libc::pthread_sigmask(how, &raw const self.0, &raw mut before.0) } {
             0 => Ok(before),
             error => Err(io::Error::from_raw_os_error(error)),
         }
     }
 
-    /// The C library's own, for its other calls.
+    /// For other calls of the C library.
     #[cfg(target_os = "linux")]
     pub(super) fn as_raw(&self) -> &sigset_t {
         &self.0

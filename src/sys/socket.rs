@@ -1,4 +1,5 @@
-//! TCP sockets that never block: ports that listen, visitors, and dials to the hidden service.
+//! Non-blocking sockets (socket(7), tcp(7), udp(7)): ports, the visitors that they accept, and connections to
+//! the hidden service.
 
 use super::{check, filter};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -76,8 +77,7 @@ fn bind(
     }
 }
 
-/// A socket on which messages go out at once and dead peers are noticed. It may share its port with
-/// what has been closed or dials out, so that neither keeps a port of the range from us.
+/// A socket that is not connected, for an address of this family.
 ///
 /// # Errors
 /// What socket(2) says.
@@ -85,6 +85,8 @@ pub fn stream(address: SocketAddr) -> io::Result<OwnedFd> {
     new_stream(address).map(OwnedFd::from)
 }
 
+/// A TCP socket that sends messages at once and notices dead peers. It may be bound to a port that closed
+/// connections or outgoing ones have, because those must not keep us from a port of the range.
 fn new_stream(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(
         Domain::for_address(address),
@@ -97,10 +99,10 @@ fn new_stream(address: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Begins to connect; [`connected`] tells how it ended, once the socket is writable.
+/// Begins to connect. Once the socket is writable, [`connected`] says how that ended.
 ///
 /// # Errors
-/// What socket(2) and connect(2) say, save that it is in progress.
+/// What socket(2) and connect(2) say, except EINPROGRESS.
 pub fn dial(address: SocketAddr) -> io::Result<OwnedFd> {
     let socket = new_stream(address)?;
     match socket.connect(&address.into()) {
@@ -109,10 +111,10 @@ pub fn dial(address: SocketAddr) -> io::Result<OwnedFd> {
     }
 }
 
-/// Whether a dial has succeeded; false while it is still under way.
+/// Whether [`dial`] has succeeded; false while it is in progress.
 ///
 /// # Errors
-/// Why it failed.
+/// The error of connect(2) that has arrived since.
 pub fn connected(socket: BorrowedFd<'_>) -> io::Result<bool> {
     take_error(socket)?;
     let socket = SockRef::from(&socket);
@@ -121,17 +123,17 @@ pub fn connected(socket: BorrowedFd<'_>) -> io::Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::NotConnected => return Ok(false),
         Err(error) => return Err(error),
     };
-    // Nobody listens at a port from which the kernel dials: it has then connected to itself.
+    // If nobody listens at a port that the kernel then chooses as ours, the socket connects to itself.
     if socket.local_addr()?.as_socket() == peer.as_socket() {
         return Err(io::Error::from_raw_os_error(libc::ECONNREFUSED));
     }
     Ok(true)
 }
 
-/// Connects from an address of ours, which std can't, and waits for it. The stream blocks.
+/// Connects from one of our addresses, which std can't do. The stream blocks.
 ///
 /// # Errors
-/// What socket(2), bind(2) and connect(2) say; `TimedOut` when nobody has answered by then.
+/// What socket(2), bind(2) and connect(2) say; `TimedOut` if nobody answers in time.
 #[cfg(feature = "demo")]
 pub fn connect_from(
     source: IpAddr,
@@ -144,57 +146,56 @@ pub fn connect_from(
     Ok(socket.into())
 }
 
-/// Takes the error that waits at a socket: a reset, an unreachable peer.
+/// Takes the socket's pending error (socket(7), SO_ERROR).
 ///
 /// # Errors
-/// That error.
+/// That error, such as a reset or an unreachable peer.
 pub fn take_error(socket: BorrowedFd<'_>) -> io::Result<()> {
     SockRef::from(&socket).take_error()?.map_or(Ok(()), Err)
 }
 
-/// Where a visitor wanted to go before the firewall sent it here (SO_ORIGINAL_DST, netfilter's
-/// conntrack).
+/// The destination of a visitor before the firewall redirected it (netfilter's SO_ORIGINAL_DST).
 ///
 /// # Errors
-/// Nothing was redirected: `NotFound`, or that the kernel has no conntrack.
+/// `NotFound` if nothing was redirected; `ENOPROTOOPT` if the kernel has no connection tracking.
 pub fn original_destination(socket: BorrowedFd<'_>) -> io::Result<SocketAddr> {
     let socket = SockRef::from(&socket);
     let here = socket.local_addr()?.as_socket();
-    // On a socket of both families a visitor by IPv4 has a mapped address, and an IPv4 connection.
-    let dialled = match here.map(|here| here.ip().to_canonical()) {
+    // On a socket of both families an IPv4 visitor has a mapped address, but its connection is tracked as IPv4.
+    let destination = match here.map(|here| here.ip().to_canonical()) {
         Some(IpAddr::V6(_)) => socket.original_dst_v6()?,
         _ => socket.original_dst_v4()?,
     };
-    dialled.as_socket().ok_or_else(no_address)
+    destination.as_socket().ok_or_else(unknown_family)
 }
 
-/// The kernel has answered an address that belongs to neither family.
-fn no_address() -> io::Error {
+/// The kernel has given an address that is neither IPv4 nor IPv6.
+fn unknown_family() -> io::Error {
     io::Error::from_raw_os_error(libc::EAFNOSUPPORT)
 }
 
-/// Takes the next visitor from a port's queue. (std and socket2 take more than one system call to make it
-/// non-blocking.)
+/// Takes the next visitor from a port's queue. std and socket2 need more than one system call to make it
+/// non-blocking.
 ///
 /// # Errors
-/// What accept4(2) says; `WouldBlock` when nobody waits.
+/// What accept4(2) says; `WouldBlock` if the queue is empty.
 pub fn accept(listener: BorrowedFd<'_>) -> io::Result<(OwnedFd, SocketAddr)> {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let (socket, peer) = rustix::net::acceptfrom_with(listener, flags)?;
     let peer = peer.and_then(|peer| peer.try_into().ok());
-    Ok((socket, peer.ok_or_else(no_address)?))
+    Ok((socket, peer.ok_or_else(unknown_family)?))
 }
 
-/// Receives what is there, at most a buffer full. 0 is the peer's last word.
+/// Receives up to a buffer full. 0 is the end of the stream.
 ///
 /// # Errors
-/// What recv(2) says; `WouldBlock` when nothing is there.
+/// What recv(2) says; `WouldBlock` if nothing has arrived.
 pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
     let (received, _) = rustix::net::recv(socket, buffer, RecvFlags::empty())?;
     Ok(received)
 }
 
-/// The same, and leaves it in the socket.
+/// As [`receive`], but leaves the bytes in the socket (recv(2), MSG_PEEK).
 ///
 /// # Errors
 /// As [`receive`].
@@ -203,60 +204,61 @@ pub fn peek(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(seen)
 }
 
-/// Receives the next datagram, at most a buffer full, and who sent it.
+/// Receives the next datagram, cut to the buffer, and its sender.
 ///
 /// # Errors
-/// What recvfrom(2) says; `WouldBlock` when nothing is there.
+/// What recvfrom(2) says; `WouldBlock` if there is none.
 pub fn receive_from(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
     let (received, _, sender) = rustix::net::recvfrom(socket, buffer, RecvFlags::empty())?;
     let sender = sender.and_then(|sender| sender.try_into().ok());
-    Ok((received, sender.ok_or_else(no_address)?))
+    Ok((received, sender.ok_or_else(unknown_family)?))
 }
 
-/// Throws away at most this many bytes of what is there, without copying them (tcp(7), MSG_TRUNC).
-/// 0 is the peer's last word. Crates want a buffer.
+/// Discards up to this many bytes that have arrived, without copying them (tcp(7), MSG_TRUNC). 0 is the end of
+/// the stream. socket2 and rustix would ask for a buffer of that size.
 ///
 /// # Errors
 /// As [`receive`].
 pub fn discard(socket: BorrowedFd<'_>, bytes: usize) -> io::Result<usize> {
     let nowhere = core::ptr::null_mut();
-    // SAFETY: with MSG_TRUNC a TCP socket writes nothing, so no buffer is needed.
-    let thrown = check(unsafe { libc::recv(socket.as_raw_fd(), nowhere, bytes, libc::MSG_TRUNC) })?;
-    Ok(thrown as usize)
+    // SAFETY: with MSG_TRUNC a TCP socket does not write to the buffer, which may be null then.
+    let discarded =
+        check(unsafe { libc::recv(socket.as_raw_fd(), nowhere, bytes, libc::MSG_TRUNC) })?;
+    Ok(discarded as usize)
 }
 
-/// Sends as much as there is room for.
+/// Sends as many bytes as the socket has room for.
 ///
 /// # Errors
-/// What send(2) says; `WouldBlock` when there is no room.
+/// What send(2) says; `WouldBlock` if there is no room.
 pub fn send(socket: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
     Ok(rustix::net::send(socket, bytes, SendFlags::NOSIGNAL)?)
 }
 
-/// Bytes that the peer has not acknowledged yet (tcp(7), SIOCOUTQ, which no crate has); 0 where that can't be
-/// known.
+/// The bytes that the peer has not acknowledged yet (tcp(7), SIOCOUTQ, which neither socket2 nor rustix has); 0
+/// if that can't be known.
 #[must_use]
 pub fn unsent(socket: BorrowedFd<'_>) -> usize {
-    // A socket that was reset keeps its count, and will never send.
+    // After a reset the count stays, though nothing will be sent.
     if SockRef::from(&socket).peer_addr().is_err() {
         return 0;
     }
     let mut bytes: libc::c_int = 0;
-    // SAFETY: the kernel writes one int, for which there is room.
+    // SAFETY: the call writes one int, to `bytes`.
     unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
     usize::try_from(bytes).unwrap_or(0)
 }
 
-/// Says the last word of this direction.
+/// Ends the stream that we send (shutdown(2), SHUT_WR).
 ///
 /// # Errors
-/// What shutdown(2) says; `NotConnected` when the peer has gone.
+/// `NotConnected` if the peer has gone.
 pub fn shut_write(socket: BorrowedFd<'_>) -> io::Result<()> {
     SockRef::from(&socket).shutdown(Shutdown::Write)
 }
 
-/// Makes the coming close a reset (socket(7), SO_LINGER).
+/// Makes close(2) send a reset (socket(7), SO_LINGER).
 pub fn reset_on_close(socket: BorrowedFd<'_>) {
-    // It can fail only where there is no peer left to tell.
+    // It fails only if the peer has gone.
     let _ = SockRef::from(&socket).set_linger(Some(Duration::ZERO));
 }
