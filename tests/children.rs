@@ -112,7 +112,7 @@ fn all_of(pipe: OwnedFd) -> String {
 fn a_child_begins_with_nothing_of_ours() {
     let alone = Alone::begin();
     // Ours: these are blocked for this thread, and Rust ignores SIGPIPE.
-    let signals = signal::Signals::take_over().unwrap();
+    let signals = signal::Signals::open().unwrap();
     let ours = fs::read_to_string("/proc/thread-self/status").unwrap();
     let mask = |status: &str, name: &str| {
         let line = status.lines().find(|line| line.starts_with(name)).unwrap();

@@ -44,7 +44,7 @@ impl Machine {
         signal::report_crashes();
         child::keep_ended();
         Ok(Self {
-            signals: Signals::take_over()?,
+            signals: Signals::open()?,
             clock_set: ClockSet::watch(),
         })
     }

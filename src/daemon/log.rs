@@ -177,7 +177,7 @@ pub fn report_panics() {
                 .copied()
                 .unwrap_or("without a message"),
         };
-        signal::write_last_word(panic_line(panic.location(), message).as_bytes());
+        signal::write_crash_line(panic_line(panic.location(), message).as_bytes());
     }));
 }
 

@@ -252,7 +252,7 @@ impl<H: Host> Daemon<H> {
         let now = host.now();
         let mut log = Log::open(&common.log, common.log_level, now)
             .map_err(|error| Failure::Log(reload::log_path(&common.log), error))?;
-        signal::crashes_go_to(log.descriptor());
+        signal::set_crash_log(log.descriptor());
         let mut lacks = |what, error: &io::Error| {
             let warning = Warning::Kernel(what, error.to_string());
             log.write(&Event::Warning(warning));

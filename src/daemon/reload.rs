@@ -210,7 +210,7 @@ impl<H: Host> Daemon<H> {
             let warning = Warning::Log(log_path(&target), error);
             self.log.write(&Event::Warning(warning));
         }
-        signal::crashes_go_to(self.log.descriptor());
+        signal::set_crash_log(self.log.descriptor());
     }
 
     /// Begins with a configuration. The keys that are known already are taken over.

@@ -81,7 +81,7 @@ pub fn main(stay: bool) -> Result<(), Error> {
 fn show(stay: bool) -> Result<(), Broken> {
     let began = Instant::now();
     // Before there are threads, so that all of them leave the signals to this one.
-    let signals = Signals::take_over().map_err(|error| format!("signals: {error}"))?;
+    let signals = Signals::open().map_err(|error| format!("signals: {error}"))?;
     let (teller, events) = mpsc::channel();
     let mut stage = Stage::set(began, stay, &teller)?;
     let mut story = Story::new(stage.scene.clone(), moment(began));
