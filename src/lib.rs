@@ -27,7 +27,7 @@
 //! - `daemon`: the poll loop that performs what `proto` decides. Linux only.
 //! - [`cli`]: the command line and its help.
 //! - [`config`]: from a file's text to what it configures, or to everything that is wrong with it.
-//! - [`sys`]: the operating system, and the only `unsafe`.
+//! - [`sys`]: what is needed of the operating system and std does not have; all `unsafe` code.
 //! - `bpf`: the programs by which the kernel filters packets for us.
 //! - [`proto`]: what Shimmer decides, without an operating system: ports, roles, bans, verdicts.
 //! - [`terms`]: what configuration, decisions and log have in common: doors, commands, levels.
@@ -56,7 +56,7 @@ pub mod rfc3339;
 pub mod status;
 #[allow(
     unsafe_code,
-    reason = "the operating system is asked here, and nowhere else"
+    reason = "system calls that std and crates do not make safe"
 )]
 pub mod sys;
 pub mod terms;

@@ -163,7 +163,7 @@ fn what_it_is_given_is_its_stdin() {
     };
     child::spawn(&words(&["cat"]), streams).unwrap();
     drop((input, write));
-    assert_eq!(pipe::write(to.as_fd(), b"a text").unwrap(), 6);
+    assert_eq!(rustix::io::write(&to, b"a text").unwrap(), 6);
     drop(to);
     assert_eq!(all_of(read), "a text");
     assert!(reaped().1.is_success());

@@ -177,7 +177,7 @@ impl Direction {
                 .take()
                 .or_else(|| pipes.take())
                 .ok_or(Broken::Writing)?;
-            let kept = pipe::write(pipe.entry(), &pipes.buffer[sent..received]);
+            let kept = rustix::io::write(pipe.entry(), &pipes.buffer[sent..received]);
             self.pipe = Some(pipe);
             self.queued = received - sent;
             self.flow = Flow::Drain;

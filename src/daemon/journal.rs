@@ -20,7 +20,6 @@ use super::door::{Openings, Remembered, Whom};
 use super::state::{beside, private};
 use crate::limits::{OPENINGS, STATE_BYTES};
 use crate::proto::{Now, parse_number};
-use crate::sys::privileges;
 use core::fmt::Write as _;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Write as _};
@@ -100,7 +99,7 @@ pub fn load(path: &Path, openings: &mut Openings, now: Now) -> io::Result<usize>
         opened => opened?,
     };
     let about = opened.metadata()?;
-    let is_ours = about.uid() == privileges::effective_user();
+    let is_ours = about.uid() == rustix::process::geteuid().as_raw();
     let is_open = !about.is_file() || about.mode() & WRITABLE_BY_OTHERS != 0;
     if !is_ours || is_open {
         return Err(io::ErrorKind::PermissionDenied.into());

@@ -35,6 +35,7 @@ mod knocks;
 mod listeners;
 mod log;
 pub mod nft;
+mod own_address;
 mod pass;
 mod pipes;
 mod reload;

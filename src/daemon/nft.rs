@@ -28,7 +28,7 @@ use core::fmt::{self, Write as _};
 use core::net::IpAddr;
 use mio::{Registry, Token};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 /// Bytes of an element's three lines at most: each has two names, a family, an address, a time of ten
 /// digits and the words between.
@@ -344,7 +344,7 @@ impl<T> Nft<T> {
 /// A pipe with a text in it and nobody who writes.
 fn filled_pipe(text: &[u8]) -> io::Result<OwnedFd> {
     let (read, write) = pipe::pipe()?;
-    if pipe::write(write.as_fd(), text)? < text.len() {
+    if rustix::io::write(&write, text)? < text.len() {
         return Err(io::ErrorKind::WriteZero.into());
     }
     Ok(read)

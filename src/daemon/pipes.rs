@@ -18,7 +18,7 @@ pub struct Pipe {
 impl Pipe {
     fn new() -> io::Result<Self> {
         let (read, write) = pipe::pipe()?;
-        if pipe::capacity(write.as_fd())? < BUFFER {
+        if rustix::pipe::fcntl_getpipe_size(&write)? < BUFFER {
             return Err(io::ErrorKind::QuotaExceeded.into());
         }
         Ok(Self { read, write })

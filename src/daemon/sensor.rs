@@ -8,6 +8,7 @@
 //! Nothing that it reports is proven: anybody can send a packet in another's name.
 
 use super::arrival::{self, SNAP};
+use super::own_address::is_own_address;
 use super::wake::{self, Wake};
 use crate::bpf::IpVersion;
 use crate::limits::{
@@ -18,7 +19,7 @@ use crate::proto::scheme::knock::{Hop, Protocol};
 use crate::proto::scheme::packet::PACKET;
 use crate::proto::scheme::schedule::Range;
 use crate::proto::source::canonical;
-use crate::sys::packet::{PacketSocket, is_own_address};
+use crate::sys::packet::PacketSocket;
 use crate::sys::socket::{self, ListenAddress};
 use core::net::IpAddr;
 use mio::unix::SourceFd;

@@ -23,7 +23,7 @@ pub fn become_user(server: Server, config: &Path) -> Result<Server, Failure> {
     let Some(account) = &server.common.user else {
         return Ok(server);
     };
-    let we = privileges::effective_user();
+    let we = rustix::process::geteuid().as_raw();
     if we == account.uid {
         return Ok(server);
     }

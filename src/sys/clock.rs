@@ -1,9 +1,9 @@
-//! What time it is, after 2038 and on 32-bit routers too.
+//! The clocks, after 2038 and on 32-bit routers too.
 //!
-//! libc's `time_t` has 32 bits on 32-bit musl, and `SystemTime::now()` panics there once they are
-//! used up. So on Linux the kernel is asked for 64 bits itself.
+//! With musl on 32 bits, libc's `time_t` has 32 bits, and `SystemTime::now()` will panic once they overflow. So on
+//! Linux the kernel's call for 64 bits is made here.
 
-/// Seconds since 1970 in UTC.
+/// Seconds since 1970 in UTC; 0 before that.
 #[must_use]
 pub fn unix() -> u64 {
     u64::try_from(real_ms()).unwrap_or(0) / 1_000
@@ -20,14 +20,14 @@ pub use platform::{Clocks, is_synchronised, now};
 
 #[cfg(target_os = "linux")]
 mod platform {
-    /// Two clocks can't be read at once. A reading that took longer than this is
-    /// taken again, or being stopped in the middle of it would look like a step of the clock. In ms.
+    /// Two clocks can't be read at the same moment. If reading both took longer than this, they are read again:
+    /// a pause in between would look like a step of the clock. In ms.
     const SLOW_READING_MS: i64 = 5;
 
-    /// Readings until a slow one is believed.
+    /// After this many readings even a slow one counts.
     const READINGS: usize = 8;
 
-    /// What both clocks showed at one moment.
+    /// Both clocks at one moment.
     #[derive(Clone, Copy, Debug)]
     pub struct Clocks {
         /// Milliseconds since the machine was started, sleep included (CLOCK_BOOTTIME).
@@ -59,24 +59,23 @@ mod platform {
         }
     }
 
-    /// Room for any kernel's `struct timex`, and for any C library's.
+    /// 64-bit words that hold any kernel's `struct timex`.
     const TIMEX_WORDS: usize = 64;
 
-    /// Whether the kernel believes that somebody keeps its clock right (adjtimex(2), STA_UNSYNC).
+    /// Whether a time service has set the kernel's clock (adjtimex(2), TIME_ERROR).
     ///
-    /// By the kernel's own call: its answer says all that is asked, so no layout has to be known, and libc and
-    /// musl do not agree on one on 32 bits. rustix and nix have no adjtimex.
+    /// It makes the kernel's call, whose return value is all that is needed: the struct's layout does not matter,
+    /// on which libc and musl do not agree on 32 bits. rustix and nix have no adjtimex.
     #[must_use]
     pub fn is_synchronised() -> bool {
         let mut timex = [0u64; TIMEX_WORDS];
-        // SAFETY: all zeros is a timex whose modes make the call a read, and there is room for what
-        // it fills in.
+        // SAFETY: `timex` is at least as long as the struct that the call writes. All zeros ask for no change.
         let state = unsafe { libc::syscall(libc::SYS_adjtimex, timex.as_mut_ptr()) };
         state >= 0 && state != libc::c_long::from(libc::TIME_ERROR)
     }
 
-    /// The C library's call has 32 bits with musl, and libc has the number of the kernel's for some targets
-    /// only. (rustix 1.1 can't be used: on mips it takes the C library's struct for one with 64 bits.)
+    /// A clock in ms, by the kernel's call: musl's has 32 bits. libc has its number for some targets only, and
+    /// rustix 1.1 casts the struct to musl's on mips.
     #[cfg(target_pointer_width = "32")]
     fn read_ms(clock: libc::clockid_t) -> i64 {
         /// The number of clock_gettime64 (uapi/asm/unistd.h).
@@ -87,29 +86,29 @@ mod platform {
         };
         // Seconds and nanoseconds (struct __kernel_timespec).
         let mut time = [0i64; 2];
-        // SAFETY: the call fills in the two numbers that it is given.
+        // SAFETY: the call writes two numbers of 64 bits, to `time`.
         let done = unsafe { libc::syscall(CLOCK_GETTIME64, clock, time.as_mut_ptr()) };
         if done == 0 {
             return time[0] * 1_000 + time[1] / 1_000_000;
         }
-        // Kernels before 5.1 have the call of 32 bits only.
-        usual_ms(clock)
+        // Kernels before 5.1 have only the call for 32 bits.
+        libc_ms(clock)
     }
 
     #[cfg(target_pointer_width = "64")]
     fn read_ms(clock: libc::clockid_t) -> i64 {
-        usual_ms(clock)
+        libc_ms(clock)
     }
 
-    /// What the C library says.
+    /// A clock in ms, by the C library.
     #[allow(clippy::unnecessary_cast, reason = "its numbers have 32 bits on mips")]
-    fn usual_ms(clock: libc::clockid_t) -> i64 {
+    fn libc_ms(clock: libc::clockid_t) -> i64 {
         let mut time = libc::timespec {
             tv_sec: 0,
             tv_nsec: 0,
         };
-        // SAFETY: the call fills in the struct that it is given. It can't fail for clocks that every
-        // kernel since 2.6.39 has.
+        // It can't fail: every kernel since 2.6.39 has these clocks.
+        // SAFETY: the call writes one timespec, to `time`.
         unsafe { libc::clock_gettime(clock, &raw mut time) };
         time.tv_sec as i64 * 1_000 + time.tv_nsec as i64 / 1_000_000
     }

@@ -1,4 +1,4 @@
-//! Unix sockets of the client, who waits for the daemon, but not for ever.
+//! Unix sockets with timeouts (unix(7)).
 
 use core::time::Duration;
 use socket2::{Domain, SockAddr, Socket, Type};
@@ -7,9 +7,9 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-/// Connects to a socket in the file system. Connecting, and each reading and writing behind it, ends
-/// after this many milliseconds as `WouldBlock`. std's connecting has no end while the queue there is
-/// full, and a daemon that hangs lets it fill.
+/// Connects to a socket in the file system. Connecting and each later read or write fails with `WouldBlock`
+/// after this many milliseconds. std's connect has no timeout, and waits while the queue of a daemon that hangs
+/// is full.
 ///
 /// # Errors
 /// What socket(2), setsockopt(2) and connect(2) say.

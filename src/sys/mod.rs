@@ -1,8 +1,8 @@
-//! The operating system: the only place with `unsafe`.
+//! What we need of the operating system and std does not have. All `unsafe` code is here.
 //!
-//! What std has is std's, and most of the rest that of socket2 and rustix; a comment says why where a call is
-//! made by hand. Errors are [`std::io::Error`], and descriptors are owned from the moment they exist,
-//! close-on-exec and non-blocking from birth.
+//! Most calls are made by socket2 and rustix; where one is made by libc, a comment says why. Errors are
+//! [`std::io::Error`]. New descriptors are owned at once, and close-on-exec; except for [`local`]'s, they are
+//! non-blocking too.
 
 #[cfg(target_os = "linux")]
 pub mod child;
@@ -32,7 +32,7 @@ pub mod terminal;
 #[cfg(target_os = "linux")]
 pub mod timer;
 
-/// The result of a system call that answers -1 when it fails.
+/// The result of a call, or errno for -1.
 #[cfg(target_os = "linux")]
 fn check<T: PartialOrd + From<i8>>(result: T) -> std::io::Result<T> {
     if result < T::from(0) {

@@ -1,5 +1,5 @@
-//! A stream that blocks, even where whoever shares it with us has said that it must not (fcntl(2),
-//! O_NONBLOCK belongs to the open file). Nothing to read yet would be taken for the end.
+//! A stream that blocks even if another process that shares it has made it non-blocking (fcntl(2): O_NONBLOCK
+//! belongs to the open file). Otherwise a stdin without input yet would end the session.
 
 use std::io::{self, ErrorKind, Read, Write};
 #[cfg(unix)]
@@ -7,7 +7,7 @@ use std::os::fd::AsFd as Descriptor;
 #[cfg(windows)]
 use std::os::windows::io::AsHandle as Descriptor;
 
-/// The stream, and patience.
+/// The stream.
 #[derive(Debug)]
 pub struct Patient<T>(pub T);
 
@@ -37,7 +37,7 @@ impl<T: Write + Descriptor> Write for Patient<T> {
     }
 }
 
-/// Waits until it can be read from, or written to.
+/// Waits until the stream can be read from or written to (poll(2)).
 #[cfg(unix)]
 fn wait(stream: &impl Descriptor, to_write: bool) -> io::Result<()> {
     use rustix::event::{PollFd, PollFlags, poll};
@@ -51,7 +51,7 @@ fn wait(stream: &impl Descriptor, to_write: bool) -> io::Result<()> {
     Ok(())
 }
 
-/// Waits for a moment. Such a stream was never seen here.
+/// Waits a moment. Windows has no such streams.
 #[cfg(not(unix))]
 fn wait(_: &impl Descriptor, _: bool) -> io::Result<()> {
     std::thread::sleep(core::time::Duration::from_millis(10));

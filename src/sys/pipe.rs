@@ -1,11 +1,10 @@
-//! Pipes, and splice(2): bytes that go from socket to socket without ever coming to us.
+//! Pipes (pipe(7)), and splice(2), which moves bytes between sockets without copying them to us.
 
-use rustix::io::write as write_to;
-use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_getpipe_size, pipe_with};
+use rustix::pipe::{PipeFlags, SpliceFlags, pipe_with};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// Both ends of a pipe that never blocks: read, write.
+/// Opens a non-blocking pipe: its read end, and its write end.
 ///
 /// # Errors
 /// What pipe2(2) says.
@@ -13,36 +12,20 @@ pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?)
 }
 
-/// Bytes that an empty pipe takes in one write. Less than usual once a user has many.
+/// Whether there is a splice(2): an emulator may lack it, or a seccomp filter forbid it.
 ///
 /// # Errors
-/// What fcntl(2) says.
-pub fn capacity(pipe: BorrowedFd<'_>) -> io::Result<usize> {
-    Ok(fcntl_getpipe_size(pipe)?)
-}
-
-/// Writes what there is room for.
-///
-/// # Errors
-/// What write(2) says.
-pub fn write(pipe: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
-    Ok(write_to(pipe, bytes)?)
-}
-
-/// Whether there is a splice(2) at all: an emulator, or a filter around us, may lack it.
-///
-/// # Errors
-/// What it says to a call for no bytes, which every kernel answers with 0.
+/// What it says to a call for no bytes, for which every kernel returns 0.
 pub fn can_splice() -> io::Result<()> {
     let (read, write) = pipe()?;
     splice(read.as_fd(), write.as_fd(), 0).map(drop)
 }
 
-/// Moves at most this many bytes between a pipe and a socket. 0 is the end of what it reads from.
+/// Moves up to this many bytes between a pipe and a socket, in either direction. 0 is the end of the stream.
 ///
 /// # Errors
-/// What splice(2) says. `WouldBlock` has two meanings: nothing to read, or no room to write; so
-/// only an empty pipe may be filled.
+/// What splice(2) says. `WouldBlock` can mean that there is nothing to read or no room to write. To tell them
+/// apart, read only into an empty pipe.
 pub fn splice(from: BorrowedFd<'_>, to: BorrowedFd<'_>, bytes: usize) -> io::Result<usize> {
     let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
     Ok(rustix::pipe::splice(from, None, to, None, bytes, flags)?)

@@ -1,9 +1,9 @@
-//! From root to a user who may do almost nothing (capabilities(7)).
+//! From root to a user with few capabilities (capabilities(7)).
 //!
-//! In the kernel these rights belong to a thread. The daemon has one, and a thread begins with the rights of
-//! whoever starts it.
+//! For the kernel, user and capabilities belong to a thread, and a new thread inherits those of the thread that
+//! starts it. The daemon changes them while it has one thread.
 
-use rustix::process::{Gid, Uid, geteuid};
+use rustix::process::{Gid, Uid};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, configure_capability_in_ambient_set,
     remove_capability_from_bounding_set, set_capabilities, set_keep_capabilities,
@@ -11,22 +11,16 @@ use rustix::thread::{
 };
 use std::io;
 
-/// The user whose rights this process has.
-#[must_use]
-pub fn effective_user() -> u32 {
-    geteuid().as_raw()
-}
-
-/// Becomes a user for good, and keeps only the capabilities with these numbers, below 64.
+/// Becomes a user for good, and keeps only the capabilities with these numbers (0 to 63).
 ///
 /// # Errors
-/// What setresuid(2), setgroups(2), prctl(2) and capset(2) say: only root can do it. After an error
-/// the process may be either, and has to end.
+/// What setresuid(2), setgroups(2), prctl(2) and capset(2) say: only root can do it. After an error the process
+/// may have only part of its rights, and has to exit.
 pub fn become_user(uid: u32, gid: u32, keep: impl Iterator<Item = u32>) -> io::Result<()> {
     let keep = keep.map(capability).collect::<CapabilitySet>();
     set_keep_capabilities(true)?;
-    // Not even a program with file capabilities gets more. The kernel refuses the first number that it
-    // does not have.
+    // With them out of the bounding set, not even a program with file capabilities gets others. The kernel
+    // refuses the first number that it does not know.
     for one in (0..u64::BITS).map(capability) {
         if !keep.contains(one) && remove_capability_from_bounding_set(one).is_err() {
             break;
@@ -39,20 +33,19 @@ pub fn become_user(uid: u32, gid: u32, keep: impl Iterator<Item = u32>) -> io::R
     let kept = CapabilitySets {
         effective: keep,
         permitted: keep,
-        // A child does not inherit them by that alone: see `lend`.
+        // A child does not get them by this alone: see `lend`.
         inheritable: keep,
     };
     Ok(set_capabilities(None, kept)?)
 }
 
-/// Does something, and whatever it starts has the capability of this number, if we kept it. No
-/// other child of ours gets one. Where we can't lend it, because we are root or do not have it ourselves,
-/// the child has what it would have without us.
+/// Calls `start`, and the children that it starts get the capability with this number, if we have it. No other
+/// child gets one. It changes nothing if we are root, whose children get all of them, or do not have it.
 pub fn lend<T>(number: u32, start: impl FnOnce() -> T) -> T {
     let lent = configure_capability_in_ambient_set(capability(number), true);
     let started = start();
     if lent.is_ok() {
-        // Anyone may give up what they have.
+        // Giving up a capability needs no right.
         let _ = configure_capability_in_ambient_set(capability(number), false);
     }
     started

@@ -1,11 +1,10 @@
-//! stdin, stdout and stderr, which we share with whoever started us.
+//! stdin, stdout and stderr, which the process shares with the one that started it.
 
 use core::time::Duration;
 use std::thread;
 
-/// Waits for this long, or until a signal has come. False, and at once, when stdout is a pipe
-/// that nobody reads any more: only a write would notice it otherwise, and the next line may be a
-/// minute away.
+/// Waits for `ms` milliseconds. It returns false as soon as stdout is a pipe that nobody reads any more:
+/// otherwise only the next line would notice that, perhaps a minute later.
 #[cfg(unix)]
 #[must_use]
 pub fn wait_while_read(ms: u32) -> bool {
@@ -14,12 +13,12 @@ pub fn wait_while_read(ms: u32) -> bool {
         events: 0,
         revents: 0,
     };
-    // rustix 1.1 has poll, but on mips it takes the C library's time for one of 64 bits.
-    // SAFETY: one pollfd is passed and said to be there, and it lives on this stack.
+    // rustix 1.1's poll casts its timeout to a struct of another size on mips with musl.
+    // SAFETY: the call reads and writes one pollfd, `stdout`.
     match unsafe { libc::poll(&raw mut stdout, 1, ms as libc::c_int) } {
         0 => true,
         _ if stdout.revents & (libc::POLLERR | libc::POLLHUP) != 0 => false,
-        // A signal, or a device that macOS can't poll.
+        // Interrupted by a signal, or a device that macOS can't poll.
         _ => {
             thread::sleep(Duration::from_millis(ms.into()));
             true
@@ -27,7 +26,7 @@ pub fn wait_while_read(ms: u32) -> bool {
     }
 }
 
-/// Waits for this long.
+/// Waits for `ms` milliseconds.
 #[cfg(not(unix))]
 #[must_use]
 pub fn wait_while_read(ms: u32) -> bool {
@@ -35,7 +34,7 @@ pub fn wait_while_read(ms: u32) -> bool {
     true
 }
 
-/// Makes an open file one that never blocks, or one that does, for all who share it.
+/// Switches the non-blocking mode of an open file on or off, for all processes that share it.
 ///
 /// # Errors
 /// What ioctl(2) says.
@@ -47,16 +46,16 @@ pub fn set_nonblocking(
     Ok(rustix::io::ioctl_fionbio(file, nonblocking)?)
 }
 
-/// Makes the open file behind stderr one of our own, where opening it anew is possible: after giving up
-/// our rights we could not, and what we set on it must not hold for all who share it. What
-/// can't be opened, or fails, stays as it is.
+/// Opens the file of stderr once more and uses that as stderr, so that a mode set on it does not hold for the
+/// processes that share the first. It needs the rights that the daemon gives up after the start. If it fails,
+/// stderr stays as it is.
 #[cfg(target_os = "linux")]
 pub fn own_stderr() {
     use std::os::unix::fs::OpenOptionsExt;
 
     let mut options = std::fs::OpenOptions::new();
     options.write(true).custom_flags(libc::O_NOCTTY);
-    // A regular file has one end that all who share it write at.
+    // Not for a regular file: its position, at which all write, is shared.
     if let Ok(file) = options.open("/proc/self/fd/2")
         && file.metadata().is_ok_and(|about| !about.is_file())
     {
