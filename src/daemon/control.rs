@@ -32,11 +32,13 @@ use crate::status::{
     self, BanRow, Banned, CounterList, DoorRow, ForecastRow, MirageRow, PlacesRow, Refusal,
     SessionRow, Unbanned,
 };
-use crate::sys::{local, process};
+use crate::sys::local;
 use core::fmt;
 use core::net::IpAddr;
 use mio::Interest;
 use mio::unix::SourceFd;
+use rustix::fs::Mode;
+use rustix::process::umask;
 use std::fs::{self, DirBuilder};
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
@@ -165,11 +167,19 @@ fn bind(path: &Path) -> Result<UnixListener, String> {
         }
         let _ = fs::remove_file(path);
     }
-    let listener = process::with_private_files(|| UnixListener::bind(path));
+    let listener = with_private_files(|| UnixListener::bind(path));
     let listener = listener.map_err(|ref error| format!("{error}{}", Owner { path, error }))?;
     let prepared = listener.set_nonblocking(true);
     prepared.map_err(|error| error.to_string())?;
     Ok(listener)
+}
+
+/// Calls `make`, and only their owner can use the files that it creates (umask(2)).
+fn with_private_files<T>(make: impl FnOnce() -> T) -> T {
+    let before = umask(Mode::from_raw_mode(0o177));
+    let made = make();
+    umask(before);
+    made
 }
 
 fn error(what: fmt::Arguments<'_>) -> String {

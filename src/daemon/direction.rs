@@ -15,7 +15,9 @@
 use super::pipes::{Pipe, Pipes};
 use crate::limits::{BUFFER, BULK_FILLS, SPLICE, TURN_BYTES};
 use crate::sys::{pipe, socket};
+use socket2::SockRef;
 use std::io;
+use std::net::Shutdown;
 use std::os::fd::BorrowedFd;
 
 /// Where a direction is.
@@ -101,7 +103,7 @@ impl Direction {
                     // After a reset the end of input is none of the sender's making. Otherwise the
                     // peer may have gone meanwhile, and then it needs no last word.
                     if !self.is_reset {
-                        let _ = socket::shut_write(to);
+                        let _ = SockRef::from(&to).shutdown(Shutdown::Write);
                     }
                     self.flow = Flow::Done;
                     Step::Wait

@@ -19,6 +19,7 @@ use crate::sys::child::{Exit, Pid};
 use crate::sys::socket;
 use core::net::IpAddr;
 use mio::event::Event;
+use socket2::SockRef;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
@@ -428,7 +429,7 @@ impl Link {
             Some(Side::Service) if self.outbound.is_done() => Some(&self.service),
             _ => None,
         };
-        if said_all.is_some_and(|socket| socket::take_error(socket.as_fd()).is_err()) {
+        if said_all.is_some_and(has_error) {
             self.inbound.stop(pipes);
             self.outbound.stop(pipes);
             self.begin_reset(now);
@@ -471,4 +472,9 @@ impl Link {
             socket::reset_on_close(self.service.as_fd());
         }
     }
+}
+
+/// Whether an error is pending at a socket, such as a reset (socket(7), SO_ERROR). It is taken by this.
+fn has_error(socket: &OwnedFd) -> bool {
+    !matches!(SockRef::from(socket).take_error(), Ok(None))
 }

@@ -2,7 +2,6 @@
 
 use super::check;
 use core::mem::MaybeUninit;
-use rustix::process::umask;
 use std::io;
 
 /// Raises the limit of open descriptors as far as the administrator allows, and returns the limit.
@@ -24,13 +23,4 @@ pub fn raise_descriptor_limit() -> io::Result<usize> {
     let raised = unsafe { libc::prlimit64(0, number, &raw const limit, core::ptr::null_mut()) };
     let now = if raised == 0 { limit.rlim_cur } else { soft };
     Ok(usize::try_from(now).unwrap_or(usize::MAX))
-}
-
-/// Calls `make`, and the files that it creates can be used by their owner alone (umask(2)). The mask holds for
-/// other threads too in that time.
-pub fn with_private_files<T>(make: impl FnOnce() -> T) -> T {
-    let before = umask(rustix::fs::Mode::from_raw_mode(0o177));
-    let made = make();
-    umask(before);
-    made
 }

@@ -31,20 +31,17 @@ impl SignalSet {
         set
     }
 
-    /// The signals that have come while they were blocked (sigpending(2)).
+    /// Whether one of these signals has come while it was blocked (sigpending(2)).
     #[must_use]
-    pub fn pending() -> Self {
-        let mut set = Self::empty();
-        // SAFETY: the call writes one set, to `set`.
-        unsafe { libc::sigpending(&raw mut set.0) };
-        set
-    }
-
-    /// Whether a signal is in the set.
-    #[must_use]
-    pub fn contains(&self, signal: c_int) -> bool {
-        // SAFETY: the set is initialised.
-        unsafe { libc::sigismember(&raw const self.0, signal) == 1 }
+    pub fn is_any_pending(signals: &[c_int]) -> bool {
+        let mut pending = Self::empty();
+        // SAFETY: the call writes one set, to `pending`.
+        unsafe { libc::sigpending(&raw mut pending.0) };
+        let is_pending = |&signal: &c_int| {
+            // SAFETY: the set is initialised.
+            unsafe { libc::sigismember(&raw const pending.0, signal) == 1 }
+        };
+        signals.iter().any(is_pending)
     }
 
     /// Adds these to the thread's mask (pthread_sigmask(3)), and returns the mask before.

@@ -7,7 +7,6 @@ use core::time::Duration;
 use rustix::net::{RecvFlags, SendFlags, SocketFlags};
 use socket2::{Domain, SockRef, Socket, Type};
 use std::io;
-use std::net::Shutdown;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 /// The addresses of this host at which a port is opened.
@@ -116,8 +115,10 @@ pub fn dial(address: SocketAddr) -> io::Result<OwnedFd> {
 /// # Errors
 /// The error of connect(2) that has arrived since.
 pub fn connected(socket: BorrowedFd<'_>) -> io::Result<bool> {
-    take_error(socket)?;
     let socket = SockRef::from(&socket);
+    if let Some(error) = socket.take_error()? {
+        return Err(error);
+    }
     let peer = match socket.peer_addr() {
         Ok(peer) => peer,
         Err(error) if error.kind() == io::ErrorKind::NotConnected => return Ok(false),
@@ -128,30 +129,6 @@ pub fn connected(socket: BorrowedFd<'_>) -> io::Result<bool> {
         return Err(io::Error::from_raw_os_error(libc::ECONNREFUSED));
     }
     Ok(true)
-}
-
-/// Connects from one of our addresses, which std can't do. The stream blocks.
-///
-/// # Errors
-/// What socket(2), bind(2) and connect(2) say; `TimedOut` if nobody answers in time.
-#[cfg(feature = "demo")]
-pub fn connect_from(
-    source: IpAddr,
-    destination: SocketAddr,
-    timeout: Duration,
-) -> io::Result<std::net::TcpStream> {
-    let socket = new_stream(destination)?;
-    socket.bind(&SocketAddr::new(source, 0).into())?;
-    socket.connect_timeout(&destination.into(), timeout)?;
-    Ok(socket.into())
-}
-
-/// Takes the socket's pending error (socket(7), SO_ERROR).
-///
-/// # Errors
-/// That error, such as a reset or an unreachable peer.
-pub fn take_error(socket: BorrowedFd<'_>) -> io::Result<()> {
-    SockRef::from(&socket).take_error()?.map_or(Ok(()), Err)
 }
 
 /// The destination of a visitor before the firewall redirected it (netfilter's SO_ORIGINAL_DST).
@@ -247,14 +224,6 @@ pub fn unsent(socket: BorrowedFd<'_>) -> usize {
     // SAFETY: the call writes one int, to `bytes`.
     unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
     usize::try_from(bytes).unwrap_or(0)
-}
-
-/// Ends the stream that we send (shutdown(2), SHUT_WR).
-///
-/// # Errors
-/// `NotConnected` if the peer has gone.
-pub fn shut_write(socket: BorrowedFd<'_>) -> io::Result<()> {
-    SockRef::from(&socket).shutdown(Shutdown::Write)
 }
 
 /// Makes close(2) send a reset (socket(7), SO_LINGER).

@@ -46,17 +46,17 @@ pub fn ask(terminal: &mut Terminal, question: &str) -> io::Result<Vec<u8>> {
 /// None if a signal has come.
 fn ask_once(terminal: &mut Terminal, question: &str) -> io::Result<Option<Vec<u8>>> {
     // Dropped in the reverse order: the echo is on again before a signal is delivered.
-    let signals = BlockedSignals::block()?;
+    let _blocked = BlockedSignals::block()?;
     let echo_off = EchoOff::begin(&terminal.keyboard)?;
     terminal.screen.write_all(question.as_bytes())?;
-    let line = read_line(&terminal.keyboard, &signals);
+    let line = read_line(&terminal.keyboard);
     drop(echo_off);
     // The line end that was typed was not shown either.
     terminal.screen.write_all(b"\n")?;
     line
 }
 
-fn read_line(mut keyboard: &File, signals: &BlockedSignals) -> io::Result<Option<Vec<u8>>> {
+fn read_line(mut keyboard: &File) -> io::Result<Option<Vec<u8>>> {
     let mut line = Vec::new();
     let mut buffer = [0; 256];
     loop {
@@ -64,7 +64,7 @@ fn read_line(mut keyboard: &File, signals: &BlockedSignals) -> io::Result<Option
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(count) => line.extend_from_slice(&buffer[..count]),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                if signals.is_any_pending() {
+                if SignalSet::is_any_pending(&SIGNALS) {
                     return Ok(None);
                 }
                 thread::sleep(READ_PAUSE);
@@ -111,11 +111,6 @@ impl BlockedSignals {
     fn block() -> io::Result<Self> {
         let before = SignalSet::of(&SIGNALS).block()?;
         Ok(Self { before })
-    }
-
-    fn is_any_pending(&self) -> bool {
-        let pending = SignalSet::pending();
-        SIGNALS.iter().any(|&signal| pending.contains(signal))
     }
 }
 

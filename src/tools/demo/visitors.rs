@@ -3,8 +3,8 @@
 use super::event::{Event, Found};
 use super::scene::{GREETING, Scene};
 use crate::proto::scheme::schedule::Range;
-use crate::sys::socket;
-use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::net::{Ipv4Addr, SocketAddr};
+use socket2::{Domain, Socket, Type};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -42,9 +42,17 @@ const STROLL_PORTS: usize = 8;
 /// How long the scanner wonders why nobody speaks, for us to see what has happened to it.
 const WONDER: Duration = Duration::from_millis(1_000);
 
+/// Connects from an address, which std can't do.
+fn connect(from: Ipv4Addr, to: SocketAddr) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.bind(&SocketAddr::from((from, 0)).into())?;
+    socket.connect_timeout(&to.into(), CONNECT)?;
+    Ok(socket.into())
+}
+
 /// Tries a port from an address, and waits so long for a greeting.
 fn try_port(from: Ipv4Addr, to: SocketAddr, patience: Duration) -> io::Result<Found> {
-    let mut stream = match socket::connect_from(IpAddr::V4(from), to, CONNECT) {
+    let mut stream = match connect(from, to) {
         Ok(stream) => stream,
         Err(error) => match error.kind() {
             io::ErrorKind::ConnectionRefused => return Ok(Found::Closed),
@@ -93,7 +101,7 @@ pub fn member(scene: &Scene, teller: &Sender<Event>) {
 fn hold_session(scene: &Scene, teller: &Sender<Event>) -> io::Result<()> {
     let port = scene.insight.way_in();
     let door = SocketAddr::from((scene.address, port));
-    let mut stream: TcpStream = socket::connect_from(IpAddr::V4(scene.member), door, CONNECT)?;
+    let mut stream = connect(scene.member, door)?;
     stream.set_read_timeout(Some(SURELY))?;
     let mut answers = BufReader::new(stream.try_clone()?).lines();
     let mut expect = |expected: &str| match answers.next() {
