@@ -28,7 +28,8 @@ impl Terminal {
     /// # Errors
     /// There is no terminal, as under cron.
     pub fn open() -> io::Result<Self> {
-        platform::open()
+        let (keyboard, screen) = platform::open()?;
+        Ok(Self { keyboard, screen })
     }
 
     /// Asks a question and reads a line without echo. The line end is not part of the answer.
@@ -37,6 +38,6 @@ impl Terminal {
     /// [`io::ErrorKind::UnexpectedEof`] if the terminal was closed or an end of file was typed.
     /// [`io::ErrorKind::Interrupted`] for Ctrl-C on Windows; on unix the signal ends the process.
     pub fn ask(&mut self, question: &str) -> io::Result<Vec<u8>> {
-        platform::ask(self, question)
+        platform::ask(&self.keyboard, &self.screen, question)
     }
 }

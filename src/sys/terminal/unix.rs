@@ -1,7 +1,6 @@
 //! By termios(3).
 
 use super::super::signal_set::SignalSet;
-use super::Terminal;
 use core::time::Duration;
 use libc::c_int;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
@@ -25,17 +24,18 @@ const SIGNALS: [c_int; 5] = [
 /// blocking read would not return for a blocked signal.
 const READ_PAUSE: Duration = Duration::from_millis(50);
 
-pub fn open() -> io::Result<Terminal> {
+/// The keyboard and the screen.
+pub fn open() -> io::Result<(File, File)> {
     let mut options = OpenOptions::new();
     let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
     let keyboard = options.read(true).custom_flags(flags).open(PATH)?;
     let screen = OpenOptions::new().write(true).open(PATH)?;
-    Ok(Terminal { keyboard, screen })
+    Ok((keyboard, screen))
 }
 
-pub fn ask(terminal: &mut Terminal, question: &str) -> io::Result<Vec<u8>> {
+pub fn ask(keyboard: &File, screen: &File, question: &str) -> io::Result<Vec<u8>> {
     loop {
-        if let Some(line) = ask_once(terminal, question)? {
+        if let Some(line) = ask_once(keyboard, screen, question)? {
             return Ok(line);
         }
         // A signal came, and was delivered when `ask_once` unblocked it. It has not ended the process: it has
@@ -44,15 +44,15 @@ pub fn ask(terminal: &mut Terminal, question: &str) -> io::Result<Vec<u8>> {
 }
 
 /// None if a signal has come.
-fn ask_once(terminal: &mut Terminal, question: &str) -> io::Result<Option<Vec<u8>>> {
+fn ask_once(keyboard: &File, mut screen: &File, question: &str) -> io::Result<Option<Vec<u8>>> {
     // Dropped in the reverse order: the echo is on again before a signal is delivered.
     let _blocked = BlockedSignals::block()?;
-    let echo_off = EchoOff::begin(&terminal.keyboard)?;
-    terminal.screen.write_all(question.as_bytes())?;
-    let line = read_line(&terminal.keyboard);
+    let echo_off = EchoOff::begin(keyboard)?;
+    screen.write_all(question.as_bytes())?;
+    let line = read_line(keyboard);
     drop(echo_off);
     // The line end that was typed was not shown either.
-    terminal.screen.write_all(b"\n")?;
+    screen.write_all(b"\n")?;
     line
 }
 

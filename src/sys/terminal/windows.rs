@@ -1,6 +1,5 @@
 //! By the console's functions (learn.microsoft.com, "Console Functions").
 
-use super::Terminal;
 use core::ptr::null;
 use std::fs::File;
 use std::io::{self, Write};
@@ -10,21 +9,22 @@ use windows_sys::Win32::System::Console::{
     ReadConsoleW, SetConsoleCtrlHandler, SetConsoleMode,
 };
 
-pub fn open() -> io::Result<Terminal> {
+/// The keyboard and the screen.
+pub fn open() -> io::Result<(File, File)> {
     // The console changes its mode only for a handle that may write.
     let keyboard = File::options().read(true).write(true).open("CONIN$")?;
     let screen = File::options().read(true).write(true).open("CONOUT$")?;
-    Ok(Terminal { keyboard, screen })
+    Ok((keyboard, screen))
 }
 
-pub fn ask(terminal: &mut Terminal, question: &str) -> io::Result<Vec<u8>> {
+pub fn ask(keyboard: &File, mut screen: &File, question: &str) -> io::Result<Vec<u8>> {
     // Dropped in the reverse order: the echo is on again before Ctrl-C may end the process.
     let _ignored = CtrlCIgnored::begin()?;
-    let echo_off = EchoOff::begin(&terminal.keyboard)?;
-    terminal.screen.write_all(question.as_bytes())?;
-    let line = read_line(&terminal.keyboard);
+    let echo_off = EchoOff::begin(keyboard)?;
+    screen.write_all(question.as_bytes())?;
+    let line = read_line(keyboard);
     drop(echo_off);
-    terminal.screen.write_all(b"\r\n")?;
+    screen.write_all(b"\r\n")?;
     line
 }
 
