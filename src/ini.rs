@@ -18,7 +18,7 @@ const NOT_UTF8: &str = "has bytes that are not UTF-8; save the file as UTF-8";
 
 /// One `key = value`.
 #[cfg_attr(test, derive(PartialEq))]
-pub struct Entry<'a> {
+pub struct KeyValue<'a> {
     /// The line that it stands on; the first is 1.
     pub line: usize,
     /// What stands before the `=`, never empty.
@@ -27,7 +27,7 @@ pub struct Entry<'a> {
     whole: Option<&'a str>,
 }
 
-impl<'a> Entry<'a> {
+impl<'a> KeyValue<'a> {
     /// The value without a comment behind it. None if it can't be read; a problem says so.
     #[must_use]
     pub fn value(&self) -> Option<&'a str> {
@@ -51,13 +51,13 @@ pub struct Section<'a> {
     /// What stands between the brackets. None if that can't be read; a problem says so.
     pub name: Option<&'a str>,
     /// Its entries in their order.
-    pub entries: Vec<Entry<'a>>,
+    pub entries: Vec<KeyValue<'a>>,
 }
 
 impl<'a> Section<'a> {
     /// The first entry of this key.
     #[must_use]
-    pub fn find(&self, key: &str) -> Option<&Entry<'a>> {
+    pub fn find(&self, key: &str) -> Option<&KeyValue<'a>> {
         self.entries.iter().find(|entry| entry.key == key)
     }
 
@@ -157,7 +157,7 @@ impl<'a> Document<'a> {
             return;
         };
         match self.sections.get_mut(self.current) {
-            Some(section) => section.entries.push(Entry {
+            Some(section) => section.entries.push(KeyValue {
                 line,
                 key,
                 whole: is_utf8.then(|| without_blanks(value)),

@@ -5,7 +5,7 @@ mod common;
 
 use common::gates::*;
 use common::*;
-use shimmer::config::Server;
+use shimmer::config::ServerConfig;
 use shimmer::daemon::Daemon;
 use shimmer::daemon::host::Host;
 use shimmer::proto::scheme::knock::Protocols;
@@ -132,7 +132,7 @@ impl Stage {
                 waker: woken,
                 other,
             };
-            let server = Server::load(&path).unwrap_or_else(|errors| panic!("{errors}"));
+            let server = ServerConfig::load(&path).unwrap_or_else(|errors| panic!("{errors}"));
             let daemon = Daemon::new(&path, server, host).unwrap_or_else(|error| panic!("{error}"));
             daemon.run().unwrap_or_else(|error| panic!("{error}"));
         });

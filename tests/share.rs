@@ -4,7 +4,7 @@
 mod common;
 
 use common::{Daemon, Echo, Folder, config, own_address, write_private};
-use shimmer::config::{Client, Known};
+use shimmer::config::{ClientConfig, ClientMirage};
 use shimmer::proto::gates::Gate;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -46,8 +46,8 @@ fn fails(output: &Output, code: i32, parts: &[&str]) {
     assert_eq!(output.status.code(), Some(code), "{said}");
 }
 
-fn read(config: &str) -> Known {
-    let client = Client::parse(Path::new("shimmer.conf"), config.as_bytes())
+fn read(config: &str) -> ClientMirage {
+    let client = ClientConfig::parse(Path::new("shimmer.conf"), config.as_bytes())
         .unwrap_or_else(|errors| panic!("{errors}"));
     assert_eq!(client.mirages.len(), 1);
     client.mirages.into_iter().next().unwrap()
@@ -269,7 +269,7 @@ fn each_gate_with_each_door_is_read_back_as_the_server_has_it() {
             assert_eq!(lines, wanted, "{both}");
 
             let known = read(config);
-            let whole = shimmer::config::Server::load(&server.path)
+            let whole = shimmer::config::ServerConfig::load(&server.path)
                 .unwrap_or_else(|errors| panic!("{errors}"));
             let mirage = &whole.mirages[0];
             assert!(known.gate_settings.gate() == mirage.gate());

@@ -1,7 +1,7 @@
 //! The mirages in the client's configuration, which is read only when one of them is needed.
 
 use crate::cli::{Error, warn};
-use crate::config::{Client, Known, Secret};
+use crate::config::{ClientConfig, ClientMirage, Secret};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
@@ -32,7 +32,7 @@ impl KnownMirages {
     /// # Errors
     /// [`Error::Configuration`] if the file is wrong; [`Error::Usage`] if there is no file, or no such
     /// section in it.
-    pub fn mirage(&self, section: &str) -> Result<Known, Error> {
+    pub fn mirage(&self, section: &str) -> Result<ClientMirage, Error> {
         let mut mirages = self.load()?;
         if let Some(found) = mirages.iter().position(|known| known.section == section) {
             return Ok(mirages.swap_remove(found));
@@ -70,14 +70,15 @@ impl KnownMirages {
     }
 
     /// None at all if the user has no configuration.
-    fn load(&self) -> Result<Vec<Known>, Error> {
+    fn load(&self) -> Result<Vec<ClientMirage>, Error> {
         let Some(file) = &self.file else {
             return Ok(Vec::new());
         };
         if !self.is_given && !file.exists() {
             return Ok(Vec::new());
         }
-        let client = Client::load(file).map_err(|errors| Error::Configuration(errors.into()))?;
+        let client =
+            ClientConfig::load(file).map_err(|errors| Error::Configuration(errors.into()))?;
         for warning in &client.warnings {
             warn(format_args!("{warning}"));
         }

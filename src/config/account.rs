@@ -59,7 +59,7 @@ fn account(line: &[u8]) -> Option<Account> {
 
 /// Behind an error of a file that we may not use: `; /etc/shimmer belongs to root`. Nothing where it
 /// went wrong for another reason.
-pub struct Owner<'a> {
+pub struct OwnerHint<'a> {
     /// What can't be used.
     pub path: &'a Path,
     /// What was said about it.
@@ -67,7 +67,7 @@ pub struct Owner<'a> {
 }
 
 #[cfg(unix)]
-impl fmt::Display for Owner<'_> {
+impl fmt::Display for OwnerHint<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.error.kind() != std::io::ErrorKind::PermissionDenied {
             return Ok(());
@@ -91,7 +91,7 @@ impl fmt::Display for Owner<'_> {
 }
 
 #[cfg(not(unix))]
-impl fmt::Display for Owner<'_> {
+impl fmt::Display for OwnerHint<'_> {
     fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
         Ok(())
     }

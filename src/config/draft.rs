@@ -1,6 +1,6 @@
 //! A mirage as far as it could be read, and what it is once all of it is there.
 
-use super::mirage::{DoorKind, Keyed, Known, Mirage, PlainSettings};
+use super::mirage::{ClientMirage, DoorKind, Keyed, PlainSettings, ServerMirage};
 use super::secret::Secret;
 use crate::ini::Section;
 use crate::limits::{
@@ -157,13 +157,13 @@ impl<'a> Draft<'a> {
     }
 
     /// What the daemon needs, if it is all there.
-    pub fn into_mirage(mut self) -> Option<Mirage> {
+    pub fn into_mirage(mut self) -> Option<ServerMirage> {
         let keyed = self.keyed();
         if keyed.is_none() && self.is_keyed() {
             return None;
         }
         let admitted_s = self.admitted_s();
-        Some(Mirage {
+        Some(ServerMirage {
             section: self.label.to_owned(),
             keyed,
             door: self.door()?,
@@ -175,11 +175,11 @@ impl<'a> Draft<'a> {
     }
 
     /// What the client needs, if it is all there.
-    pub fn into_known(mut self) -> Option<Known> {
+    pub fn into_known(mut self) -> Option<ClientMirage> {
         if self.pattern.is_none() && self.is_keyed() {
             return None;
         }
-        Some(Known {
+        Some(ClientMirage {
             section: self.label.to_owned(),
             gate_settings: self.gate_settings(DEFAULT_ADMITTED_S),
             leads: self.door == DoorKind::Forward,

@@ -29,48 +29,52 @@ pub(super) enum Value<S> {
 }
 
 /// Which mirages a key belongs to.
-pub(super) struct Place {
+pub(super) struct AppliesTo {
     /// Behind "it belongs to".
     pub name: &'static str,
     /// Whether this mirage is one of them.
-    pub has: fn(&Draft) -> bool,
+    pub includes: fn(&Draft) -> bool,
 }
 
 /// One key.
-pub(super) struct Key<S> {
+pub(super) struct ConfigKey<S> {
     pub name: &'static str,
     pub value: Value<S>,
     /// None: it may stand in every section of its kind. Elsewhere it would have no effect, and whoever
     /// wrote it believes that it has one, so it is an error there.
-    pub place: Option<Place>,
+    pub applies_to: Option<AppliesTo>,
 }
 
-impl<S> Key<S> {
+impl<S> ConfigKey<S> {
     /// Where the key belongs, if that is not this mirage.
     pub fn misplaced(&self, draft: &Draft) -> Option<&'static str> {
-        let place = self.place.as_ref()?;
-        (!(place.has)(draft)).then_some(place.name)
+        let applies_to = self.applies_to.as_ref()?;
+        (!(applies_to.includes)(draft)).then_some(applies_to.name)
     }
 }
 
 /// The key of that name.
-pub(super) fn find<'a, S>(keys: &'a [Key<S>], name: &str) -> Option<&'a Key<S>> {
+pub(super) fn find<'a, S>(keys: &'a [ConfigKey<S>], name: &str) -> Option<&'a ConfigKey<S>> {
     keys.iter().find(|key| key.name == name)
 }
 
-const fn key<S: Copy>(name: &'static str, value: Value<S>) -> Key<S> {
-    Key {
+const fn key<S: Copy>(name: &'static str, value: Value<S>) -> ConfigKey<S> {
+    ConfigKey {
         name,
         value,
-        place: None,
+        applies_to: None,
     }
 }
 
-const fn key_of<S: Copy>(place: Place, name: &'static str, value: Value<S>) -> Key<S> {
-    Key {
+const fn key_of<S: Copy>(
+    applies_to: AppliesTo,
+    name: &'static str,
+    value: Value<S>,
+) -> ConfigKey<S> {
+    ConfigKey {
         name,
         value,
-        place: Some(place),
+        applies_to: Some(applies_to),
     }
 }
 
@@ -92,7 +96,7 @@ fn push<T>(list: &mut Vec<T>, value: Parsed<T>) -> Parsed<()> {
 use Value::{List, One, Verbatim};
 
 /// The keys of `[common]`.
-pub(super) const COMMON: &[Key<SetCommon>] = &[
+pub(super) const COMMON: &[ConfigKey<SetCommon>] = &[
     key("log", Verbatim(|c, text| put(&mut c.log, value::log(text)))),
     key(
         "log-level",
@@ -130,58 +134,60 @@ pub(super) const COMMON: &[Key<SetCommon>] = &[
     key("user", One(|_, _| Ok(()))),
 ];
 
-const KEYED: Place = Place {
+const KEYED: AppliesTo = AppliesTo {
     name: "gates that draw from a secret, which a fixed sequence does not",
-    has: |draft| draft.is_keyed(),
+    includes: |draft| draft.is_keyed(),
 };
-const TRAPS: Place = Place {
+const TRAPS: AppliesTo = AppliesTo {
     name: "gate = port or token",
-    has: |draft| !draft.gate.is_silent(),
+    includes: |draft| !draft.gate.is_silent(),
 };
-const KNOCK: Place = Place {
+const KNOCK: AppliesTo = AppliesTo {
     name: "gate = knock",
-    has: |draft| draft.gate == Gate::Knock,
+    includes: |draft| draft.gate == Gate::Knock,
 };
-const DRAWN_SEQUENCE: Place = Place {
+const DRAWN_SEQUENCE: AppliesTo = AppliesTo {
     name: "gate = knock without a sequence",
-    has: |draft| draft.gate == Gate::Knock && !draft.is_fixed(),
+    includes: |draft| draft.gate == Gate::Knock && !draft.is_fixed(),
 };
-const FIXED_SEQUENCE: Place = Place {
+const FIXED_SEQUENCE: AppliesTo = AppliesTo {
     name: "gate = knock with a sequence",
-    has: |draft| draft.is_fixed(),
+    includes: |draft| draft.is_fixed(),
 };
-const PACKET: Place = Place {
+const PACKET: AppliesTo = AppliesTo {
     name: "gate = packet",
-    has: |draft| draft.gate == Gate::Packet,
+    includes: |draft| draft.gate == Gate::Packet,
 };
-const FORWARD: Place = Place {
+const FORWARD: AppliesTo = AppliesTo {
     name: "door = forward",
-    has: |draft| draft.door == DoorKind::Forward,
+    includes: |draft| draft.door == DoorKind::Forward,
 };
 // A process has its connection to itself.
-const FORWARD_TO_PORT: Place = Place {
+const FORWARD_TO_PORT: AppliesTo = AppliesTo {
     name: "door = forward with port or forward",
-    has: |draft| draft.door == DoorKind::Forward && draft.section.find("exec").is_none(),
+    includes: |draft| draft.door == DoorKind::Forward && draft.section.find("exec").is_none(),
 };
-const COMMANDS: Place = Place {
+const COMMANDS: AppliesTo = AppliesTo {
     name: "door = command, or door = forward for a service on demand",
-    has: |draft| draft.door != DoorKind::Nft,
+    includes: |draft| draft.door != DoorKind::Nft,
 };
-const ON_DEMAND: Place = Place {
+const ON_DEMAND: AppliesTo = AppliesTo {
     name: "a service on demand, which an open-command makes",
-    has: |draft| draft.is_on_demand(),
+    includes: |draft| draft.is_on_demand(),
 };
-const ADMISSION: Place = Place {
+const ADMISSION: AppliesTo = AppliesTo {
     name: "silent gates, door = command or nft, and services on demand",
-    has: |draft| draft.gate.is_silent() || draft.door != DoorKind::Forward || draft.is_on_demand(),
+    includes: |draft| {
+        draft.gate.is_silent() || draft.door != DoorKind::Forward || draft.is_on_demand()
+    },
 };
-const NFT: Place = Place {
+const NFT: AppliesTo = AppliesTo {
     name: "door = nft",
-    has: |draft| draft.door == DoorKind::Nft,
+    includes: |draft| draft.door == DoorKind::Nft,
 };
 
 /// The keys of `[mirage-NAME]`.
-pub(super) const MIRAGE: &[Key<SetMirage>] = &[
+pub(super) const MIRAGE: &[ConfigKey<SetMirage>] = &[
     key(
         "name",
         One(|m, text| {

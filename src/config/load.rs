@@ -3,37 +3,37 @@
 use super::common::Common;
 use super::diagnostic::{Diagnostic, Errors};
 use super::draft::Draft;
-use super::mirage::{Known, Mirage};
-use super::reader::{Reader, Side};
+use super::mirage::{ClientMirage, ServerMirage};
+use super::reader::{Purpose, Reader};
 use super::{neighbours, secret, section};
 use crate::ini::{self, Document};
 use std::path::Path;
 
 /// A file as the daemon reads it.
-pub struct Server {
+pub struct ServerConfig {
     /// What holds for all mirages.
     pub common: Common,
     /// At least one, in the file's order.
-    pub mirages: Vec<Mirage>,
+    pub mirages: Vec<ServerMirage>,
     /// What works and should not stay so, by line.
     pub warnings: Vec<Diagnostic>,
 }
 
 /// A file as the client reads it.
-pub struct Client {
+pub struct ClientConfig {
     /// At least one, in the file's order.
-    pub mirages: Vec<Known>,
+    pub mirages: Vec<ClientMirage>,
     /// What works and should not stay so, by line.
     pub warnings: Vec<Diagnostic>,
 }
 
-impl Server {
+impl ServerConfig {
     /// Reads a file.
     ///
     /// # Errors
     /// All that is wrong with it.
     pub fn load(path: &Path) -> Result<Self, Errors> {
-        Self::load_for(path, Side::Server)
+        Self::load_for(path, Purpose::Server)
     }
 
     /// Reads what a file says for all mirages, and of them nothing: to ask the daemon that runs takes
@@ -42,15 +42,15 @@ impl Server {
     /// # Errors
     /// What is wrong with `[common]`, and what can be no line of a configuration.
     pub fn load_common(path: &Path) -> Result<Self, Errors> {
-        Self::load_for(path, Side::Control)
+        Self::load_for(path, Purpose::Control)
     }
 
-    fn load_for(path: &Path, side: Side) -> Result<Self, Errors> {
-        server(path, &load(path)?, side)
+    fn load_for(path: &Path, purpose: Purpose) -> Result<Self, Errors> {
+        server(path, &load(path)?, purpose)
     }
 }
 
-impl Client {
+impl ClientConfig {
     /// Reads a file.
     ///
     /// # Errors
@@ -74,11 +74,11 @@ fn load(path: &Path) -> Result<Vec<u8>, Errors> {
 
 /// Reads a text for the daemon, or, without the mirages, for a client of its control socket. The path is
 /// for the messages, and for where a secret's file is.
-pub(super) fn server(path: &Path, text: &[u8], side: Side) -> Result<Server, Errors> {
+pub(super) fn server(path: &Path, text: &[u8], purpose: Purpose) -> Result<ServerConfig, Errors> {
     let document = ini::parse(text);
-    let (common, drafts, warnings) = read(path, side, &document)?;
+    let (common, drafts, warnings) = read(path, purpose, &document)?;
     let mirages = drafts.into_iter().filter_map(Draft::into_mirage);
-    Ok(Server {
+    Ok(ServerConfig {
         common,
         mirages: mirages.collect(),
         warnings,
@@ -86,11 +86,11 @@ pub(super) fn server(path: &Path, text: &[u8], side: Side) -> Result<Server, Err
 }
 
 /// Reads a text for the client.
-pub(super) fn client(path: &Path, text: &[u8]) -> Result<Client, Errors> {
+pub(super) fn client(path: &Path, text: &[u8]) -> Result<ClientConfig, Errors> {
     let document = ini::parse(text);
-    let (_, drafts, warnings) = read(path, Side::Client, &document)?;
+    let (_, drafts, warnings) = read(path, Purpose::Client, &document)?;
     let mirages = drafts.into_iter().filter_map(Draft::into_known);
-    Ok(Client {
+    Ok(ClientConfig {
         mirages: mirages.collect(),
         warnings,
     })
@@ -99,12 +99,12 @@ pub(super) fn client(path: &Path, text: &[u8]) -> Result<Client, Errors> {
 /// What a file says, and the warnings, if there is no error.
 fn read<'a>(
     path: &Path,
-    side: Side,
+    purpose: Purpose,
     document: &'a Document<'a>,
 ) -> Result<(Common, Vec<Draft<'a>>, Vec<Diagnostic>), Errors> {
-    let mut reader = Reader::new(path, side);
+    let mut reader = Reader::new(path, purpose);
     let (common, drafts) = section::read(&mut reader, document);
-    if side == Side::Server {
+    if purpose == Purpose::Server {
         neighbours::check(&mut reader, &drafts);
     }
     let (errors, warnings) = reader.end();

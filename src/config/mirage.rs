@@ -64,7 +64,7 @@ pub(super) enum DoorKind {
 
 /// `[mirage-NAME]` as the daemon needs it: complete and checked.
 #[derive(Clone, PartialEq)]
-pub struct Mirage {
+pub struct ServerMirage {
     /// `ssh` of `[mirage-ssh]`; no other mirage of the file has it.
     pub section: String,
     /// What is one key each.
@@ -82,7 +82,7 @@ pub struct Mirage {
     pub pool_port: Option<u16>,
 }
 
-impl Mirage {
+impl ServerMirage {
     /// Its gate.
     #[must_use]
     pub fn gate(&self) -> Gate {
@@ -168,7 +168,7 @@ impl Mirage {
 
 /// `[mirage-NAME]` as the client needs it.
 #[derive(Clone, PartialEq)]
-pub struct Known {
+pub struct ClientMirage {
     /// `ssh` of `[mirage-ssh]`; no other mirage of the file has it.
     pub section: String,
     /// What is one key each. `host` is where the mirage is, a host name or an address.

@@ -12,8 +12,8 @@
 //! One file serves both sides, so both check all of it; the client makes do with less.
 //!
 //! ```text
-//!   bytes ──ini──▶ sections ──reader──▶ drafts ──▶ Server (mirages whole, checked against each other)
-//!                                │            └──▶ Client (what is needed to find a port)
+//!   bytes ──ini──▶ sections ──reader──▶ drafts ──▶ ServerConfig (mirages whole, checked against each other)
+//!                                │            └──▶ ClientConfig (what is needed to find a port)
 //!                              value: one text, one meaning
 //! ```
 //!
@@ -37,12 +37,12 @@ mod section;
 mod value;
 
 pub use crate::message::Parsed;
-pub use account::{Account, Owner};
+pub use account::{Account, OwnerHint};
 pub use common::{Common, DEFAULT_CONTROL, DEFAULT_STATE_FILE, Location, LogTarget};
 pub use diagnostic::{Diagnostic, Errors};
 pub use file::is_open_to_others;
-pub use load::{Client, Server};
-pub use mirage::{Keyed, Known, Mirage, PlainSettings};
+pub use load::{ClientConfig, ServerConfig};
+pub use mirage::{ClientMirage, Keyed, PlainSettings, ServerMirage};
 pub use needs::{Capability, capabilities};
 pub use secret::{Secret, SecretError};
 pub use value::{

@@ -1,7 +1,7 @@
 //! What a configuration needs of the system that no ordinary program is given: for the daemon that gives
 //! up everything else, and for who starts it with no more than that.
 
-use super::mirage::Mirage;
+use super::mirage::ServerMirage;
 use crate::limits::PRIVILEGED_PORTS;
 use crate::terms::Door;
 
@@ -44,7 +44,7 @@ impl Capability {
 
     /// Whether one of the mirages needs it.
     #[must_use]
-    pub fn is_needed(self, mirages: &[Mirage]) -> bool {
+    pub fn is_needed(self, mirages: &[ServerMirage]) -> bool {
         match self {
             Self::BindService => mirages.iter().any(|mirage| {
                 let bound = mirage.bound();
@@ -62,7 +62,7 @@ impl Capability {
 }
 
 /// The capabilities that the mirages need.
-pub fn capabilities(mirages: &[Mirage]) -> impl Iterator<Item = Capability> {
+pub fn capabilities(mirages: &[ServerMirage]) -> impl Iterator<Item = Capability> {
     let all = Capability::ALL.into_iter();
     all.filter(|capability| capability.is_needed(mirages))
 }

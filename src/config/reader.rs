@@ -5,8 +5,8 @@
 
 use super::diagnostic::Diagnostic;
 use super::file::is_open_to_others;
-use super::keys::{self, Key, Value};
-use crate::ini::{Entry, Section};
+use super::keys::{self, ConfigKey, Value};
+use crate::ini::{KeyValue, Section};
 use crate::message::{List, Message, Parsed, wrong};
 use crate::nearest::nearest;
 use core::fmt;
@@ -14,7 +14,7 @@ use std::path::Path;
 
 /// Whom a file is read for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Side {
+pub(super) enum Purpose {
     Server,
     Client,
     /// A client of the control socket, which needs only `[common]`.
@@ -23,7 +23,7 @@ pub(super) enum Side {
 
 pub(super) struct Reader<'a> {
     pub(super) path: &'a Path,
-    pub(super) side: Side,
+    pub(super) purpose: Purpose,
     /// Others may read the file, and nobody has been told yet.
     pub(super) is_open_to_others: bool,
     errors: Vec<Diagnostic>,
@@ -31,10 +31,10 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(path: &'a Path, side: Side) -> Self {
+    pub(super) fn new(path: &'a Path, purpose: Purpose) -> Self {
         Self {
             path,
-            side,
+            purpose,
             is_open_to_others: is_open_to_others(path),
             errors: Vec::new(),
             warnings: Vec::new(),
@@ -61,7 +61,7 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn is_servers(&self) -> bool {
-        self.side == Side::Server
+        self.purpose == Purpose::Server
     }
 
     /// Reads each entry of a section into the field of its key, by `set`. A key that is not known here,
@@ -69,7 +69,7 @@ impl<'a> Reader<'a> {
     pub(super) fn read_entries<S: Copy>(
         &mut self,
         section: &Section,
-        keys: &[Key<S>],
+        keys: &[ConfigKey<S>],
         mut set: impl FnMut(S, &str) -> Parsed<()>,
     ) {
         for entry in &section.entries {
@@ -100,7 +100,7 @@ impl<'a> Reader<'a> {
         section: &'b Section<'b>,
         keys: &[&str],
         hint: &str,
-    ) -> Option<&'b Entry<'b>> {
+    ) -> Option<&'b KeyValue<'b>> {
         let mut given = section
             .entries
             .iter()
@@ -128,13 +128,13 @@ impl<'a> Reader<'a> {
     }
 
     /// What an entry says. None if that can't be read; there is an error.
-    pub(super) fn text<'b>(&mut self, entry: &Entry<'b>) -> Option<&'b str> {
+    pub(super) fn text<'b>(&mut self, entry: &KeyValue<'b>) -> Option<&'b str> {
         let text = readable(entry.key, entry.value()?);
         self.accept(entry, text)
     }
 
     /// What was parsed, or else an error.
-    pub(super) fn accept<T>(&mut self, entry: &Entry, parsed: Parsed<T>) -> Option<T> {
+    pub(super) fn accept<T>(&mut self, entry: &KeyValue, parsed: Parsed<T>) -> Option<T> {
         match parsed {
             Ok(value) => Some(value),
             Err(wrong) => {
@@ -145,13 +145,17 @@ impl<'a> Reader<'a> {
     }
 
     #[cold]
-    fn refuse(&mut self, entry: &Entry, wrong: &Message) {
+    fn refuse(&mut self, entry: &KeyValue, wrong: &Message) {
         self.error(entry.line, Some(entry.key), format_args!("{wrong}"));
     }
 }
 
 /// The key of an entry, if it is known here and not given twice.
-fn known_key<'a, S>(section: &Section, entry: &Entry, keys: &'a [Key<S>]) -> Parsed<&'a Key<S>> {
+fn known_key<'a, S>(
+    section: &Section,
+    entry: &KeyValue,
+    keys: &'a [ConfigKey<S>],
+) -> Parsed<&'a ConfigKey<S>> {
     if let Some(key) = keys::find(keys, entry.key) {
         return match section.line_of(entry.key) {
             first if first < entry.line => wrong!("given already at line {first}"),
@@ -190,6 +194,6 @@ fn readable<'a>(key: &str, text: &'a str) -> Parsed<&'a str> {
     }
 }
 
-fn is_verbatim<S>(keys: &[Key<S>], name: &str) -> bool {
+fn is_verbatim<S>(keys: &[ConfigKey<S>], name: &str) -> bool {
     keys::find(keys, name).is_some_and(|key| matches!(key.value, Value::Verbatim(_)))
 }

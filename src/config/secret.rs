@@ -1,6 +1,6 @@
 //! Secrets and the files that hold them.
 
-use super::account::Owner;
+use super::account::OwnerHint;
 use super::file;
 use crate::limits::{STRONG_SECRET_BYTES, STRONG_SECRET_VARIETY};
 use crate::message::{Parsed, wrong};
@@ -94,7 +94,7 @@ pub(super) fn read_file(path: &Path) -> Parsed<Vec<u8>> {
     let name = path.display();
     match file::read(path) {
         Ok(bytes) => Ok(bytes),
-        Err(ref error) => wrong!("{name}: {error}{}", Owner { path, error }),
+        Err(ref error) => wrong!("{name}: {error}{}", OwnerHint { path, error }),
     }
 }
 

@@ -7,10 +7,10 @@ use super::file::is_open_to_others;
 use super::keys;
 use super::listen::without_covered;
 use super::mirage::DoorKind;
-use super::reader::{Reader, Side};
+use super::reader::{Purpose, Reader};
 use super::secret::Secret;
 use super::value;
-use crate::ini::{Document, Entry, Section};
+use crate::ini::{Document, KeyValue, Section};
 use crate::limits::{MIN_TOKEN_TRAP_S, RANGE_FACTOR};
 use crate::message::{Parsed, wrong};
 use crate::proto::gates::Gate;
@@ -58,7 +58,7 @@ impl Reader<'_> {
                 common.user = self.find_user(section);
             } else if let Some(label) = name.strip_prefix(MIRAGE) {
                 has_mirage = true;
-                if self.side != Side::Control {
+                if self.purpose != Purpose::Control {
                     drafts.push(self.read_mirage(section, label));
                 }
             } else {
@@ -78,7 +78,7 @@ impl Reader<'_> {
     /// The user that the daemon becomes.
     fn find_user(&mut self, section: &Section) -> Option<Account> {
         let entry = section.find("user")?;
-        if self.side != Side::Server || !self.is_right(section, "user") {
+        if self.purpose != Purpose::Server || !self.is_right(section, "user") {
             return None;
         }
         let account = Account::find(entry.value()?);
@@ -270,7 +270,7 @@ impl Reader<'_> {
         Some(secret)
     }
 
-    fn warn_of_readers(&mut self, entry: &Entry, path: &Path) {
+    fn warn_of_readers(&mut self, entry: &KeyValue, path: &Path) {
         let path = path.display();
         let what = format_args!("others may read {path}, which holds a secret; chmod 600 {path}");
         self.warn(entry.line, entry.key, what);
@@ -278,9 +278,9 @@ impl Reader<'_> {
 
     fn fit_pattern(&mut self, draft: &Draft) -> Option<Pattern> {
         let range = draft.range?;
-        let minutes = match self.side {
-            Side::Server => RANGE_FACTOR,
-            Side::Client | Side::Control => 1,
+        let minutes = match self.purpose {
+            Purpose::Server => RANGE_FACTOR,
+            Purpose::Client | Purpose::Control => 1,
         };
         let section = draft.section;
         if !self.is_right(section, "decoys") || !self.is_right(section, "period") {

@@ -9,7 +9,7 @@ mod slips;
 mod values;
 
 use super::load;
-use super::reader::Side;
+use super::reader::Purpose;
 use super::*;
 use crate::terms::Service;
 use core::net::SocketAddr;
@@ -36,22 +36,23 @@ fn lines(errors: &Errors) -> Vec<String> {
 }
 
 /// The daemon's configuration, or its errors without the file's name.
-fn read(text: impl AsRef<[u8]>) -> Result<Server, Vec<String>> {
-    load::server(Path::new("t.conf"), text.as_ref(), Side::Server).map_err(|errors| lines(&errors))
+fn read(text: impl AsRef<[u8]>) -> Result<ServerConfig, Vec<String>> {
+    load::server(Path::new("t.conf"), text.as_ref(), Purpose::Server)
+        .map_err(|errors| lines(&errors))
 }
 
 /// The client's.
-fn read_client(text: impl AsRef<[u8]>) -> Result<Client, Vec<String>> {
-    Client::parse(Path::new("t.conf"), text.as_ref()).map_err(|errors| lines(&errors))
+fn read_client(text: impl AsRef<[u8]>) -> Result<ClientConfig, Vec<String>> {
+    ClientConfig::parse(Path::new("t.conf"), text.as_ref()).map_err(|errors| lines(&errors))
 }
 
 #[track_caller]
-fn server(text: impl AsRef<[u8]>) -> Server {
+fn server(text: impl AsRef<[u8]>) -> ServerConfig {
     read(text).unwrap_or_else(|errors| panic!("{}", errors.join("\n")))
 }
 
 #[track_caller]
-fn client(text: impl AsRef<[u8]>) -> Client {
+fn client(text: impl AsRef<[u8]>) -> ClientConfig {
     read_client(text).unwrap_or_else(|errors| panic!("{}", errors.join("\n")))
 }
 
@@ -73,18 +74,18 @@ fn each_is_wrong(cases: &[(&str, &str)]) {
     }
 }
 
-fn keyed(mirage: &Mirage) -> &Keyed {
+fn keyed(mirage: &ServerMirage) -> &Keyed {
     mirage.keyed.as_ref().unwrap()
 }
 
-fn service(mirage: &Mirage) -> SocketAddr {
+fn service(mirage: &ServerMirage) -> SocketAddr {
     match mirage.forward().unwrap().to {
         Service::At(service) => service,
         Service::Exec(_) => panic!("it is a process"),
     }
 }
 
-fn idle_s(mirage: &Mirage) -> Option<u32> {
+fn idle_s(mirage: &ServerMirage) -> Option<u32> {
     mirage.plain.idle_s
 }
 

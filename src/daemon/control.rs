@@ -21,7 +21,7 @@ use super::reload::Mirage;
 use super::table::{Id, Table, Vacant};
 use super::wake::Wake;
 use super::{Daemon, Failure};
-use crate::config::{DEFAULT_CONTROL, Location, Owner};
+use crate::config::{DEFAULT_CONTROL, Location, OwnerHint};
 use crate::limits::{ANSWER_BYTES, ASK_MS, ASKED_BYTES, ASKERS, BANS, NONCES, RETRY_MS};
 use crate::proto::Instant;
 use crate::proto::bans::{Ban, Why};
@@ -168,7 +168,7 @@ fn bind(path: &Path) -> Result<UnixListener, String> {
         let _ = fs::remove_file(path);
     }
     let listener = with_private_files(|| UnixListener::bind(path));
-    let listener = listener.map_err(|ref error| format!("{error}{}", Owner { path, error }))?;
+    let listener = listener.map_err(|ref error| format!("{error}{}", OwnerHint { path, error }))?;
     let prepared = listener.set_nonblocking(true);
     prepared.map_err(|error| error.to_string())?;
     Ok(listener)

@@ -69,7 +69,7 @@ use self::tally::Tally;
 use self::timers::Timers;
 use self::trap::Traps;
 use self::wake::Wake;
-use crate::config::{Errors, Owner, Server};
+use crate::config::{Errors, OwnerHint, ServerConfig};
 use crate::limits::{
     BANS, EVENTS, MAX_SESSIONS, PIPES_PER_SOURCE, RETRY_MS, STATE_MS, TRAPS, USUAL_DESCRIPTORS,
 };
@@ -99,7 +99,7 @@ const NFT: &str = "nft";
 /// # Errors
 /// The configuration has errors, or the system does not give what the daemon needs.
 pub fn run(config: &Path) -> Result<(), Failure> {
-    let server = Server::load(config).map_err(Failure::Configuration)?;
+    let server = ServerConfig::load(config).map_err(Failure::Configuration)?;
     let server = user::become_user(server, config)?;
     log::report_panics();
     let machine = Machine::take_over().map_err(Failure::Host)?;
@@ -137,7 +137,7 @@ impl core::fmt::Display for Failure {
                     f,
                     "log: {}: {error}{}",
                     path.display(),
-                    Owner { path, error }
+                    OwnerHint { path, error }
                 )
             }
             Self::Control(path, why) => write!(f, "control: {}: {why}", path.display()),
@@ -243,8 +243,8 @@ impl<H: Host> Daemon<H> {
     ///
     /// # Errors
     /// The log, the state file or the poll can't be had.
-    pub fn new(config_path: &Path, server: Server, mut host: H) -> Result<Self, Failure> {
-        let Server {
+    pub fn new(config_path: &Path, server: ServerConfig, mut host: H) -> Result<Self, Failure> {
+        let ServerConfig {
             common,
             mirages,
             warnings,

@@ -13,7 +13,8 @@ use super::listeners::{Listeners, PortId};
 use super::state::{StateError, StateFile};
 use super::{Failure, state};
 use crate::config::{
-    self, Common, DEFAULT_STATE_FILE, Diagnostic, Location, LogTarget, Owner, Secret, Server,
+    self, Common, DEFAULT_STATE_FILE, Diagnostic, Location, LogTarget, OwnerHint, Secret,
+    ServerConfig,
 };
 use crate::limits::{
     BACKLOG, KNOCKERS, LIVE_WINDOWS, PLAN_PORTS, POOL_BACKLOG, RETRY_MS, STRETCH_ROUNDS_PER_TURN,
@@ -37,7 +38,7 @@ use std::rc::Rc;
 /// A mirage that is served.
 pub struct Mirage {
     /// What its owner wants.
-    pub config: config::Mirage,
+    pub config: config::ServerMirage,
     /// Its section, for those who outlive it.
     pub label: Rc<str>,
     /// Its ports through time, if it draws any.
@@ -163,7 +164,7 @@ impl Mirage {
 /// A configuration that will take over once its keys are there.
 pub struct Reload {
     common: Rc<Common>,
-    mirages: Vec<config::Mirage>,
+    mirages: Vec<config::ServerMirage>,
     keys: Vec<Option<Key>>,
     stretch: Option<Stretch>,
     is_first: bool,
@@ -182,7 +183,7 @@ impl<H: Host> Daemon<H> {
     /// Reads the configuration again. One with errors changes nothing.
     pub(super) fn read_configuration_again(&mut self) {
         self.look_at_clock();
-        let server = match Server::load(&self.config_path) {
+        let server = match ServerConfig::load(&self.config_path) {
             Ok(server) => server,
             Err(errors) => {
                 self.reopen_log(self.common.log.clone(), self.common.log_level);
@@ -197,7 +198,7 @@ impl<H: Host> Daemon<H> {
         if server.common.user != self.common.user {
             self.log.write(&Event::Warning(Warning::User));
         }
-        let Server {
+        let ServerConfig {
             common,
             mirages,
             warnings,
@@ -217,7 +218,7 @@ impl<H: Host> Daemon<H> {
     pub(super) fn begin_reload(
         &mut self,
         common: Rc<Common>,
-        mirages: Vec<config::Mirage>,
+        mirages: Vec<config::ServerMirage>,
         warnings: &[Diagnostic],
     ) {
         for warning in warnings {
@@ -227,7 +228,7 @@ impl<H: Host> Daemon<H> {
         // The keys that are served, and those that a reload has which this one overtakes: SIGHUPs in
         // quick succession would otherwise never come to an end.
         let overtaken = self.reload.take();
-        let known = |config: &config::Mirage| {
+        let known = |config: &config::ServerMirage| {
             for mirage in &self.mirages {
                 if has_same_key(&mirage.config, config) {
                     return Some(mirage.schedule.as_ref()?.key().clone());
@@ -392,7 +393,7 @@ impl<H: Host> Daemon<H> {
     /// A mirage as it will be served: with the ports that it has, if nothing about them changes.
     fn prepare(
         &mut self,
-        config: config::Mirage,
+        config: config::ServerMirage,
         key: Option<Key>,
         old: &mut Vec<Mirage>,
     ) -> Mirage {
@@ -499,7 +500,7 @@ impl<H: Host> Daemon<H> {
                 Ok(None)
             }
             Err(StateError::Unusable(path, error)) => {
-                let owner = Owner {
+                let owner = OwnerHint {
                     path: &path,
                     error: &error,
                 };
@@ -511,7 +512,7 @@ impl<H: Host> Daemon<H> {
 }
 
 /// What is served, as the log has it.
-struct Served<'a>(&'a config::Mirage, usize);
+struct Served<'a>(&'a config::ServerMirage, usize);
 
 impl fmt::Display for Served<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -546,7 +547,7 @@ fn knockers(gate: &GateSettings) -> Option<Tracker<RandomState>> {
     }
 }
 
-fn has_same_key(one: &config::Mirage, other: &config::Mirage) -> bool {
+fn has_same_key(one: &config::ServerMirage, other: &config::ServerMirage) -> bool {
     match (&one.keyed, &other.keyed) {
         (Some(keyed), Some(others)) => {
             one.plain.name == other.plain.name && keyed.secret == others.secret

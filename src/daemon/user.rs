@@ -6,7 +6,7 @@
 
 use super::Failure;
 use crate::config::{
-    Capability, DEFAULT_CONTROL, DEFAULT_STATE_FILE, LogTarget, Server, capabilities,
+    Capability, DEFAULT_CONTROL, DEFAULT_STATE_FILE, LogTarget, ServerConfig, capabilities,
 };
 use crate::sys::{privileges, stdio};
 use std::fs::DirBuilder;
@@ -19,7 +19,7 @@ const ROOT: u32 = 0;
 ///
 /// # Errors
 /// We are not root, or the kernel refuses, or the user may not read the configuration.
-pub fn become_user(server: Server, config: &Path) -> Result<Server, Failure> {
+pub fn become_user(server: ServerConfig, config: &Path) -> Result<ServerConfig, Failure> {
     let Some(account) = &server.common.user else {
         return Ok(server);
     };
@@ -49,5 +49,5 @@ pub fn become_user(server: Server, config: &Path) -> Result<Server, Failure> {
     let kept = capabilities(&server.mirages).map(Capability::number);
     privileges::become_user(account.uid, account.gid, kept)
         .map_err(|error| Failure::User(format!("it can't become {name}: {error}")))?;
-    Server::load(config).map_err(Failure::Configuration)
+    ServerConfig::load(config).map_err(Failure::Configuration)
 }

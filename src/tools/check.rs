@@ -2,7 +2,7 @@
 //! init script, what the system has to give it.
 
 use crate::cli::{self, Args, Error, warn};
-use crate::config::{Mirage, Server, capabilities};
+use crate::config::{ServerConfig, ServerMirage, capabilities};
 use crate::proto::gates::{GateSettings, HopList, PacketSettings};
 use crate::terms::{Door, Service};
 use core::fmt::{self, Write};
@@ -20,7 +20,7 @@ pub fn main(mut args: Args) -> Result<(), Error> {
     };
     args.end()?;
     let file = Path::new(file.unwrap_or(cli::CONFIG.as_ref()));
-    let server = super::load(file, Server::load)?;
+    let server = super::load(file, ServerConfig::load)?;
     for warning in &server.warnings {
         warn(format_args!("{warning}"));
     }
@@ -35,7 +35,7 @@ pub fn main(mut args: Args) -> Result<(), Error> {
 }
 
 /// A line for each thing, a word and its value.
-fn needs(mirages: &[Mirage]) -> String {
+fn needs(mirages: &[ServerMirage]) -> String {
     let mut text = String::new();
     // Writing to a String can't fail.
     for capability in capabilities(mirages) {
@@ -50,8 +50,9 @@ fn needs(mirages: &[Mirage]) -> String {
     if mirages.iter().any(|mirage| mirage.pool_port.is_some()) {
         text.push_str("redirect\n");
     }
-    let has_rules =
-        |mirage: &Mirage| mirage.gate().is_silent() || matches!(mirage.door, Door::Nft { .. });
+    let has_rules = |mirage: &ServerMirage| {
+        mirage.gate().is_silent() || matches!(mirage.door, Door::Nft { .. })
+    };
     if mirages.iter().any(has_rules) {
         text.push_str("rules\n");
     }
@@ -65,7 +66,7 @@ fn needs(mirages: &[Mirage]) -> String {
 }
 
 /// Adds what a visitor of the mirage needs to know and where it leads.
-fn summarise(text: &mut String, mirage: &Mirage) {
+fn summarise(text: &mut String, mirage: &ServerMirage) {
     // Writing to a String can't fail.
     let _ = write!(text, "\n[mirage-{}]\n", mirage.section);
     let gate = mirage.gate();

@@ -11,7 +11,7 @@
 //! minute.
 
 use crate::cli::{self, Args, Error, warn};
-use crate::config::{Mirage, Server};
+use crate::config::{ServerConfig, ServerMirage};
 use crate::proto::scheme::schedule::Range;
 use crate::proto::source::Network;
 use crate::terms::{Door, NftFamily, NftSet};
@@ -104,11 +104,11 @@ pub fn main(mut args: Args) -> Result<(), Error> {
         // Whatever the configuration has become: it may be gone.
         return cli::print(REMOVE);
     }
-    let server = super::load(Path::new(file), Server::load)?;
+    let server = super::load(Path::new(file), ServerConfig::load)?;
     for warning in &server.warnings {
         warn(format_args!("{warning}"));
     }
-    let ranges: Vec<Vec<Range>> = server.mirages.iter().map(Mirage::watched).collect();
+    let ranges: Vec<Vec<Range>> = server.mirages.iter().map(ServerMirage::watched).collect();
     let mirages = server.mirages.iter().zip(&ranges);
     let silent = mirages.filter(|(mirage, _)| mirage.gate().is_silent());
     let silent: Vec<Silent> = silent
@@ -134,7 +134,7 @@ struct Where<'a> {
 }
 
 impl<'a> Where<'a> {
-    fn of(mirage: &'a Mirage) -> Self {
+    fn of(mirage: &'a ServerMirage) -> Self {
         Self {
             section: &mirage.section,
             listen: &mirage.plain.listen,
@@ -142,11 +142,11 @@ impl<'a> Where<'a> {
     }
 }
 
-fn rules(mirages: &[Mirage], silent: &[Silent], allow: &[Network]) -> String {
+fn rules(mirages: &[ServerMirage], silent: &[Silent], allow: &[Network]) -> String {
     let mut text = String::from(INTRODUCTION);
     text.push_str(REMOVE);
     text.push_str("\ntable inet shimmer {\n");
-    let ours = |mirage: &&Mirage| set_of(mirage).is_some_and(|(set, _)| is_ours(set));
+    let ours = |mirage: &&ServerMirage| set_of(mirage).is_some_and(|(set, _)| is_ours(set));
     for mirage in mirages.iter().filter(ours) {
         add_sets(&mut text, mirage);
     }
@@ -197,7 +197,7 @@ fn rules(mirages: &[Mirage], silent: &[Silent], allow: &[Network]) -> String {
     text
 }
 
-fn set_of(mirage: &Mirage) -> Option<(&NftSet, Option<u16>)> {
+fn set_of(mirage: &ServerMirage) -> Option<(&NftSet, Option<u16>)> {
     match &mirage.door {
         Door::Nft { set, port } => Some((set, *port)),
         Door::Forward(_) | Door::Command { .. } => None,
@@ -222,7 +222,7 @@ fn kinds(set: &NftSet) -> impl Iterator<Item = (&'static str, &'static str, &'st
 }
 
 /// Adds the sets to which a door adds addresses, for their time.
-fn add_sets(text: &mut String, mirage: &Mirage) {
+fn add_sets(text: &mut String, mirage: &ServerMirage) {
     let Some((set, _)) = set_of(mirage) else {
         return;
     };
@@ -236,7 +236,7 @@ fn add_sets(text: &mut String, mirage: &Mirage) {
 }
 
 /// Adds who may come to the port behind a door.
-fn add_doors(text: &mut String, mirage: &Mirage) {
+fn add_doors(text: &mut String, mirage: &ServerMirage) {
     let Some((set, port)) = set_of(mirage) else {
         return;
     };
@@ -259,7 +259,7 @@ fn add_doors(text: &mut String, mirage: &Mirage) {
 }
 
 /// Adds where the pools' ranges lead, for those places that are all addresses or for the others.
-fn add_pools(text: &mut String, mirages: &[Mirage], are_all: bool) {
+fn add_pools(text: &mut String, mirages: &[ServerMirage], are_all: bool) {
     for mirage in mirages {
         if let Some(port) = mirage.pool_port {
             let Some(range) = mirage.range() else {
@@ -299,7 +299,7 @@ fn add_silence(text: &mut String, silent: &[Silent], are_all: bool) {
 }
 
 /// Adds who may come to a mirage's ports.
-fn add_input(text: &mut String, mirage: &Mirage) {
+fn add_input(text: &mut String, mirage: &ServerMirage) {
     if let Some(port) = mirage.pool_port {
         let rule = format_args!("tcp dport {port} ct status dnat accept");
         add(text, Where::of(mirage), None, rule);

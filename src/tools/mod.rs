@@ -11,12 +11,15 @@ pub mod share;
 pub mod status;
 
 use crate::cli::Error;
-use crate::config::{Errors, Server};
+use crate::config::{Errors, ServerConfig};
 use std::path::Path;
 
-/// What a file says, by one of [`Server`]'s ways to read it. It lives as long as the process: nobody
+/// What a file says, by one of [`ServerConfig`]'s ways to read it. It lives as long as the process: nobody
 /// needs the code that takes it apart.
-fn load(file: &Path, read: fn(&Path) -> Result<Server, Errors>) -> Result<&'static Server, Error> {
+fn load(
+    file: &Path,
+    read: fn(&Path) -> Result<ServerConfig, Errors>,
+) -> Result<&'static ServerConfig, Error> {
     match read(file) {
         Ok(server) => Ok(Box::leak(Box::new(server))),
         Err(errors) => Err(Error::Configuration(errors.into())),

@@ -1,7 +1,7 @@
 //! `shimmer share`: what a laptop needs to get in, ready to be pasted into its two files.
 
 use crate::cli::{self, Args, Error};
-use crate::config::{self, Mirage, Parsed, Server};
+use crate::config::{self, Parsed, ServerConfig, ServerMirage};
 use crate::limits::{DEFAULT_DECOYS, DEFAULT_KNOCKS, DEFAULT_PERIOD_S};
 use crate::message::Message;
 use crate::proto::gates::{GateSettings, HopList};
@@ -27,7 +27,7 @@ pub fn main(mut args: Args) -> Result<(), Error> {
         )));
     };
     let file = Path::new(file);
-    let server = super::load(file, Server::load)?;
+    let server = super::load(file, ServerConfig::load)?;
     let mut mirages = server.mirages.iter();
     let Some(mirage) = mirages.find(|mirage| mirage.section == section) else {
         let sections: Vec<&str> = server.mirages.iter().map(|known| &*known.section).collect();
@@ -77,7 +77,7 @@ fn as_line(secret: &[u8]) -> Option<&str> {
 }
 
 /// What is to be pasted. What the laptop takes for granted is left out.
-fn lines(mirage: &Mirage, secret: &str, host: &str) -> String {
+fn lines(mirage: &ServerMirage, secret: &str, host: &str) -> String {
     let section = &*mirage.section;
     let mut text = format!(
         "# For the laptop's ~/.config/shimmer.conf, which nobody else may read (chmod 600):

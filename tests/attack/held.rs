@@ -5,7 +5,7 @@
 
 use crate::network::{self, at_server, fresh_source, wait_for};
 use crate::success::Dice;
-use shimmer::config::Server;
+use shimmer::config::ServerConfig;
 use shimmer::daemon::Daemon;
 use shimmer::daemon::host::Host;
 use shimmer::limits::TURN_ACCEPTS;
@@ -133,7 +133,7 @@ impl Held {
                 waker: woken,
                 other,
             };
-            let server = Server::load(&path).unwrap_or_else(|errors| panic!("{errors}"));
+            let server = ServerConfig::load(&path).unwrap_or_else(|errors| panic!("{errors}"));
             let daemon = Daemon::new(&path, server, host).unwrap_or_else(|error| panic!("{error}"));
             daemon.run().unwrap_or_else(|error| panic!("{error}"));
         });

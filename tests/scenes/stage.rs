@@ -2,7 +2,7 @@
 
 use crate::common::*;
 use crate::process::{self, Children, FEW_DESCRIPTORS, own_descriptors};
-use shimmer::config::Server;
+use shimmer::config::ServerConfig;
 use shimmer::daemon::Daemon;
 use shimmer::daemon::host::Host;
 use shimmer::proto::scheme::key::Key;
@@ -211,7 +211,7 @@ impl Stage {
                 other,
                 fillers: Vec::new(),
             };
-            let server = Server::load(&path).unwrap_or_else(|errors| panic!("{errors}"));
+            let server = ServerConfig::load(&path).unwrap_or_else(|errors| panic!("{errors}"));
             let daemon = Daemon::new(&path, server, host).unwrap_or_else(|error| panic!("{error}"));
             daemon.run().unwrap_or_else(|error| panic!("{error}"));
         }));

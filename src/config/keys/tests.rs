@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::load;
-use crate::config::reader::Side;
+use crate::config::reader::Purpose;
 use crate::config::{Location, LogTarget};
 use crate::ini::Section;
 use crate::proto::scheme::knock::{Protocols, Scope, parse_sequence};
@@ -90,7 +90,7 @@ const MIRAGE_CASES: &[Case<Draft>] = &[
 /// says and nothing else.
 #[track_caller]
 fn check<T: Clone + PartialEq, S: Copy>(
-    keys: &[Key<S>],
+    keys: &[ConfigKey<S>],
     cases: &[Case<T>],
     fresh: &T,
     set: impl Fn(S, &mut T, &str) -> Parsed<()>,
@@ -185,7 +185,7 @@ fn every_key_changes_the_mirage_that_it_belongs_to() {
     let mirage = |text: &str| {
         let text = format!("[mirage-ssh]\n{KEYED_LINES}{text}\n");
         let path = std::path::Path::new("t.conf");
-        let server = load::server(path, text.as_bytes(), Side::Server);
+        let server = load::server(path, text.as_bytes(), Purpose::Server);
         server.map(|mut server| server.mirages.remove(0))
     };
     let mut names = vec!["secret", "secret-file", "range", "open-set"];
@@ -203,7 +203,7 @@ fn every_key_changes_the_mirage_that_it_belongs_to() {
 
 #[test]
 fn the_two_ways_to_give_a_secret_are_the_keys_that_set_no_field() {
-    let is_secret = |key: &&Key<SetMirage>| matches!(key.value, Value::Secret);
+    let is_secret = |key: &&ConfigKey<SetMirage>| matches!(key.value, Value::Secret);
     let names: Vec<&str> = MIRAGE
         .iter()
         .filter(is_secret)

@@ -126,7 +126,7 @@ fn the_words_of_the_common_section_are_known() {
 #[test]
 fn to_ask_the_daemon_takes_only_what_holds_for_all_mirages() {
     let read = |text: &str| {
-        let server = load::server(Path::new("t.conf"), text.as_bytes(), Side::Control);
+        let server = load::server(Path::new("t.conf"), text.as_bytes(), Purpose::Control);
         let common = server.map(|server| server.common);
         common.map_err(|errors| lines(&errors))
     };

@@ -9,7 +9,7 @@ use crate::terms::Door;
 
 const KEYED: &str = "[mirage-home]\nsecret = S3cret-T0ken.of-32-b1ts\nrange = 10000-10999\n";
 
-fn mirage(text: &str) -> Mirage {
+fn mirage(text: &str) -> ServerMirage {
     server(text).mirages.remove(0)
 }
 

@@ -25,13 +25,13 @@ fn a_secret_file_is_read_beside_the_configuration() {
         "secret-file = ssh.secret # here",
     );
     let path = scratch.write("shimmer.conf", &text);
-    let config = Server::load(&path).ok().unwrap();
+    let config = ServerConfig::load(&path).ok().unwrap();
     assert!(keyed(&config.mirages[0]).secret.as_bytes() == b"a secret # with = signs ");
     assert!(config.warnings.is_empty());
 
     let absolute = scratch.0.join("ssh.secret");
     let text = text.replace("ssh.secret", &absolute.display().to_string());
-    let config = Client::parse(Path::new("elsewhere.conf"), text.as_bytes())
+    let config = ClientConfig::parse(Path::new("elsewhere.conf"), text.as_bytes())
         .ok()
         .unwrap();
     assert!(config.mirages[0].secret.as_ref().unwrap().as_bytes() == b"a secret # with = signs ");
@@ -49,7 +49,7 @@ fn an_unusable_secret_file_is_told_at_its_key() {
             &format!("secret-file = {file}"),
         );
         let path = scratch.0.join("shimmer.conf");
-        let error = load::server(&path, text.as_bytes(), Side::Server)
+        let error = load::server(&path, text.as_bytes(), Purpose::Server)
             .err()
             .unwrap()
             .to_string();
@@ -94,18 +94,27 @@ fn a_file_that_cannot_be_read_is_told_by_its_path_and_the_systems_reason() {
     let path = scratch.0.join("missing.conf");
     let reason = fs::File::open(&path).unwrap_err();
     let expected = format!("{}: {reason}", path.display());
-    assert_eq!(Server::load(&path).err().unwrap().to_string(), expected);
-    assert_eq!(Client::load(&path).err().unwrap().to_string(), expected);
+    assert_eq!(
+        ServerConfig::load(&path).err().unwrap().to_string(),
+        expected
+    );
+    assert_eq!(
+        ClientConfig::load(&path).err().unwrap().to_string(),
+        expected
+    );
 
     let path = scratch.write("long.conf", vec![b'\n'; CONFIG_BYTES as usize + 1]);
     let expected = format!("{}: longer than 1048576 bytes", path.display());
-    assert_eq!(Server::load(&path).err().unwrap().to_string(), expected);
+    assert_eq!(
+        ServerConfig::load(&path).err().unwrap().to_string(),
+        expected
+    );
     let path = scratch.write("full.conf", {
         let mut text = SSH.to_owned();
         text.extend(std::iter::repeat_n('\n', CONFIG_BYTES as usize - SSH.len()));
         text
     });
-    assert!(Server::load(&path).is_ok());
+    assert!(ServerConfig::load(&path).is_ok());
 }
 
 #[test]
@@ -126,7 +135,7 @@ fn a_weak_secret_is_a_warning() {
 fn files_with_secrets_that_others_may_read_are_a_warning() {
     let scratch = Scratch::new("modes");
     let warnings = |path: &Path| {
-        let warnings = Server::load(path).ok().unwrap().warnings;
+        let warnings = ServerConfig::load(path).ok().unwrap().warnings;
         warnings
             .iter()
             .map(Diagnostic::to_string)

@@ -185,7 +185,7 @@ log-level = loud
     let all = load::server(
         Path::new("/etc/shimmer.conf"),
         text.as_bytes(),
-        Side::Server,
+        Purpose::Server,
     )
     .err();
     let all = all.unwrap().to_string();

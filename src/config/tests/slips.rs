@@ -46,11 +46,11 @@ fn shown(text: &[u8]) -> String {
         let texts = warnings.iter().map(Diagnostic::to_string);
         texts.collect::<Vec<_>>().join("\n")
     };
-    let server = load::server(path, text, Side::Server);
-    let client = Client::parse(path, text);
+    let server = load::server(path, text, Purpose::Server);
+    let client = ClientConfig::parse(path, text);
     let server = server.map_or_else(|errors| errors.to_string(), |read| warnings(read.warnings));
     let client = client.map_or_else(|errors| errors.to_string(), |read| warnings(read.warnings));
-    let common = load::server(path, text, Side::Control);
+    let common = load::server(path, text, Purpose::Control);
     let common = common.map_or_else(|errors| errors.to_string(), |_| String::new());
     [server, client, common].join("\n")
 }

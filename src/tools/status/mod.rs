@@ -12,7 +12,7 @@ mod units;
 mod verdict;
 
 use crate::cli::{self, Args, Error};
-use crate::config::{DEFAULT_CONTROL, Location, Server};
+use crate::config::{DEFAULT_CONTROL, Location, ServerConfig};
 use crate::limits::ASK_MS;
 use crate::proto::source::Source;
 use crate::status::{Banned, Refusal, Unbanned};
@@ -150,7 +150,7 @@ fn socket(
     if config.is_none() && File::open(file).is_err() {
         return Ok(Path::new(DEFAULT_CONTROL));
     }
-    let server = super::load(file, Server::load_common)?;
+    let server = super::load(file, ServerConfig::load_common)?;
     match &server.common.control {
         Location::Default => Ok(Path::new(DEFAULT_CONTROL)),
         Location::Path(path) => Ok(path),
