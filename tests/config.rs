@@ -316,7 +316,7 @@ fn check_says_what_the_system_has_to_give() {
 const SHOWN: [(&str, &str, &str); 9] = [
     (
         "port = 22\n",
-        "ports    16 each 60 s: the real one and 15 traps
+        "ports    16, new every 60 s: the real one and 15 traps
   gate     port
   leads to 127.0.0.1:22",
         "open tcp 10000-10999\nreserve 10000-10999\n",
@@ -324,25 +324,25 @@ const SHOWN: [(&str, &str, &str); 9] = [
     (
         "exec = /usr/sbin/sshd -i\ngate = token\n",
         "gate     token
-  leads to /usr/sbin/sshd -i, one for each visitor",
+  leads to /usr/sbin/sshd -i, run for each visitor",
         "open tcp 10000-10999\nreserve 10000-10999\nroot\n",
     ),
     (
         "port = 22\nopen-command = service sshd start\n",
         "leads to 127.0.0.1:22
-  started  by service sshd start",
+  starts   service sshd start on demand",
         "open tcp 10000-10999\nreserve 10000-10999\nroot\n",
     ),
     (
         "port = 22\ngate = knock\n",
-        "ports    another each 60 s, and none is open before
-  gate     knock: 3 ports of the minute in their order
+        "ports    one, new every 60 s, and open only to whoever passes the gate
+  gate     knock: a sequence of 3 ports that changes
   leads to 127.0.0.1:22",
         "capability net_admin\ncapability net_raw\nopen tcp 10000-10999\nreserve 10000-10999\nrules\n",
     ),
     (
         "port = 22\ngate = packet\n",
-        "ports    another each 60 s, and none is open before
+        "ports    one, new every 60 s, and open only to whoever passes the gate
   gate     packet: a datagram to the minute's port
   leads to 127.0.0.1:22",
         "capability net_admin\ncapability net_raw\nopen tcp 10000-10999\nreserve 10000-10999\nrules\n",
@@ -368,7 +368,9 @@ const SHOWN: [(&str, &str, &str); 9] = [
     ),
     (
         "gate = packet\ndoor = nft\nopen-set = ip/fw/ssh\nlisten-address = 192.0.2.1\n",
-        "adds to  ip/fw/ssh
+        "ports    none of its own
+  gate     packet: a datagram to the minute's port
+  adds to  ip/fw/ssh
   listens  on 192.0.2.1",
         "capability net_admin\ncapability net_raw\nrules\n",
     ),

@@ -1,9 +1,10 @@
-//! `shimmer check`: what the daemon would serve, or why it would not start; and with `--needs`, for an
-//! init script, what the system has to give it.
+//! `shimmer check`: what the daemon would serve, or every mistake that keeps it from starting. `--needs`
+//! prints for an init script what the system has to give it.
 
 use crate::cli::{self, Args, Error, warn};
 use crate::config::{ServerConfig, ServerMirage, capabilities};
 use crate::proto::gates::{GateSettings, HopList, PacketSettings};
+use crate::proto::scheme::schedule::Pattern;
 use crate::terms::{Door, Service};
 use core::fmt::{self, Write};
 use std::path::Path;
@@ -29,12 +30,13 @@ pub fn main(mut args: Args) -> Result<(), Error> {
     }
     let mut text = format!("{}: ok\n", file.display());
     for mirage in &server.mirages {
-        summarise(&mut text, mirage);
+        // Writing to a String can't fail.
+        let _ = write!(text, "{}", MirageSummary(mirage));
     }
     cli::print(&text)
 }
 
-/// A line for each thing, a word and its value.
+/// What `--needs` prints: a line for each thing, its kind and its value.
 fn needs(mirages: &[ServerMirage]) -> String {
     let mut text = String::new();
     // Writing to a String can't fail.
@@ -65,65 +67,86 @@ fn needs(mirages: &[ServerMirage]) -> String {
     text
 }
 
-/// Adds what a visitor of the mirage needs to know and where it leads.
-fn summarise(text: &mut String, mirage: &ServerMirage) {
-    // Writing to a String can't fail.
-    let _ = write!(text, "\n[mirage-{}]\n", mirage.section);
-    let gate = mirage.gate();
-    if let Some(keyed) = &mirage.keyed {
-        let pattern = keyed.pattern;
-        let (range, decoys) = (pattern.range(), pattern.decoys());
-        let _ = write!(
-            text,
-            "  name     {}\n  range    {}-{}, {} ports\n  ports    ",
-            mirage.plain.name,
-            range.low(),
-            range.high(),
-            range.count(),
-        );
-        let period = pattern.period();
-        let _ = if gate.is_silent() {
-            writeln!(text, "another each {period} s, and none is open before")
-        } else {
-            let ports = decoys + 1;
-            writeln!(
-                text,
-                "{ports} each {period} s: the real one and {decoys} traps"
-            )
-        };
+/// What the daemon serves for a mirage, in lines.
+struct MirageSummary<'a>(&'a ServerMirage);
+
+impl fmt::Display for MirageSummary<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mirage = self.0;
+        writeln!(f, "\n[mirage-{}]", mirage.section)?;
+        if let Some(keyed) = &mirage.keyed {
+            writeln!(f, "  name     {}", mirage.plain.name)?;
+            self.fmt_ports(f, keyed.pattern)?;
+        }
+        writeln!(f, "  gate     {}", GateSummary(&mirage.gate_settings))?;
+        self.fmt_door(f)?;
+        self.fmt_addresses(f)
     }
-    let _ = writeln!(text, "  gate     {}", Gateway(&mirage.gate_settings));
-    let _ = match &mirage.door {
-        Door::Forward(forward) => match &forward.to {
-            Service::Exec(command) => writeln!(text, "  leads to {command}, one for each visitor"),
-            service => writeln!(text, "  leads to {service}"),
-        },
-        Door::Command { open, .. } => writeln!(text, "  runs     {open}"),
-        Door::Nft { set, .. } => writeln!(text, "  adds to  {set}"),
-    };
-    if let Some(service) = mirage.forward().and_then(|to| to.on_demand.as_ref()) {
-        let _ = writeln!(text, "  started  by {}", service.open);
+}
+
+impl MirageSummary<'_> {
+    fn fmt_ports(&self, f: &mut fmt::Formatter<'_>, pattern: Pattern) -> fmt::Result {
+        let range = pattern.range();
+        let (low, high, count) = (range.low(), range.high(), range.count());
+        writeln!(f, "  range    {low}-{high}, {count} ports")?;
+        let (period, decoys) = (pattern.period(), pattern.decoys());
+        if !self.0.listens() {
+            return f.write_str("  ports    none of its own\n");
+        }
+        if self.0.gate().is_silent() {
+            return writeln!(
+                f,
+                "  ports    one, new every {period} s, and open only to whoever passes the gate"
+            );
+        }
+        let ports = decoys + 1;
+        writeln!(
+            f,
+            "  ports    {ports}, new every {period} s: the real one and {decoys} traps"
+        )
     }
-    text.push_str("  listens  on");
-    if mirage.plain.listen.is_empty() {
-        text.push_str(" all addresses");
+
+    fn fmt_door(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0.door {
+            Door::Forward(forward) => {
+                match &forward.to {
+                    Service::Exec(command) => {
+                        writeln!(f, "  leads to {command}, run for each visitor")?;
+                    }
+                    Service::At(service) => writeln!(f, "  leads to {service}")?,
+                }
+                match &forward.on_demand {
+                    Some(service) => writeln!(f, "  starts   {} on demand", service.open),
+                    None => Ok(()),
+                }
+            }
+            Door::Command { open, .. } => writeln!(f, "  runs     {open}"),
+            Door::Nft { set, .. } => writeln!(f, "  adds to  {set}"),
+        }
     }
-    for address in &mirage.plain.listen {
-        let _ = write!(text, " {address}");
+
+    fn fmt_addresses(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("  listens  on")?;
+        if self.0.plain.listen.is_empty() {
+            f.write_str(" all addresses")?;
+        }
+        for address in &self.0.plain.listen {
+            write!(f, " {address}")?;
+        }
+        if let Some(port) = self.0.pool_port {
+            write!(
+                f,
+                ", at port {port}; shimmer firewall leads the range there"
+            )?;
+        }
+        f.write_str("\n")
     }
-    if let Some(port) = mirage.pool_port {
-        let _ = write!(
-            text,
-            ", at port {port} for the whole range: see shimmer firewall"
-        );
-    }
-    text.push('\n');
 }
 
 /// A gate in a few words.
-struct Gateway<'a>(&'a GateSettings);
+struct GateSummary<'a>(&'a GateSettings);
 
-impl fmt::Display for Gateway<'_> {
+impl fmt::Display for GateSummary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0.gate().word())?;
         match self.0 {
@@ -132,7 +155,7 @@ impl fmt::Display for Gateway<'_> {
                 HopList(&knock.sequence).fmt(f)
             }
             GateSettings::Knock(knock) => {
-                write!(f, ": {} ports of the minute in their order", knock.knocks)
+                write!(f, ": a sequence of {} ports that changes", knock.knocks)
             }
             GateSettings::Packet(PacketSettings {
                 port: Some(port), ..
