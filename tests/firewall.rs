@@ -1,4 +1,4 @@
-//! Goal: the rules that an owner loads say what his configuration says, nft takes them, and whoever
+//! Goal: the rules that an owner loads say what their configuration says, nft takes them, and whoever
 //! reads them learns nothing that a visitor could not find out.
 
 use std::fs;
@@ -186,6 +186,64 @@ fn a_name_may_be_longer_than_a_comment() {
     let rules = Configuration::new("long", &mirage).rules();
     assert!(!rules.contains(&"x".repeat(101)));
     assert_nft_takes(&rules);
+}
+
+#[test]
+fn a_silent_gate_drops_before_all_others_what_has_no_socket() {
+    let mirage = "[mirage-home]
+secret = SECRET
+port = 22
+range = 10000-10999
+gate = packet
+packet-port = 7
+";
+    let rules = Configuration::new("silent", mirage).rules();
+    assert_nft_takes(&rules);
+    let start =
+        "\tchain silence {\n\t\ttype filter hook input priority filter - 10; policy accept;\n";
+    assert!(rules.contains(start), "{rules}");
+    assert_eq!(
+        chain(&rules, "silence"),
+        [
+            "ip daddr 127.0.0.0/8 return",
+            "ip6 daddr ::1 return",
+            "meta l4proto { tcp, udp } th dport 10000-10999 socket wildcard <= 1 accept comment \"home\"",
+            "meta l4proto { tcp, udp } th dport 10000-10999 ct state != established drop comment \"home\"",
+            "meta l4proto { tcp, udp } th dport 7 socket wildcard <= 1 accept comment \"home\"",
+            "meta l4proto { tcp, udp } th dport 7 ct state != established drop comment \"home\"",
+        ]
+    );
+
+    let loud = mirage.replace("gate = packet\npacket-port = 7\n", "");
+    let rules = Configuration::new("loud", &loud).rules();
+    assert!(!rules.contains("silence"), "{rules}");
+}
+
+#[test]
+fn a_silent_address_comes_before_the_loopback_exception() {
+    let rules = Configuration::new(
+        "silent-addresses",
+        "[mirage-home]
+secret = SECRET
+port = 22
+range = 10000-10999
+gate = knock
+listen-address = ::, 127.0.0.9
+",
+    )
+    .rules();
+    assert_nft_takes(&rules);
+    assert_eq!(
+        chain(&rules, "silence"),
+        [
+            "ip daddr 127.0.0.9 meta l4proto { tcp, udp } th dport 10000-10999 socket wildcard <= 1 accept comment \"home\"",
+            "ip daddr 127.0.0.9 meta l4proto { tcp, udp } th dport 10000-10999 ct state != established drop comment \"home\"",
+            "ip daddr 127.0.0.0/8 return",
+            "ip6 daddr ::1 return",
+            "meta nfproto ipv6 meta l4proto { tcp, udp } th dport 10000-10999 socket wildcard <= 1 accept comment \"home\"",
+            "meta nfproto ipv6 meta l4proto { tcp, udp } th dport 10000-10999 ct state != established drop comment \"home\"",
+        ]
+    );
 }
 
 #[test]
