@@ -1,4 +1,4 @@
-//! `shimmer share`: what a laptop needs to get in, ready to be pasted into its two files.
+//! `shimmer share`: what a laptop needs to get in, to be pasted into its two files.
 
 use crate::cli::{self, Args, Error};
 use crate::config::{self, Parsed, ServerConfig, ServerMirage};
@@ -7,15 +7,15 @@ use crate::message::Message;
 use crate::proto::gates::{GateSettings, HopList};
 use crate::proto::scheme::knock::Protocols;
 use crate::proto::scheme::packet::Admits;
-use core::fmt::Write;
+use core::fmt;
 use std::path::Path;
 
 /// `shimmer share MIRAGE`
 ///
 /// # Errors
-/// [`Error::Configuration`] with every mistake of the daemon's configuration; [`Error::Usage`]
-/// if it has no such mirage, or there is no host; [`Error::Failed`] if the secret fits into no
-/// line; those of [`cli::print`].
+/// [`Error::Configuration`] with every mistake of the daemon's configuration; [`Error::Usage`] if it has
+/// no such mirage, or no host is known; [`Error::Failed`] if the secret can't be written in a line; those
+/// of [`cli::print`].
 pub fn main(mut args: Args) -> Result<(), Error> {
     let given = args.parsed("--host", parse_host)?;
     let file = args.value("--config")?.unwrap_or(cli::CONFIG.as_ref());
@@ -39,7 +39,7 @@ pub fn main(mut args: Args) -> Result<(), Error> {
             .map_err(|wrong| Error::usage(format_args!("[mirage-{section}] host: {wrong}")))?,
         (None, None) => {
             return Err(Error::usage(format_args!(
-                "by which name or address does the laptop find this server? Give --host HOST"
+                "no host given: add --host HOST, the name or address at which the laptop finds this server"
             )));
         }
     };
@@ -49,123 +49,144 @@ pub fn main(mut args: Args) -> Result<(), Error> {
     };
     let Some(secret) = secret else {
         return Err(Error::failed(format_args!(
-            "the secret of {section} has bytes that `secret =` can't hold, or blanks at its ends; \
-             copy its secret-file to the laptop, and give it there as secret-file ="
+            "the secret of {section} has bytes that secret = can't hold, or blanks at its ends. Copy its \
+             secret-file to the laptop, and set secret-file = there"
         )));
     };
-    cli::print(&lines(mirage, secret, &host))
+    let files = LaptopFiles {
+        mirage,
+        secret,
+        host: &host,
+    };
+    cli::print(&files.to_string())
 }
 
-/// A host that can stand in either file: in the one `=` and `#` mean something else, in the other
-/// `%`, quotes and blanks.
+/// A host that means the same in both files: `=` and `#` are special in the one, and `%`, quotes and blanks
+/// in the other.
 fn parse_host(text: &str) -> Parsed<String> {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':');
     if text.starts_with(|first: char| first != '-') && text.bytes().all(fits) {
         Ok(text.to_owned())
     } else {
         Err(Message::new(format_args!(
-            "a host is a name of letters A-Z a-z, digits and . _ - or an address without brackets"
+            "a host is a name of letters A-Z a-z, digits and . _ -, or an address without brackets"
         )))
     }
 }
 
-/// The secret as text that comes through a terminal and `secret = …` as it is, if it does.
+/// The secret as the value of `secret =`. None if a terminal or that line would change it.
 fn as_line(secret: &[u8]) -> Option<&str> {
     let text = str::from_utf8(secret).ok()?;
     let is_whole = !text.starts_with(' ') && !text.ends_with(' ');
     (is_whole && !text.contains(char::is_control)).then_some(text)
 }
 
-/// What is to be pasted. What the laptop takes for granted is left out.
-fn lines(mirage: &ServerMirage, secret: &str, host: &str) -> String {
-    let section = &*mirage.section;
-    let mut text = format!(
-        "# For the laptop's ~/.config/shimmer.conf, which nobody else may read (chmod 600):
+/// What belongs in the laptop's files. Settings that have their defaults are left out.
+struct LaptopFiles<'a> {
+    mirage: &'a ServerMirage,
+    secret: &'a str,
+    host: &'a str,
+}
+
+impl fmt::Display for LaptopFiles<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            mirage,
+            secret,
+            host,
+        } = self;
+        let section = &*mirage.section;
+        write!(
+            f,
+            "# For the laptop's ~/.config/shimmer.conf, which nobody else may read (chmod 600):
 [mirage-{section}]
 "
-    );
-    // Writing to a String can't fail.
-    if mirage.plain.name != section {
-        let _ = writeln!(text, "name = {}", mirage.plain.name);
-    }
-    if let Some(keyed) = &mirage.keyed {
-        let pattern = keyed.pattern;
-        let (low, high) = (pattern.range().low(), pattern.range().high());
-        let _ = write!(text, "secret = {secret}\nrange = {low}-{high}\n");
-        if pattern.decoys() != DEFAULT_DECOYS && !mirage.gate().is_silent() {
-            let _ = writeln!(text, "decoys = {}", pattern.decoys());
+        )?;
+        if mirage.plain.name != section {
+            writeln!(f, "name = {}", mirage.plain.name)?;
         }
-        if pattern.period() != DEFAULT_PERIOD_S {
-            let _ = writeln!(text, "period = {}", config::duration(pattern.period()));
+        if let Some(keyed) = &mirage.keyed {
+            let (range, decoys) = (keyed.pattern.range(), keyed.pattern.decoys());
+            writeln!(
+                f,
+                "secret = {secret}\nrange = {}-{}",
+                range.low(),
+                range.high()
+            )?;
+            if decoys != DEFAULT_DECOYS && !mirage.gate().is_silent() {
+                writeln!(f, "decoys = {decoys}")?;
+            }
+            let period = keyed.pattern.period();
+            if period != DEFAULT_PERIOD_S {
+                writeln!(f, "period = {}", config::duration(period))?;
+            }
         }
-    }
-    push_gate(&mut text, &mirage.gate_settings);
-    let door = mirage.door.word();
-    if mirage.forward().is_none() {
-        let _ = write!(
-            text,
-            "door = {door}
+        write_gate(f, &mirage.gate_settings)?;
+        if mirage.forward().is_none() {
+            return write!(
+                f,
+                "door = {door}
 host = {host}
 
-# To be let in, before whatever you come for:
+# To be let in before you connect to the service itself:
 #   shimmer knock {section} {host} -- ssh {host}
-"
-        );
-        return text;
-    }
-    // In `ssh me@home` the host is home, so a section of that name is meant by it, too.
-    let behind_at = section.bytes().rposition(|byte| byte == b'@');
-    let alias = match &section[behind_at.map_or(0, |at| at + 1)..] {
-        "" => section,
-        behind => behind,
-    };
-    let _ = write!(
-        text,
-        "host = {host}
+",
+                door = mirage.door.word()
+            );
+        }
+        // In `ssh me@home` the host is home, so home is the alias of a section me@home too.
+        let alias = match section.rsplit_once('@') {
+            Some((_, host)) if !host.is_empty() => host,
+            _ => section,
+        };
+        write!(
+            f,
+            "host = {host}
 
 # For its ~/.ssh/config, so that `ssh {alias}` gets in:
 Host {alias}
     HostName {host}
     ProxyCommand shimmer connect {section} %h
 "
-    );
-    text
+        )
+    }
 }
 
-/// Adds what both sides have to know of a gate.
-fn push_gate(text: &mut String, gate: &GateSettings) {
-    if !matches!(gate, GateSettings::Port) {
-        let _ = writeln!(text, "gate = {}", gate.gate().word());
+/// Writes the settings of a gate that both sides need.
+fn write_gate(f: &mut fmt::Formatter<'_>, settings: &GateSettings) -> fmt::Result {
+    if !matches!(settings, GateSettings::Port) {
+        writeln!(f, "gate = {}", settings.gate().word())?;
     }
-    match gate {
+    match settings {
         GateSettings::Knock(knock) if knock.is_fixed() => {
-            let _ = writeln!(text, "sequence = {}", HopList(&knock.sequence));
+            writeln!(f, "sequence = {}", HopList(&knock.sequence))?;
             if !knock.close_sequence.is_empty() {
-                let _ = writeln!(text, "close-sequence = {}", HopList(&knock.close_sequence));
+                writeln!(f, "close-sequence = {}", HopList(&knock.close_sequence))?;
             }
         }
         GateSettings::Knock(knock) => {
             if knock.knocks != DEFAULT_KNOCKS {
-                let _ = writeln!(text, "knocks = {}", knock.knocks);
+                writeln!(f, "knocks = {}", knock.knocks)?;
             }
             if knock.protocols != Protocols::Tcp {
-                let _ = writeln!(text, "protocols = {}", knock.protocols.word());
+                writeln!(f, "protocols = {}", knock.protocols.word())?;
             }
             if knock.rules.is_once {
-                text.push_str("once = yes\n");
+                f.write_str("once = yes\n")?;
             }
         }
         GateSettings::Packet(packet) => {
             if let Some(port) = packet.port {
-                let _ = writeln!(text, "packet-port = {port}");
+                writeln!(f, "packet-port = {port}")?;
             }
-            // The others are the server's business alone.
+            // The other values concern the server alone.
             if packet.address == Admits::Inside {
-                text.push_str("packet-address = inside\n");
+                f.write_str("packet-address = inside\n")?;
             }
         }
         GateSettings::Port | GateSettings::Token => {}
     }
+    Ok(())
 }
 
 #[cfg(test)]
