@@ -1,25 +1,25 @@
-//! A new secret: one that no dictionary has, and that survives being read out over the telephone.
+//! `shimmer keygen`: a new secret, in letters that can be read out over the telephone.
 //!
 //! Lower-case base32 (RFC 4648, section 6) has neither 0 nor 1, which look like letters.
 
 use crate::cli::{self, Args, Error};
 
-/// Bytes of randomness: 160 bits are more than the scan of one minute's ports gives away, and come
-/// out in base32 without padding.
-const SECRET: usize = 20;
+/// Random bytes in a secret. 160 bits are more than a scan of one minute's ports gives away, and need no
+/// padding in base32.
+const SECRET_BYTES: usize = 20;
 
-/// Five bytes are eight characters.
-const GROUP: usize = 5;
+/// Bytes that become eight characters.
+const GROUP_BYTES: usize = 5;
 
 const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 
 /// `shimmer keygen`
 ///
 /// # Errors
-/// [`Error::Failed`] if the operating system has no random bytes; those of [`cli::print`].
+/// [`Error::Failed`] if the system has no random bytes; those of [`cli::print`].
 pub fn main(args: Args) -> Result<(), Error> {
     args.end()?;
-    let mut bytes = [0; SECRET];
+    let mut bytes = [0; SECRET_BYTES];
     getrandom::fill(&mut bytes)
         .map_err(|error| Error::failed(format_args!("no random bytes: {error}")))?;
     let mut secret = base32(&bytes);
@@ -27,9 +27,9 @@ pub fn main(args: Args) -> Result<(), Error> {
     cli::print(&secret)
 }
 
-fn base32(bytes: &[u8; SECRET]) -> String {
-    let mut text = String::with_capacity(SECRET / GROUP * 8 + 1);
-    for group in bytes.chunks(GROUP) {
+fn base32(bytes: &[u8; SECRET_BYTES]) -> String {
+    let mut text = String::with_capacity(SECRET_BYTES / GROUP_BYTES * 8 + 1);
+    for group in bytes.chunks(GROUP_BYTES) {
         let bits = group
             .iter()
             .fold(0u64, |bits, byte| bits << 8 | u64::from(*byte));
@@ -53,7 +53,7 @@ mod tests {
             base32(b"foobafoobafoobafooba"),
             "mzxw6ytbmzxw6ytbmzxw6ytbmzxw6ytb"
         );
-        assert_eq!(base32(&[0; SECRET]), "a".repeat(32));
-        assert_eq!(base32(&[255; SECRET]), "7".repeat(32));
+        assert_eq!(base32(&[0; SECRET_BYTES]), "a".repeat(32));
+        assert_eq!(base32(&[255; SECRET_BYTES]), "7".repeat(32));
     }
 }

@@ -1,5 +1,5 @@
-//! What its owner uses around the daemon: a secret to begin with, a look at the configuration, rules for
-//! the firewall, what to take to the laptop, and a look at the daemon that runs.
+//! The commands around the daemon: they make a secret, check the configuration, print firewall rules and what
+//! belongs on a laptop, and ask the running daemon.
 
 pub mod check;
 #[cfg(all(feature = "demo", target_os = "linux"))]
@@ -14,8 +14,7 @@ use crate::cli::Error;
 use crate::config::{Errors, ServerConfig};
 use std::path::Path;
 
-/// What a file says, by one of [`ServerConfig`]'s ways to read it. It lives as long as the process: nobody
-/// needs the code that takes it apart.
+/// Reads a file by one of [`ServerConfig`]'s functions. It is never freed, which saves the code for that.
 fn load(
     file: &Path,
     read: fn(&Path) -> Result<ServerConfig, Errors>,
