@@ -3,79 +3,23 @@
 
 mod common;
 
+use common::driven::{DrivenDaemon, NOON, World};
 use common::gates::*;
 use common::*;
-use shimmer::config::ServerConfig;
-use shimmer::daemon::Daemon;
-use shimmer::daemon::host::Host;
 use shimmer::proto::scheme::knock::Protocols;
 use shimmer::proto::scheme::schedule::{Pattern, Range};
-use shimmer::proto::{Instant, Now};
 use shimmer::sys::clock;
-use shimmer::sys::signal::Signal;
-use std::collections::{BTreeSet, VecDeque};
-use std::io::{self, Read, Write};
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
 use std::net::Ipv4Addr;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::UnixStream;
 use std::process::Command;
-use std::sync::{Arc, Mutex};
-use std::thread::{self, JoinHandle};
+use std::thread;
 
-const NOON: u64 = 1_794_000_000;
-const BOOT_MS: u64 = 1_000_000_000;
-
-#[derive(Default)]
-struct World {
-    boot_ms: u64,
-    real_ms: i64,
-    is_kept: bool,
-    signals: VecDeque<Signal>,
-    /// Turns that the loop has begun.
-    turns: u64,
-}
-
-struct TestHost {
-    world: Arc<Mutex<World>>,
-    waker: UnixStream,
-    other: UnixStream,
-}
-
-impl Host for TestHost {
-    fn now(&mut self) -> Now {
-        let mut world = self.world.lock().unwrap();
-        world.turns += 1;
-        Now {
-            boot: Instant(world.boot_ms),
-            real_ms: world.real_ms,
-        }
-    }
-
-    fn clock_is_kept(&self) -> bool {
-        self.world.lock().unwrap().is_kept
-    }
-
-    fn signal_waker(&self) -> BorrowedFd<'_> {
-        self.waker.as_fd()
-    }
-
-    fn clock_waker(&self) -> Result<BorrowedFd<'_>, &io::Error> {
-        Ok(self.other.as_fd())
-    }
-
-    fn next_signal(&mut self) -> Option<Signal> {
-        let _ = (&self.waker).read(&mut [0; 64]);
-        self.world.lock().unwrap().signals.pop_front()
-    }
-}
-
-/// A daemon in a thread, with its world in the test's hands.
+/// A daemon that the test drives, and a member of its mirage.
 struct Stage {
-    world: Arc<Mutex<World>>,
-    waker: UnixStream,
+    daemon: DrivenDaemon,
     member: Member,
     folder: Folder,
-    thread: Option<JoinHandle<()>>,
     _echo: Echo,
 }
 
@@ -116,63 +60,30 @@ impl Stage {
         let path = folder.file("shimmer.conf");
         write(&path, &text);
         prepare(&folder);
-        let world = Arc::new(Mutex::new(World {
-            boot_ms: BOOT_MS,
-            real_ms: unix as i64 * 1_000,
-            is_kept,
-            ..World::default()
-        }));
-        let (waker, woken) = UnixStream::pair().unwrap();
-        woken.set_nonblocking(true).unwrap();
-        let (other, _) = UnixStream::pair().unwrap();
-        let host_world = Arc::clone(&world);
-        let thread = thread::spawn(move || {
-            let host = TestHost {
-                world: host_world,
-                waker: woken,
-                other,
-            };
-            let server = ServerConfig::load(&path).unwrap_or_else(|errors| panic!("{errors}"));
-            let daemon = Daemon::new(&path, server, host).unwrap_or_else(|error| panic!("{error}"));
-            daemon.run().unwrap_or_else(|error| panic!("{error}"));
-        });
+        let mut world = World::at(unix);
+        world.is_kept = is_kept;
         Self {
-            world,
-            waker,
+            daemon: DrivenDaemon::start(path, world, |_| {}),
             member: Member::with_pattern(host, range, 15, 60),
             folder,
-            thread: Some(thread),
             _echo: echo,
         }
     }
 
-    /// Changes the world, and waits until the loop has done two whole turns in it.
+    /// See [`DrivenDaemon::change`].
+    #[track_caller]
     fn change(&self, change: impl FnOnce(&mut World)) {
-        let turns = {
-            let mut world = self.world.lock().unwrap();
-            change(&mut world);
-            world.turns
-        };
-        for turn in 1..=3 {
-            wait_for("a turn of the loop", || {
-                // Again and again: a turn that has begun may take two bytes at once.
-                (&self.waker).write_all(b"x").unwrap();
-                (self.world.lock().unwrap().turns >= turns + turn).then_some(())
-            });
-        }
+        self.daemon.change(change);
     }
 
     /// Time goes by, on both clocks.
     fn pass(&self, seconds: u64) {
-        self.change(|world| {
-            world.boot_ms += seconds * 1_000;
-            world.real_ms += seconds as i64 * 1_000;
-        });
+        self.change(|world| world.pass_ms(seconds * 1_000));
     }
 
     /// Somebody sets the clock.
     fn set(&self, unix: u64) {
-        self.change(|world| world.real_ms = unix as i64 * 1_000);
+        self.change(|world| world.set(unix));
     }
 
     fn log(&self) -> String {
@@ -247,17 +158,8 @@ impl Stage {
 
 impl Drop for Stage {
     fn drop(&mut self) {
-        self.world
-            .lock()
-            .unwrap()
-            .signals
-            .push_back(Signal::Terminate);
-        let _ = self.waker.write_all(b"x");
-        let ended = self.thread.take().unwrap().join();
         if thread::panicking() {
             eprintln!("the log:\n{}", self.log());
-        } else {
-            ended.unwrap();
         }
     }
 }
@@ -296,14 +198,10 @@ fn a_visitor_in_the_queue_of_a_port_that_closes_is_served() {
     let stage = Stage::start(NOON, "", "");
     let last = stage.real(NOON - 60);
     // The loop is kept from its next turn, the visitor comes, and with that turn its port goes.
-    let mut session = {
-        let mut world = stage.world.lock().unwrap();
-        (&stage.waker).write_all(b"x").unwrap();
-        let session = stage.member.connect(visitor(1), last).unwrap();
-        world.boot_ms += 60_000;
-        world.real_ms += 60_000;
-        session
-    };
+    let mut session = stage.daemon.at_once(
+        || stage.member.connect(visitor(1), last).unwrap(),
+        |world| world.pass_ms(60_000),
+    );
     assert_echo(&mut session, "served");
     stage.pass(0);
     assert_eq!(stage.open(), stage.three_around(NOON + 60));
@@ -405,7 +303,7 @@ fn a_clock_that_is_waited_for_is_looked_at_each_minute_and_on_reload() {
         stage.change(|world| world.is_kept = true);
         assert_eq!(stage.open(), BTreeSet::new());
         if reload {
-            stage.change(|world| world.signals.push_back(Signal::Reload));
+            stage.change(World::reload);
         } else {
             stage.pass(60);
         }

@@ -10,11 +10,13 @@
 //!   likeness.rs    what a visitor can tell apart       held.rs        the real loop, its clock held
 //!   silence.rs     what a silent gate lets be seen     process.rs     the daemon as it is shipped
 //!   ceilings.rs    what 65,000 sources can fill up     table.rs       what is printed
-//!   flood.rs       what a flood does to silent gates
+//!   flood.rs       what a flood does to silent gates   driven.rs      of tests/common: the held clock
 //!   soak.rs        every byte, while all turns
 //! ```
 
 mod ceilings;
+#[path = "../common/driven.rs"]
+mod driven;
 mod flood;
 mod held;
 mod likeness;

@@ -3,87 +3,27 @@
 //! The clock stands still until it is moved, and the loop tells of its turns: after a few turns
 //! everybody who has come has been judged, and nobody needs to wait for a silence to be one.
 
+use crate::driven::{DrivenDaemon, NOON, World};
 use crate::network::{self, at_server, fresh_source, wait_for};
 use crate::success::Dice;
-use shimmer::config::ServerConfig;
-use shimmer::daemon::Daemon;
-use shimmer::daemon::host::Host;
 use shimmer::limits::TURN_ACCEPTS;
 use shimmer::proto::scheme::key::Key;
 use shimmer::proto::scheme::schedule::{Pattern, Range};
-use shimmer::proto::{Instant, Now};
-use shimmer::sys::signal::Signal;
 use socket2::Socket;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex};
-use std::thread::{self, JoinHandle};
-use std::time::Duration;
-
-/// The first second of a minute.
-const BEGIN_UNIX: u64 = 1_794_000_000;
-const BEGIN_BOOT_MS: u64 = 1_000_000_000;
 
 /// Seconds of a minute.
 pub const MINUTE_S: u64 = 60;
 
-struct World {
-    boot_ms: u64,
-    real_ms: i64,
-    is_over: bool,
-    turns: u64,
-}
-
-type Shared = Arc<(Mutex<World>, Condvar)>;
-
-struct HeldHost {
-    world: Shared,
-    waker: UnixStream,
-    other: UnixStream,
-}
-
-impl Host for HeldHost {
-    fn now(&mut self) -> Now {
-        let mut world = self.world.0.lock().expect("nobody has panicked");
-        world.turns += 1;
-        self.world.1.notify_all();
-        Now {
-            boot: Instant(world.boot_ms),
-            real_ms: world.real_ms,
-        }
-    }
-
-    fn clock_is_kept(&self) -> bool {
-        true
-    }
-
-    fn signal_waker(&self) -> BorrowedFd<'_> {
-        self.waker.as_fd()
-    }
-
-    fn clock_waker(&self) -> Result<BorrowedFd<'_>, &io::Error> {
-        Ok(self.other.as_fd())
-    }
-
-    fn next_signal(&mut self) -> Option<Signal> {
-        let _ = (&self.waker).read(&mut [0; 64]);
-        let is_over = self.world.0.lock().expect("nobody has panicked").is_over;
-        is_over.then_some(Signal::Terminate)
-    }
-}
-
-/// A daemon in a thread, its clock, its hidden service, and what a member knows.
+/// A daemon whose clock we hold, its hidden service, and what a member knows.
 pub struct Held {
     pub host: Ipv4Addr,
     pub key: Key,
     pub pattern: Pattern,
-    world: Shared,
-    waker: UnixStream,
+    daemon: DrivenDaemon,
     service: TcpListener,
-    thread: Option<JoinHandle<()>>,
     folder: PathBuf,
 }
 
@@ -121,31 +61,16 @@ impl Held {
         let text = text.replace("HOST", &host.to_string());
         std::fs::write(&path, text).expect("a file");
 
-        let world = Shared::default();
-        let (waker, woken) = UnixStream::pair().expect("a pair of sockets");
-        woken.set_nonblocking(true).expect("it is a socket");
-        let (other, _) = UnixStream::pair().expect("a pair of sockets");
-        let shared = Arc::clone(&world);
-        let thread = thread::spawn(move || {
+        let daemon = DrivenDaemon::start(path, World::at(NOON), |_| {
             network::enter_server().expect("run has made the server's namespace");
-            let host = HeldHost {
-                world: shared,
-                waker: woken,
-                other,
-            };
-            let server = ServerConfig::load(&path).unwrap_or_else(|errors| panic!("{errors}"));
-            let daemon = Daemon::new(&path, server, host).unwrap_or_else(|error| panic!("{error}"));
-            daemon.run().unwrap_or_else(|error| panic!("{error}"));
         });
         let range = Range::new(low, high).expect("a range");
         Self {
             host,
             key: Key::stretch(secret.as_bytes(), name),
             pattern: Pattern::new(range, 15, MINUTE_S as u32).expect("a pattern"),
-            world,
-            waker,
+            daemon,
             service,
-            thread: Some(thread),
             folder,
         }
     }
@@ -170,17 +95,7 @@ impl Held {
     /// Lets the loop do so many turns and two: who has come until now is judged then, if not more
     /// than a turn's visitors came for each.
     pub fn settle(&self, turns: usize) {
-        for _ in 0..turns + 2 {
-            let (world, turned) = (&self.world.0, &self.world.1);
-            let mut world = world.lock().expect("nobody has panicked");
-            let before = world.turns;
-            while world.turns <= before {
-                // The loop may take this byte together with the one before it, and sleep again.
-                (&self.waker).write_all(b"x").expect("the loop reads it");
-                let waited = turned.wait_timeout(world, Duration::from_millis(1));
-                world = waited.expect("nobody has panicked").0;
-            }
-        }
+        self.daemon.turn(turns as u64 + 2);
     }
 
     /// A minute goes by.
@@ -195,18 +110,13 @@ impl Held {
 
     /// So many seconds go by.
     pub fn pass(&self, seconds: u64) {
-        {
-            let mut world = self.world.0.lock().expect("nobody has panicked");
-            world.boot_ms += seconds * 1_000;
-            world.real_ms += seconds as i64 * 1_000;
-        }
-        self.settle(2);
+        self.daemon.change(|world| world.pass_ms(seconds * 1_000));
+        self.daemon.turn(1);
     }
 
     /// What the daemon's clock says, in seconds of unix time.
     pub fn unix(&self) -> u64 {
-        let real_ms = self.world.0.lock().expect("nobody has panicked").real_ms;
-        real_ms as u64 / 1_000
+        self.daemon.unix()
     }
 
     /// How many have reached the hidden service since this was asked last. It greets them.
@@ -290,27 +200,11 @@ impl Outcome {
     }
 }
 
-impl Default for World {
-    fn default() -> Self {
-        Self {
-            boot_ms: BEGIN_BOOT_MS,
-            real_ms: BEGIN_UNIX as i64 * 1_000,
-            is_over: false,
-            turns: 0,
-        }
-    }
-}
-
 impl Drop for Held {
     fn drop(&mut self) {
-        self.world.0.lock().expect("nobody has panicked").is_over = true;
-        let _ = self.waker.write_all(b"x");
-        let ended = self.thread.take().map(JoinHandle::join);
+        let ended = self.daemon.end();
         let _ = std::fs::remove_dir_all(&self.folder);
-        assert!(
-            ended.is_some_and(|ended| ended.is_ok()),
-            "the daemon ended well"
-        );
+        ended.expect("the daemon ended well");
     }
 }
 

@@ -28,7 +28,7 @@ fn a_turn_of_the_minute() {
             let session = member.connect(visitor(1), member.real(last)).unwrap();
             (session, member.connect(visitor(2), trap).unwrap())
         },
-        |world| world.go_on(60_000),
+        |world| world.pass_ms(60_000),
     );
     assert_echo(&mut session, "in");
     stage.note("minutes go by, one and then three at once");

@@ -1,117 +1,24 @@
 //! A daemon in a thread of the test, with its world in the test's hands.
 
+use crate::common::driven::DrivenDaemon;
+pub use crate::common::driven::{NOON, World};
 use crate::common::*;
 use crate::process::{self, Children, FEW_DESCRIPTORS, own_descriptors};
-use shimmer::config::ServerConfig;
-use shimmer::daemon::Daemon;
-use shimmer::daemon::host::Host;
 use shimmer::proto::scheme::key::Key;
 use shimmer::proto::scheme::schedule::{Pattern, Range};
-use shimmer::proto::{Instant, Now};
-use shimmer::sys::signal::Signal;
-use std::collections::{BTreeMap, VecDeque};
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::iter;
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
 use std::net::{Ipv4Addr, TcpStream};
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-use std::thread::{self, JoinHandle};
-use std::time::Duration;
-
-/// When all stories begin, at the first second of a minute.
-pub const NOON: u64 = 1_794_000_000;
+use std::sync::{Mutex, MutexGuard};
+use std::thread;
 
 /// The mirage that most stories have.
 pub const RANGE: (u16, u16) = (10_000, 10_999);
 pub const DECOYS: u8 = 3;
 pub const SSH: &str = "[mirage-ssh]\nsecret = SECRET\nforward = SERVICE\nrange = 10000-10999\n\
                        decoys = 3\nlisten-address = HOST\n";
-
-/// How soon the loop is woken again where it has taken two calls for one.
-const CALL_AGAIN: Duration = Duration::from_millis(2);
-
-#[derive(Default)]
-pub struct World {
-    pub boot_ms: u64,
-    pub real_ms: i64,
-    pub is_kept: bool,
-    signals: VecDeque<Signal>,
-    /// Turns that the loop has begun.
-    turns: u64,
-    /// The loop is to wait where it asks for the time.
-    is_held: bool,
-    /// It does.
-    waits: bool,
-    /// How many descriptors are to be left to the daemon, once it asks for the time.
-    pub descriptors: Option<usize>,
-}
-
-struct Shared {
-    world: Mutex<World>,
-    has_turned: Condvar,
-}
-
-struct TestHost {
-    shared: Arc<Shared>,
-    waker: UnixStream,
-    other: UnixStream,
-    /// They take descriptors from the daemon.
-    fillers: Vec<File>,
-}
-
-impl TestHost {
-    /// Opens files until so many descriptors are left.
-    fn leave(&mut self, count: usize) {
-        self.fillers.clear();
-        self.fillers
-            .extend(iter::from_fn(|| File::open("/dev/null").ok()));
-        let most = self.fillers.len().saturating_sub(count);
-        self.fillers.truncate(most);
-    }
-}
-
-impl Host for TestHost {
-    fn now(&mut self) -> Now {
-        let mut world = self.shared.world.lock().unwrap();
-        world.turns += 1;
-        world.waits = true;
-        self.shared.has_turned.notify_all();
-        while world.is_held {
-            world = self.shared.has_turned.wait(world).unwrap();
-        }
-        world.waits = false;
-        let now = Now {
-            boot: Instant(world.boot_ms),
-            real_ms: world.real_ms,
-        };
-        let descriptors = world.descriptors.take();
-        drop(world);
-        if let Some(count) = descriptors {
-            self.leave(count);
-        }
-        now
-    }
-
-    fn clock_is_kept(&self) -> bool {
-        self.shared.world.lock().unwrap().is_kept
-    }
-
-    fn signal_waker(&self) -> BorrowedFd<'_> {
-        self.waker.as_fd()
-    }
-
-    fn clock_waker(&self) -> Result<BorrowedFd<'_>, &io::Error> {
-        Ok(self.other.as_fd())
-    }
-
-    fn next_signal(&mut self) -> Option<Signal> {
-        let _ = (&self.waker).read(&mut [0; 64]);
-        self.shared.world.lock().unwrap().signals.pop_front()
-    }
-}
 
 /// How a story begins.
 pub struct Setup {
@@ -133,12 +40,11 @@ impl Default for Setup {
 
 pub struct Stage {
     name: &'static str,
-    shared: Arc<Shared>,
-    waker: UnixStream,
     pub host: Ipv4Addr,
     pub folder: Folder,
     pub echo: Echo,
-    thread: Option<JoinHandle<()>>,
+    /// None before it has started.
+    daemon: Option<DrivenDaemon>,
     /// Where the daemon has children.
     turn: Option<MutexGuard<'static, ()>>,
 }
@@ -175,46 +81,27 @@ impl Stage {
             let content = content.replace("FOLDER", folder.0.to_str().unwrap());
             write_private(&folder.file(file), content);
         }
-        let world = World {
-            boot_ms: 1_000_000_000,
-            real_ms: setup.unix as i64 * 1_000,
-            is_kept: setup.is_kept,
-            ..World::default()
-        };
-        let shared = Arc::new(Shared {
-            world: Mutex::new(world),
-            has_turned: Condvar::new(),
-        });
-        let (waker, woken) = UnixStream::pair().unwrap();
-        woken.set_nonblocking(true).unwrap();
         let mut stage = Self {
             name,
-            shared: Arc::clone(&shared),
-            waker,
             host,
             folder,
             echo,
-            thread: None,
+            daemon: None,
             turn,
         };
         stage.writes(text);
-        let path = stage.config_path();
+        let mut world = World::at(setup.unix);
+        world.is_kept = setup.is_kept;
         let has_few = std::env::var_os(FEW_DESCRIPTORS).is_some();
-        stage.thread = Some(thread::spawn(move || {
-            if has_few {
-                own_descriptors(&woken);
-            }
-            let (other, _) = UnixStream::pair().unwrap();
-            let host = TestHost {
-                shared,
-                waker: woken,
-                other,
-                fillers: Vec::new(),
-            };
-            let server = ServerConfig::load(&path).unwrap_or_else(|errors| panic!("{errors}"));
-            let daemon = Daemon::new(&path, server, host).unwrap_or_else(|error| panic!("{error}"));
-            daemon.run().unwrap_or_else(|error| panic!("{error}"));
-        }));
+        stage.daemon = Some(DrivenDaemon::start(
+            stage.config_path(),
+            world,
+            move |kept| {
+                if has_few {
+                    own_descriptors(kept);
+                }
+            },
+        ));
         stage
     }
 
@@ -249,33 +136,14 @@ impl Stage {
         self.settle();
     }
 
-    /// Changes the world, and waits until the loop has done two whole turns in it.
-    #[track_caller]
-    pub fn change(&self, change: impl FnOnce(&mut World)) {
-        let mut world = self.shared.world.lock().unwrap();
-        change(&mut world);
-        let turns = world.turns;
-        for turn in 1..=3 {
-            world = self.wait(world, |world| world.turns >= turns + turn);
-        }
+    fn daemon(&self) -> &DrivenDaemon {
+        self.daemon.as_ref().unwrap()
     }
 
-    /// Calls the loop until the world is as it should be.
+    /// See [`DrivenDaemon::change`].
     #[track_caller]
-    fn wait<'a>(
-        &self,
-        mut world: MutexGuard<'a, World>,
-        condition: impl Fn(&World) -> bool,
-    ) -> MutexGuard<'a, World> {
-        let deadline = std::time::Instant::now() + PATIENCE;
-        while !condition(&world) {
-            assert!(std::time::Instant::now() < deadline, "the loop is stuck");
-            // Again and again: a turn that has begun may take two calls for one.
-            (&self.waker).write_all(b"x").unwrap();
-            let waited = self.shared.has_turned.wait_timeout(world, CALL_AGAIN);
-            world = waited.unwrap().0;
-        }
-        world
+    pub fn change(&self, change: impl FnOnce(&mut World)) {
+        self.daemon().change(change);
     }
 
     /// Lets the loop do what there is to do.
@@ -293,23 +161,13 @@ impl Stage {
     #[track_caller]
     pub fn pass_ms(&self, ms: u64) {
         self.note(&format!("{ms} ms pass"));
-        self.change(|world| world.go_on(ms));
+        self.change(|world| world.pass_ms(ms));
     }
 
-    /// Stops the loop before its next turn, does something, and lets it find all of that at once.
+    /// See [`DrivenDaemon::at_once`].
     #[track_caller]
     pub fn at_once<T>(&self, act: impl FnOnce() -> T, change: impl FnOnce(&mut World)) -> T {
-        let mut world = self.shared.world.lock().unwrap();
-        world.is_held = true;
-        drop(self.wait(world, |world| world.waits));
-        let done = act();
-        let mut world = self.shared.world.lock().unwrap();
-        change(&mut world);
-        world.is_held = false;
-        self.shared.has_turned.notify_all();
-        drop(world);
-        self.settle();
-        done
+        self.daemon().at_once(act, change)
     }
 
     /// Says in the log what happens next.
@@ -347,7 +205,7 @@ impl Stage {
     fn reap(&self) -> Children {
         let children = process::children();
         if children == Children::HaveEnded {
-            self.change(|world| world.signals.push_back(Signal::ChildEnded));
+            self.change(World::child_ended);
         }
         children
     }
@@ -406,8 +264,7 @@ impl Stage {
     #[track_caller]
     pub fn end(mut self) {
         self.note("the daemon is told to end");
-        let ended = self.terminate();
-        ended.unwrap();
+        self.daemon.as_mut().unwrap().end().unwrap();
         let log = mask(&self.log(), &self);
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/scenes");
         let path = PathBuf::from(folder).join(format!("{}.log", self.name));
@@ -422,48 +279,14 @@ impl Stage {
             difference(&kept, &log)
         );
     }
-
-    fn terminate(&mut self) -> thread::Result<()> {
-        let Some(thread) = self.thread.take() else {
-            return Ok(());
-        };
-        let mut world = self
-            .shared
-            .world
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
-        world.signals.push_back(Signal::Terminate);
-        world.is_held = false;
-        self.shared.has_turned.notify_all();
-        drop(world);
-        while !thread.is_finished() {
-            // It may have gone already.
-            let _ = self.waker.write_all(b"x");
-            thread::park_timeout(CALL_AGAIN);
-        }
-        thread.join()
-    }
 }
 
 impl Drop for Stage {
     fn drop(&mut self) {
         if thread::panicking() {
-            let _ = self.terminate();
+            let _ = self.daemon.as_mut().map(DrivenDaemon::end);
             eprintln!("the log of {}:\n{}", self.name, self.log());
         }
-    }
-}
-
-impl World {
-    /// Time goes by, on both clocks.
-    pub fn go_on(&mut self, ms: u64) {
-        self.boot_ms += ms;
-        self.real_ms += ms as i64;
-    }
-
-    /// Somebody tells the daemon that its configuration is another.
-    pub fn reload(&mut self) {
-        self.signals.push_back(Signal::Reload);
     }
 }
 

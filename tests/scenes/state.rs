@@ -63,7 +63,7 @@ fn a_damaged_state_file() {
     );
     stage.at_once(
         || std::fs::rename(&folder, &moved).unwrap(),
-        |world| world.go_on(60_000),
+        |world| world.pass_ms(60_000),
     );
     std::fs::rename(&moved, &folder).unwrap();
     stage.note("it is back a minute later");
