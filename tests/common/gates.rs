@@ -12,6 +12,18 @@ use std::os::unix::net::UnixStream;
 /// Long enough for an answer on this machine, and short enough to wait for one that never comes.
 const SILENCE: Duration = Duration::from_millis(300);
 
+/// The range of [`section`]'s mirage.
+pub const RANGE: (u16, u16) = (10_000, 10_999);
+
+/// A mirage at gate = packet, with these lines besides.
+pub fn section(host: Ipv4Addr, more: &str) -> String {
+    let (low, high) = RANGE;
+    format!(
+        "[mirage-{NAME}]\nsecret = {SECRET}\nrange = {low}-{high}\nlisten-address = {host}\n\
+         {STILL}gate = packet\n{more}"
+    )
+}
+
 /// Set where a test runs again, in a network of its own.
 const INNER: &str = "SHIMMER_TEST_APART";
 

@@ -7,6 +7,8 @@
 pub mod driven;
 #[cfg(target_os = "linux")]
 pub mod gates;
+#[cfg(target_os = "linux")]
+pub mod processes;
 
 use shimmer::proto::scheme::key::Key;
 use shimmer::proto::scheme::schedule::{Pattern, Range};

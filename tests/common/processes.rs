@@ -1,0 +1,81 @@
+//! Children of the test's own process. It reaps them whoever started them, so one test has some at a time.
+
+use super::{children, stat, wait_for};
+use shimmer::sys::child::{self, Exit, Pid, Streams};
+use shimmer::sys::pipe;
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Mutex, MutexGuard};
+
+/// One test, and what this process had before it.
+pub struct Alone {
+    _turn: MutexGuard<'static, ()>,
+    descriptors: usize,
+}
+
+impl Alone {
+    pub fn begin() -> Self {
+        static TURN: Mutex<()> = Mutex::new(());
+        let turn = TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        Self {
+            _turn: turn,
+            descriptors: descriptors(),
+        }
+    }
+
+    /// All is as it was: no child, no zombie, no descriptor. The next test has its turn when this one is
+    /// over with all that it has.
+    #[track_caller]
+    pub fn end(&self) {
+        assert_eq!(children(), [0u32; 0]);
+        assert_eq!(descriptors(), self.descriptors);
+    }
+}
+
+pub fn descriptors() -> usize {
+    fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+pub fn is_alive(pid: u32) -> bool {
+    stat(pid).is_some_and(|stat| stat[0] != "Z")
+}
+
+/// Ends a process that a test has left running on purpose.
+pub fn kill(pid: u32) {
+    assert!(run(&["kill", "-9", &pid.to_string()]).1.is_empty());
+    wait_for("a process to be gone", || (!is_alive(pid)).then_some(()));
+}
+
+pub fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|&word| word.to_owned()).collect()
+}
+
+pub fn reaped() -> (Pid, Exit) {
+    wait_for("a child to end", child::reap)
+}
+
+/// Runs it to its end: how it ended, and all that it has said.
+pub fn run(program: &[&str]) -> (Exit, String) {
+    let (read, write) = pipe::pipe().unwrap();
+    let streams = Streams::Pipes {
+        input: None,
+        output: write.as_fd(),
+    };
+    let pid = child::spawn(&words(program), streams).unwrap();
+    drop(write);
+    let said = all_of(read);
+    let (ended, exit) = reaped();
+    assert!(ended == pid);
+    (exit, said)
+}
+
+pub fn all_of(pipe: OwnedFd) -> String {
+    let (mut pipe, mut text) = (File::from(pipe), Vec::new());
+    let mut read = || match pipe.read_to_end(&mut text) {
+        Err(error) if error.kind() == ErrorKind::WouldBlock => None,
+        done => Some(done.unwrap()),
+    };
+    wait_for("the end of what a child says", &mut read);
+    String::from_utf8(text).unwrap()
+}
