@@ -2,6 +2,7 @@
 
 use crate::common::driven::DrivenDaemon;
 pub use crate::common::driven::{NOON, World};
+pub use crate::common::gates::RANGE;
 use crate::common::*;
 use crate::process::{self, Children, FEW_DESCRIPTORS, own_descriptors};
 use shimmer::proto::scheme::key::Key;
@@ -15,7 +16,6 @@ use std::sync::{Mutex, MutexGuard};
 use std::thread;
 
 /// The mirage that most stories have.
-pub const RANGE: (u16, u16) = (10_000, 10_999);
 pub const DECOYS: u8 = 3;
 pub const SSH: &str = "[mirage-ssh]\nsecret = SECRET\nforward = SERVICE\nrange = 10000-10999\n\
                        decoys = 3\nlisten-address = HOST\n";
