@@ -17,7 +17,7 @@ const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 const NOT_UTF8: &str = "has bytes that are not UTF-8; save the file as UTF-8";
 
 /// One `key = value`.
-#[cfg_attr(test, derive(PartialEq))]
+#[derive(Clone, PartialEq)]
 pub struct KeyValue<'a> {
     /// The line that it stands on; the first is 1.
     pub line: usize,
@@ -43,8 +43,7 @@ impl<'a> KeyValue<'a> {
 }
 
 /// A `[section]` and what follows it.
-#[derive(Default)]
-#[cfg_attr(test, derive(PartialEq))]
+#[derive(Clone, Default, PartialEq)]
 pub struct Section<'a> {
     /// The line of its name.
     pub line: usize,

@@ -14,8 +14,7 @@ use std::path::Path;
 const PASSWD: &str = "/etc/passwd";
 
 /// A user of this machine.
-#[derive(Clone, PartialEq, Eq)]
-#[cfg_attr(test, derive(Debug))]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
     /// As /etc/passwd has it.
     pub name: String,
@@ -59,6 +58,7 @@ fn account(line: &[u8]) -> Option<Account> {
 
 /// Behind an error of a file that we may not use: `; /etc/shimmer belongs to root`. Nothing where it
 /// went wrong for another reason.
+#[derive(Debug)]
 pub struct OwnerHint<'a> {
     /// What can't be used.
     pub path: &'a Path,

@@ -14,8 +14,7 @@ pub const DEFAULT_STATE_FILE: &str = "/var/lib/shimmer/state";
 pub const DEFAULT_CONTROL: &str = "/var/run/shimmer/control";
 
 /// Where the log goes.
-#[derive(Clone, PartialEq, Eq)]
-#[cfg_attr(test, derive(Debug))]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LogTarget {
     /// Standard error.
     Stderr,
@@ -26,8 +25,7 @@ pub enum LogTarget {
 }
 
 /// Where a file of the daemon's own is.
-#[derive(Clone)]
-#[cfg_attr(test, derive(Debug))]
+#[derive(Clone, Debug)]
 pub enum Location {
     /// At the usual place, if that can be used.
     Default,
@@ -60,8 +58,7 @@ impl Location {
 }
 
 /// `[common]`: what holds for all mirages.
-#[derive(Clone, PartialEq)]
-#[cfg_attr(test, derive(Debug))]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Common {
     /// `log`: standard error unless configured.
     pub log: LogTarget,

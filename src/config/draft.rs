@@ -15,7 +15,7 @@ use core::mem;
 use core::net::SocketAddr;
 
 /// What is missing or wrong has its default here, or is None; what is wrong has left an error, too.
-#[cfg_attr(test, derive(Clone, PartialEq))]
+#[derive(Clone, PartialEq)]
 pub(super) struct Draft<'a> {
     /// Its section, and what that is called without `mirage-`.
     pub section: &'a Section<'a>,

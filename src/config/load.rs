@@ -10,6 +10,7 @@ use crate::ini::{self, Document};
 use std::path::Path;
 
 /// A file as the daemon reads it.
+#[derive(Debug)]
 pub struct ServerConfig {
     /// What holds for all mirages.
     pub common: Common,
@@ -20,6 +21,7 @@ pub struct ServerConfig {
 }
 
 /// A file as the client reads it.
+#[derive(Debug)]
 pub struct ClientConfig {
     /// At least one, in the file's order.
     pub mirages: Vec<ClientMirage>,

@@ -10,7 +10,7 @@ use crate::terms::{CommandTemplate, Door, Forward, Service};
 use core::net::IpAddr;
 
 /// What a mirage draws from its secret with.
-#[derive(Clone, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Keyed {
     /// `secret`, or what `secret-file` holds.
     pub secret: Secret,
@@ -19,7 +19,7 @@ pub struct Keyed {
 }
 
 /// The settings of a mirage that are one key each and stand in no need of another.
-#[derive(Clone, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct PlainSettings {
     /// `name`, the one in the scheme: the section's unless configured. Others may have it too.
     pub name: String,
@@ -55,7 +55,7 @@ impl PlainSettings {
 }
 
 /// A door by its word alone.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DoorKind {
     Forward,
     Command,
@@ -63,7 +63,7 @@ pub(super) enum DoorKind {
 }
 
 /// `[mirage-NAME]` as the daemon needs it: complete and checked.
-#[derive(Clone, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ServerMirage {
     /// `ssh` of `[mirage-ssh]`; no other mirage of the file has it.
     pub section: String,
@@ -167,7 +167,7 @@ impl ServerMirage {
 }
 
 /// `[mirage-NAME]` as the client needs it.
-#[derive(Clone, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ClientMirage {
     /// `ssh` of `[mirage-ssh]`; no other mirage of the file has it.
     pub section: String,

@@ -6,8 +6,7 @@ use crate::limits::PRIVILEGED_PORTS;
 use crate::terms::Door;
 
 /// A right that only root has, and that can be given by itself (capabilities(7)).
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(test, derive(Debug))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Capability {
     /// To listen at ports below [`PRIVILEGED_PORTS`].
     BindService,
