@@ -1,4 +1,4 @@
-//! INI: text to sections, keys and values, each with its line. What they mean is for others.
+//! INI: text to sections, keys and values, each with its line. What they mean is not known here.
 //!
 //! ```text
 //!   # a comment has a line of its own,
@@ -6,85 +6,119 @@
 //!   key = value   ; or follows a value and a blank
 //! ```
 //!
-//! Blanks at the start of a line and around `=` mean nothing. Lines end in LF or CRLF, and a byte
-//! order mark at the start is passed over. What can't be read becomes a [`Problem`] and the reading
-//! goes on, so that all of a file's problems come to light at once. No problem quotes its line: it
-//! may hold a secret.
+//! Blanks at the start of a line and around `=` are ignored. Lines end in LF or CRLF, and a byte order mark
+//! at the start is skipped. A line that can't be read becomes a [`Problem`] and the reading goes on, so
+//! all problems of a file are found at once. A problem never quotes its line, which may hold a secret.
 
+use core::error::Error;
 use core::fmt;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
-const NOT_UTF8: &str = "has bytes that are not UTF-8; save the file as UTF-8";
 
-/// One `key = value`.
+/// One `key = value`. It has no Debug, because the value may be a secret.
 #[derive(Clone, PartialEq)]
 pub struct KeyValue<'a> {
-    /// The line that it stands on; the first is 1.
+    /// Its line; the first is 1.
     pub line: usize,
-    /// What stands before the `=`, never empty.
+    /// The text before the `=`, never empty.
     pub key: &'a str,
-    /// What stands behind it; None if that is not UTF-8.
+    /// The text behind it; None if that is not UTF-8.
     whole: Option<&'a str>,
 }
 
 impl<'a> KeyValue<'a> {
-    /// The value without a comment behind it. None if it can't be read; a problem says so.
+    /// The value without a comment behind it. None if it is not UTF-8, which is a [`Problem`].
     #[must_use]
     pub fn value(&self) -> Option<&'a str> {
         self.whole.map(without_comment)
     }
 
     /// Everything up to the end of the line, without the blanks at both ends: for values in which
-    /// `#` and `;` are letters like others. None if it can't be read; a problem says so.
+    /// `#` and `;` are ordinary letters. None if it is not UTF-8, which is a [`Problem`].
     #[must_use]
     pub fn whole_value(&self) -> Option<&'a str> {
         self.whole
     }
 }
 
-/// A `[section]` and what follows it.
+/// A `[section]` and the keys below it.
 #[derive(Clone, Default, PartialEq)]
 pub struct Section<'a> {
-    /// The line of its name.
+    /// The line of its name; the first is 1.
     pub line: usize,
-    /// What stands between the brackets. None if that can't be read; a problem says so.
+    /// The text between the brackets. None if it can't be read, which is a [`Problem`].
     pub name: Option<&'a str>,
-    /// Its entries in their order.
+    /// Its keys in their order.
     pub entries: Vec<KeyValue<'a>>,
 }
 
 impl<'a> Section<'a> {
-    /// The first entry of this key.
+    /// The first value of this key.
     #[must_use]
     pub fn find(&self, key: &str) -> Option<&KeyValue<'a>> {
         self.entries.iter().find(|entry| entry.key == key)
     }
 
-    /// The line of a key, or of the section where it is not given.
+    /// The line of a key, or of the section if it does not have the key.
     #[must_use]
     pub fn line_of(&self, key: &str) -> usize {
         self.find(key).map_or(self.line, |entry| entry.line)
     }
 }
 
-/// What is wrong with a line.
+/// A line that can't be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Problem<'a> {
     /// The line; the first is 1.
     pub line: usize,
     /// The key, if the line has one.
     pub key: Option<&'a str>,
     /// What is wrong.
-    pub what: String,
+    pub kind: ProblemKind,
+}
+
+/// What is wrong with a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProblemKind {
+    /// It has bytes that are not UTF-8.
+    NotUtf8,
+    /// It begins with `[` and does not end with `]`.
+    OpenSection,
+    /// It names a section that is there already.
+    RepeatedSection {
+        /// The line of the first; the keys below this one count as its keys.
+        first: usize,
+    },
+    /// It is not empty, and has no `=` or nothing before it.
+    NoKey,
+    /// It is a key, and no section has begun.
+    NoSection,
+}
+
+impl Error for ProblemKind {}
+
+impl fmt::Display for ProblemKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotUtf8 => f.write_str("has bytes that are not UTF-8; save the file as UTF-8"),
+            Self::OpenSection => f.write_str("a section must end with ], as in [common]"),
+            Self::RepeatedSection { first } => {
+                write!(f, "repeats the section at line {first}; put its keys there")
+            }
+            Self::NoKey => f.write_str("is neither a [section] nor key = value"),
+            Self::NoSection => f.write_str("comes before the first [section]"),
+        }
+    }
 }
 
 /// A whole file.
 #[derive(Default)]
 pub struct Document<'a> {
-    /// Its sections in their order; one that is there twice has the entries of both.
+    /// Its sections in their order. One that is there twice has the keys of both.
     pub sections: Vec<Section<'a>>,
-    /// What is wrong with it, by line.
+    /// The lines that can't be read, in their order.
     pub problems: Vec<Problem<'a>>,
-    /// The section that the next entry belongs to.
+    /// The section that the next key belongs to.
     current: usize,
 }
 
@@ -110,27 +144,24 @@ impl<'a> Document<'a> {
             self.read_section(number, is_utf8.then_some(text));
         } else if text.is_empty() || text.starts_with('#') || text.starts_with(';') {
             if !is_utf8 {
-                self.complain(number, None, format_args!("{NOT_UTF8}"));
+                self.add_problem(number, None, ProblemKind::NotUtf8);
             }
         } else {
-            self.read_entry(number, text, is_utf8);
+            self.read_key(number, text, is_utf8);
         }
     }
 
     fn read_section(&mut self, line: usize, text: Option<&'a str>) {
         let name = text.and_then(|text| without_comment(text).strip_prefix("[")?.strip_suffix("]"));
         if text.is_none() {
-            self.complain(line, None, format_args!("{NOT_UTF8}"));
+            self.add_problem(line, None, ProblemKind::NotUtf8);
         } else if name.is_none() {
-            let what = format_args!("a section's line has to end with its ]");
-            self.complain(line, None, what);
+            self.add_problem(line, None, ProblemKind::OpenSection);
         }
-        let known = |section: &Section| name.is_some() && section.name == name;
-        if let Some(index) = self.sections.iter().position(known) {
+        let is_repeated = |section: &Section| name.is_some() && section.name == name;
+        if let Some(index) = self.sections.iter().position(is_repeated) {
             let first = self.sections[index].line;
-            let what =
-                format_args!("this section is at line {first} already; its keys belong there");
-            self.complain(line, None, what);
+            self.add_problem(line, None, ProblemKind::RepeatedSection { first });
             self.current = index;
         } else {
             self.current = self.sections.len();
@@ -142,17 +173,15 @@ impl<'a> Document<'a> {
         }
     }
 
-    fn read_entry(&mut self, line: usize, text: &'a str, is_utf8: bool) {
+    fn read_key(&mut self, line: usize, text: &'a str, is_utf8: bool) {
         let (key, value) = text.split_once('=').unwrap_or_default();
-        let key = without_blanks(key);
-        let known_key = (!key.is_empty()).then_some(key);
+        let key = Some(without_blanks(key)).filter(|key| !key.is_empty());
         if !is_utf8 {
-            self.complain(line, known_key, format_args!("{NOT_UTF8}"));
-        } else if known_key.is_none() {
-            let what = format_args!("neither a [section] nor a key = value");
-            self.complain(line, None, what);
+            self.add_problem(line, key, ProblemKind::NotUtf8);
+        } else if key.is_none() {
+            self.add_problem(line, None, ProblemKind::NoKey);
         }
-        let Some(key) = known_key else {
+        let Some(key) = key else {
             return;
         };
         match self.sections.get_mut(self.current) {
@@ -161,41 +190,31 @@ impl<'a> Document<'a> {
                 key,
                 whole: is_utf8.then(|| without_blanks(value)),
             }),
-            None => {
-                let what = format_args!("stands before the first [section]");
-                self.complain(line, Some(key), what);
-            }
+            None => self.add_problem(line, Some(key), ProblemKind::NoSection),
         }
     }
 
-    fn complain(&mut self, line: usize, key: Option<&'a str>, what: fmt::Arguments) {
-        let what = what.to_string();
-        self.problems.push(Problem { line, key, what });
+    fn add_problem(&mut self, line: usize, key: Option<&'a str>, kind: ProblemKind) {
+        self.problems.push(Problem { line, key, kind });
     }
 }
 
-fn is_blank(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t')
+fn is_blank(letter: char) -> bool {
+    matches!(letter, ' ' | '\t')
 }
 
 fn without_blanks(text: &str) -> &str {
-    let is_letter = |byte| !is_blank(byte);
-    let start = text.bytes().position(is_letter).unwrap_or_default();
-    let end = text
-        .bytes()
-        .rposition(is_letter)
-        .map_or(start, |last| last + 1);
-    &text[start..end]
+    text.trim_matches(is_blank)
 }
 
 /// The text before a `#` or `;` that begins it or follows a blank.
 fn without_comment(text: &str) -> &str {
     let mut after_blank = true;
-    for (at, byte) in text.bytes().enumerate() {
-        if after_blank && matches!(byte, b'#' | b';') {
+    for (at, letter) in text.char_indices() {
+        if after_blank && matches!(letter, '#' | ';') {
             return without_blanks(&text[..at]);
         }
-        after_blank = is_blank(byte);
+        after_blank = is_blank(letter);
     }
     text
 }
@@ -227,7 +246,7 @@ mod tests {
     fn problems(text: &[u8]) -> Vec<String> {
         let problem = |problem: &Problem| {
             let key = problem.key.unwrap_or("-");
-            format!("{} {key}: {}", problem.line, problem.what)
+            format!("{} {key}: {}", problem.line, problem.kind)
         };
         parse(text).problems.iter().map(problem).collect()
     }
@@ -271,7 +290,7 @@ mod tests {
         assert_eq!(read(text), "[a]@1 x@2=1 y@5=2 [b]@3");
         assert_eq!(
             problems(text),
-            ["4 -: this section is at line 1 already; its keys belong there"]
+            ["4 -: repeats the section at line 1; put its keys there"]
         );
     }
 
@@ -282,11 +301,11 @@ mod tests {
         assert_eq!(
             problems(text),
             [
-                "1 x: stands before the first [section]",
-                "2 -: a section's line has to end with its ]",
-                "4 -: neither a [section] nor a key = value",
-                "5 -: neither a [section] nor a key = value",
-                "6 -: a section's line has to end with its ]",
+                "1 x: comes before the first [section]",
+                "2 -: a section must end with ], as in [common]",
+                "4 -: is neither a [section] nor key = value",
+                "5 -: is neither a [section] nor key = value",
+                "6 -: a section must end with ], as in [common]",
             ]
         );
     }
@@ -295,12 +314,11 @@ mod tests {
     fn bytes_that_are_not_utf8_spoil_their_line_only() {
         let text = b"# \xFC\n[\xFC]\nx = \xFC\ny\xFC = 1\nz = 2";
         assert_eq!(read(text), "[?]@2 x@3=? z@5=2");
-        let problems = problems(text);
-        let places: Vec<&str> = problems
-            .iter()
-            .filter_map(|problem| problem.strip_suffix(NOT_UTF8))
-            .collect();
-        assert_eq!(places, ["1 -: ", "2 -: ", "3 x: ", "4 -: "]);
+        let problems = parse(text).problems;
+        let is_not_utf8 = |problem: &Problem| problem.kind == ProblemKind::NotUtf8;
+        assert!(problems.iter().all(is_not_utf8));
+        let lines: Vec<_> = problems.iter().map(|it| (it.line, it.key)).collect();
+        assert_eq!(lines, [(1, None), (2, None), (3, Some("x")), (4, None)]);
     }
 
     proptest! {

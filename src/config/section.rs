@@ -41,7 +41,7 @@ pub(super) fn read<'a>(
 impl Reader<'_> {
     fn read_sections<'b>(&mut self, document: &'b Document<'b>) -> (Common, Vec<Draft<'b>>) {
         for problem in &document.problems {
-            let what = format_args!("{}", problem.what);
+            let what = format_args!("{}", problem.kind);
             self.error(problem.line, problem.key, what);
         }
         let mut common = Common::default();

@@ -55,13 +55,13 @@ fn nothing_is_given_twice() {
     assert_eq!(
         errors(format!("{SSH}[mirage-ssh]\nport = 23\ndecoys = 3\n")),
         [
-            "5: this section is at line 1 already; its keys belong there",
+            "5: repeats the section at line 1; put its keys there",
             "6: port: given already at line 3"
         ]
     );
     assert_eq!(
         errors(format!("[common]\n[common]\n{SSH}")),
-        ["2: this section is at line 1 already; its keys belong there"]
+        ["2: repeats the section at line 1; put its keys there"]
     );
 }
 
@@ -73,20 +73,20 @@ fn sections_and_lines_have_their_form() {
         assert_eq!(errors(text), [format!("5: {unknown}")], "{section}");
     }
     each_is_wrong(&[
-        ("[mirage-web", "a section's line has to end with its ]"),
-        ("secret", "neither a [section] nor a key = value"),
+        ("[mirage-web", "a section must end with ], as in [common]"),
+        ("secret", "is neither a [section] nor key = value"),
         (
             "S3cret-T0ken.of-32-b1ts",
-            "neither a [section] nor a key = value",
+            "is neither a [section] nor key = value",
         ),
         (
             "= S3cret-T0ken.of-32-b1ts",
-            "neither a [section] nor a key = value",
+            "is neither a [section] nor key = value",
         ),
     ]);
     assert_eq!(
         errors(format!("port = 22\n{SSH}")),
-        ["1: port: stands before the first [section]"]
+        ["1: port: comes before the first [section]"]
     );
 }
 
