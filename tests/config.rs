@@ -103,7 +103,7 @@ const MISTAKES: &[Mistake] = &[
         "forward = nas.lan:22",
         7,
         "forward",
-        "resolves",
+        "resolved",
     ),
     mistake(
         "port = 22",
@@ -135,7 +135,13 @@ const MISTAKES: &[Mistake] = &[
     ),
     mistake("range = 10000-10999", "", 5, "range", "missing"),
     mistake("10000-10999", "10999-10000", 8, "range", "10000-10999"),
-    mistake("10000-10999", "10000-10040", 8, "range", "fewer decoys"),
+    mistake(
+        "10000-10999",
+        "10000-10040",
+        8,
+        "range",
+        "at most 12 decoys",
+    ),
     mistake("10000-10999", "0-999", 8, "range", "1 to 65535"),
     mistake("log = stderr", "user = no-such-user", 2, "user", "passwd"),
     mistake("log = stderr", "log-level = loud", 2, "log-level", "warn"),

@@ -427,74 +427,74 @@ fn what_a_gate_or_a_door_can_not_have_is_an_error_that_says_where_it_belongs() {
     for (text, wrong) in [
         (
             "port = 22\ndoor = command\nopen-command = x\n",
-            "port: unknown here; it belongs to door = forward",
+            "port: has no effect here; it is for door = forward",
         ),
         (
             "forward = 192.0.2.1:22\ngate = token\ndoor = nft\nopen-set = inet/t/s\n",
-            "forward: unknown here; it belongs to door = forward",
+            "forward: has no effect here; it is for door = forward",
         ),
         (
             "exec = cat\ngate = packet\ndoor = nft\nopen-set = inet/t/s\n",
-            "exec: unknown here; it belongs to door = forward",
+            "exec: has no effect here; it is for door = forward",
         ),
         ("exec = cat\nport = 22\n", "is given at line "),
         (
             "exec = cat\nidle-timeout = 1h\n",
-            "idle-timeout: unknown here; it belongs to door = forward with port or forward",
+            "idle-timeout: has no effect here; it is for door = forward with port or forward",
         ),
         (
             "exec = cat\nopen-command = x\n",
-            "open-command: exec needs none",
+            "open-command: is not needed with exec",
         ),
         (
             "port = 22\nopen-timeout = 5\n",
-            "open-timeout: unknown here; it belongs to silent gates",
+            "open-timeout: has no effect here; it is for silent gates",
         ),
         (
             "port = 22\ngate = knock\nlisten = pool\n",
-            "listen: unknown here; it belongs to gate = port or token",
+            "listen: has no effect here; it is for gate = port or token",
         ),
         (
             "port = 22\ngate = packet\ndecoys = 3\n",
-            "decoys: unknown here; it belongs to gate = port or token",
+            "decoys: has no effect here; it is for gate = port or token",
         ),
         (
             "port = 22\ngate = packet\nlock = 5m\n",
-            "lock: unknown here; it belongs to gate = knock",
+            "lock: has no effect here; it is for gate = knock",
         ),
         (
             "port = 22\ngate = knock\npacket-port = 5\n",
-            "packet-port: unknown here; it belongs to gate = packet",
+            "packet-port: has no effect here; it is for gate = packet",
         ),
         (
             "port = 22\ngate = knock\nsequence = 7,8\nonce = yes\n",
-            "once: unknown here; it belongs to gate = knock without a sequence",
+            "once: has no effect here; it is for gate = knock without a sequence",
         ),
         (
             "gate = knock\nsequence = 7,8\ndoor = command\nopen-command = x\n",
-            "secret: unknown here; it belongs to gates that draw from a secret",
+            "secret: has no effect here; it is for gates that use a secret",
         ),
         ("door = command\n", "open-command: missing"),
         ("door = nft\n", "open-set: missing"),
         (
             "door = nft\nopen-set = inet/t/s\nclose-command = x\n",
-            "close-command: unknown here; it belongs to door = command",
+            "close-command: has no effect here; it is for door = command",
         ),
         (
             "door = command\nopen-command = x\nopen-set = inet/t/s\n",
-            "open-set: unknown here; it belongs to door = nft",
+            "open-set: has no effect here; it is for door = nft",
         ),
         (
             "port = 22\nready-timeout = 5\n",
-            "ready-timeout: unknown here; it belongs to a service on demand",
+            "ready-timeout: has no effect here; it is for services on demand",
         ),
         (
             "port = 22\nclose-command = x\n",
-            "close-command: there is no open-command",
+            "close-command: there is nothing to close without open-command",
         ),
         (
             "door = command\nopen-command = echo %PORT%\n",
-            "open-command: %PORT% is none of %IP%, %FAMILY%",
+            "open-command: %PORT% is not one of %IP%, %FAMILY%",
         ),
     ] {
         let path = folder.file("wrong.conf");
@@ -524,5 +524,5 @@ fn what_a_gate_or_a_door_can_not_have_is_an_error_that_says_where_it_belongs() {
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("close-command: needs a state-file"), "{said}");
+    assert!(said.contains("close-command: needs a state file"), "{said}");
 }

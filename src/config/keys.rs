@@ -135,7 +135,7 @@ pub(super) const COMMON: &[ConfigKey<SetCommon>] = &[
 ];
 
 const KEYED: AppliesTo = AppliesTo {
-    name: "gates that draw from a secret, which a fixed sequence does not",
+    name: "gates that use a secret, which a fixed sequence does not",
     includes: |draft| draft.is_keyed(),
 };
 const TRAPS: AppliesTo = AppliesTo {
@@ -168,11 +168,11 @@ const FORWARD_TO_PORT: AppliesTo = AppliesTo {
     includes: |draft| draft.door == DoorKind::Forward && draft.section.find("exec").is_none(),
 };
 const COMMANDS: AppliesTo = AppliesTo {
-    name: "door = command, or door = forward for a service on demand",
+    name: "door = command, and for services on demand",
     includes: |draft| draft.door != DoorKind::Nft,
 };
 const ON_DEMAND: AppliesTo = AppliesTo {
-    name: "a service on demand, which an open-command makes",
+    name: "services on demand, which have an open-command",
     includes: |draft| draft.is_on_demand(),
 };
 const ADMISSION: AppliesTo = AppliesTo {

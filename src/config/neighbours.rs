@@ -45,17 +45,17 @@ impl Reader<'_> {
             && (range.contains(port) || is_pool)
             && is_own(service, &draft.plain.listen)
         {
-            let own = if draft.section.line == leading.section.line {
-                "the hidden service's own port on this host".to_owned()
+            let whose = if draft.section.line == leading.section.line {
+                "the port of the hidden service on this host".to_owned()
             } else {
                 let label = leading.label;
-                format!("the own port of [mirage-{label}]'s hidden service on this host")
+                format!("the port of [mirage-{label}]'s hidden service on this host")
             };
             if is_pool {
-                let what = format_args!("{port} is {own}; choose another port");
+                let what = format_args!("{port} is {whose}; choose another port");
                 self.error(draft.pool_line(), Some("pool-port"), what);
             } else {
-                let what = format_args!("holds {port}, {own}; choose another range");
+                let what = format_args!("contains {port}, {whose}; choose another range");
                 self.error(draft.range_line(), Some("range"), what);
             }
         }
@@ -73,8 +73,8 @@ impl Reader<'_> {
         {
             let (low, high, line) = (a.low(), a.high(), earlier.range_line());
             let what = format_args!(
-                "overlaps {low}-{high} of line {line} on an address that both listen on; \
-                 each needs ports of its own"
+                "overlaps {low}-{high} at line {line}, and both listen on the same address; \
+                 choose another range"
             );
             self.error(later.range_line(), Some("range"), what);
         }
@@ -96,7 +96,8 @@ impl Reader<'_> {
             if range.contains(port) {
                 let line = neighbour.range_line();
                 let what = format_args!(
-                    "{port} lies in the range of line {line}, on an address that both listen on"
+                    "{port} is in the range at line {line}, and both listen on the same address; \
+                     choose another port"
                 );
                 self.error(pool.pool_line(), Some("pool-port"), what);
             }
@@ -105,7 +106,7 @@ impl Reader<'_> {
             && other.pool_port == Some(port)
         {
             let line = one.pool_line();
-            let what = format_args!("{port} is that of line {line}; each pool needs its own");
+            let what = format_args!("{port} is already used at line {line}; choose another port");
             self.error(other.pool_line(), Some("pool-port"), what);
         }
     }
@@ -124,7 +125,7 @@ impl Reader<'_> {
         {
             let line = earlier.section.line;
             let what = format_args!(
-                "has the name and the secret of line {line}, so a {proof} for one would do for the \
+                "has the same name and secret as line {line}, so a {proof} for one also opens the \
                  other; give each its own"
             );
             self.error(later.section.line, None, what);
@@ -145,7 +146,11 @@ impl Reader<'_> {
         let mut tcp = hops.filter(|hop| hop.protocol == Protocol::Tcp);
         if let Some(hop) = tcp.find(|hop| range.contains(hop.port)) {
             let line = other.range_line();
-            let what = format_args!("{} is a trap of the range of line {line}", hop.port);
+            let what = format_args!(
+                "{} is in the range at line {line}, so knocking there gets an address banned; \
+                 choose another port",
+                hop.port
+            );
             self.error(knocked.section.line_of("sequence"), Some("sequence"), what);
         }
     }
@@ -161,8 +166,8 @@ impl Reader<'_> {
                 outgoing::reserve(range, &mut reserved);
                 let (low, high) = (outgoing.low(), outgoing.high());
                 let what = format_args!(
-                    "the kernel uses {low}-{high} for outgoing connections; \
-                     sysctl -w net.ipv4.ip_local_reserved_ports={reserved} keeps it out"
+                    "the kernel uses {low}-{high} for outgoing connections; keep it out with \
+                     sysctl -w net.ipv4.ip_local_reserved_ports={reserved}"
                 );
                 let (line, key) = match draft.pool_port {
                     Some(_) => (draft.pool_line(), "pool-port"),

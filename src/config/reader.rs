@@ -114,7 +114,7 @@ impl<'a> Reader<'a> {
         let mut is_alone = true;
         for other in given {
             let what = format_args!(
-                "{} is given at line {}; only one of them can be",
+                "{} is given at line {}; use only one of them",
                 first.key, first.line
             );
             self.error(other.line, Some(other.key), what);
@@ -124,7 +124,7 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn missing(&mut self, section: &Section, key: &str, hint: &str) {
-        self.error(section.line, Some(key), format_args!("missing; {hint}"));
+        self.error(section.line, Some(key), format_args!("missing; add {hint}"));
     }
 
     /// What an entry says. None if that can't be read; there is an error.
@@ -158,20 +158,20 @@ fn known_key<'a, S>(
 ) -> Parsed<&'a ConfigKey<S>> {
     if let Some(key) = keys::find(keys, entry.key) {
         return match section.line_of(entry.key) {
-            first if first < entry.line => wrong!("given already at line {first}"),
+            first if first < entry.line => wrong!("already given at line {first}"),
             _ => Ok(key),
         };
     }
     if keys::find(keys::COMMON, entry.key).is_some() {
-        return wrong!("unknown here; it belongs to [common]");
+        return wrong!("belongs to [common]");
     }
     if keys::find(keys::MIRAGE, entry.key).is_some() {
-        return wrong!("unknown here; it belongs to [mirage-NAME]");
+        return wrong!("belongs to [mirage-NAME]");
     }
     let names: Vec<&str> = keys.iter().map(|key| key.name).collect();
     match nearest(entry.key, names.iter().copied()) {
         Some(near) => wrong!("unknown key; did you mean {near}?"),
-        None => wrong!("unknown key; known are {}", List(&names)),
+        None => wrong!("unknown key; use one of {}", List(&names)),
     }
 }
 
@@ -188,7 +188,7 @@ fn readable<'a>(key: &str, text: &'a str) -> Parsed<&'a str> {
     } else if text.contains(|letter: char| letter.is_control() && letter != '\t') {
         wrong!("has a control character in its value")
     } else if text.contains('=') && !may_have_equals {
-        wrong!("has another = in its value; is a line end missing?")
+        wrong!("has a second = in its value; perhaps a line break is missing")
     } else {
         Ok(text)
     }

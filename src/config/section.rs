@@ -62,7 +62,7 @@ impl Reader<'_> {
                     drafts.push(self.read_mirage(section, label));
                 }
             } else {
-                let what = format_args!("unknown section; there are [common] and [mirage-NAME]");
+                let what = format_args!("unknown section; use [common] or [mirage-NAME]");
                 self.error(section.line, None, what);
             }
         }
@@ -97,7 +97,7 @@ impl Reader<'_> {
         }
         if draft.is_keyed() {
             if section.find("range").is_none() {
-                self.missing(section, "range", "range = LOW-HIGH, as in 10000-10999");
+                self.missing(section, "range", "range = LOW-HIGH, such as 10000-10999");
             }
             draft.secret = self.read_secret(section);
             draft.pattern = self.fit_pattern(&draft);
@@ -122,8 +122,8 @@ impl Reader<'_> {
         }
         for entry in &section.entries {
             let key = keys::find(keys::MIRAGE, entry.key);
-            if let Some(belongs) = key.and_then(|key| key.misplaced(draft)) {
-                let what = format_args!("unknown here; it belongs to {belongs}");
+            if let Some(mirages) = key.and_then(|key| key.misplaced(draft)) {
+                let what = format_args!("has no effect here; it is for {mirages}");
                 self.error(entry.line, Some(entry.key), what);
             }
         }
@@ -135,7 +135,7 @@ impl Reader<'_> {
         let section = draft.section;
         match draft.door {
             DoorKind::Forward => {
-                let hint = "port = 22, forward = ADDRESS:PORT, or exec = COMMAND";
+                let hint = "port = 22, forward = ADDRESS:PORT or exec = COMMAND";
                 if self
                     .either(section, &["port", "forward", "exec"], hint)
                     .is_none()
@@ -143,12 +143,12 @@ impl Reader<'_> {
                     (draft.service, draft.exec) = (None, None);
                 }
                 if let (Some(entry), Some(_)) = (section.find("open-command"), &draft.exec) {
-                    let what = "exec needs none: it is started for each visitor";
+                    let what = "is not needed with exec, which is started for each visitor";
                     self.error(entry.line, Some(entry.key), format_args!("{what}"));
                 }
             }
             DoorKind::Command if section.find("open-command").is_none() && self.is_servers() => {
-                let hint = "open-command = COMMAND, which may have %IP% in it";
+                let hint = "open-command = COMMAND, which may contain %IP%";
                 self.missing(section, "open-command", hint);
             }
             DoorKind::Nft if section.find("open-set").is_none() && self.is_servers() => {
@@ -159,7 +159,7 @@ impl Reader<'_> {
         if let (Some(entry), None) = (section.find("close-command"), section.find("open-command"))
             && self.is_servers()
         {
-            let what = format_args!("there is no open-command, so nothing would be closed");
+            let what = format_args!("there is nothing to close without open-command");
             self.error(entry.line, Some(entry.key), what);
         }
     }
@@ -183,8 +183,9 @@ impl Reader<'_> {
         let is_doubled = draft.knock.close_sequence.first() == draft.knock.sequence.last();
         if is_doubled && !draft.knock.close_sequence.is_empty() && self.is_servers() {
             let (key, line) = ("close-sequence", draft.section.line_of("close-sequence"));
-            let what =
-                format_args!("the last knock of sequence comes twice, and begins it; take another");
+            let what = format_args!(
+                "starts with the last knock of sequence, which is sent twice; start with another port"
+            );
             self.warn(line, key, what);
         }
     }
@@ -197,7 +198,7 @@ impl Reader<'_> {
         for draft in drafts {
             if let Some(entry) = draft.section.find("close-command") {
                 let what = format_args!(
-                    "needs a state-file, which is none: what is open has to be closed after a crash"
+                    "needs a state file, so that what is open is closed after a crash; remove state-file = none"
                 );
                 self.error(entry.line, Some(entry.key), what);
             }
@@ -208,7 +209,7 @@ impl Reader<'_> {
     fn check_trap_time(&mut self, draft: &Draft) {
         if draft.gate == Gate::Token && draft.plain.trap_s < MIN_TOKEN_TRAP_S {
             let what = format_args!(
-                "{}s is too short for gate = token, where a trap holds for {MIN_TOKEN_TRAP_S}s at least",
+                "{}s is too short; gate = token needs at least {MIN_TOKEN_TRAP_S}s",
                 draft.plain.trap_s
             );
             let line = draft.section.line_of("trap-time");
@@ -225,17 +226,18 @@ impl Reader<'_> {
         let line = draft.pool_line();
         if !draft.is_pool {
             if draft.pool_port.is_some() {
-                let what = format_args!("only a pool has one; listen = pool makes one");
+                let what = format_args!("is only for pools; add listen = pool");
                 self.error(line, Some("pool-port"), what);
             }
             return None;
         }
         let port = draft.pool_port.unwrap_or(range.low() - 1);
         if port == 0 {
-            let what = format_args!("missing; below a range that begins with 1 there is no port");
+            let what = format_args!("missing; there is no port below a range that begins with 1");
             self.error(line, Some("pool-port"), what);
         } else if range.contains(port) {
-            let what = format_args!("{port} lies in the mirage's own range, and must not");
+            let what =
+                format_args!("{port} is in the mirage's own range; choose a port outside it");
             self.error(line, Some("pool-port"), what);
         } else {
             return Some(port);
@@ -244,7 +246,7 @@ impl Reader<'_> {
     }
 
     fn read_secret(&mut self, section: &Section) -> Option<Secret> {
-        let hint = "secret = TEXT, or secret-file = PATH";
+        let hint = "secret = TEXT or secret-file = PATH";
         let entry = self.either(section, &SECRET_KEYS, hint)?;
         let secret = if entry.key == "secret" {
             if mem::take(&mut self.is_open_to_others) {
@@ -272,7 +274,8 @@ impl Reader<'_> {
 
     fn warn_of_readers(&mut self, entry: &KeyValue, path: &Path) {
         let path = path.display();
-        let what = format_args!("others may read {path}, which holds a secret; chmod 600 {path}");
+        let what =
+            format_args!("other users can read {path}, which holds a secret; run chmod 600 {path}");
         self.warn(entry.line, entry.key, what);
     }
 
@@ -291,7 +294,7 @@ impl Reader<'_> {
         let knocks = draft.knock.knocks.into();
         if draft.gate == Gate::Knock && !draft.is_fixed() && range.count() < knocks {
             let (line, has) = (draft.range_line(), range.count());
-            let what = format_args!("has {has} ports, and {knocks} knocks need one each");
+            let what = format_args!("has {has} ports, but {knocks} knocks need one each");
             self.error(line, Some("range"), what);
         }
         Some(pattern)
@@ -306,7 +309,7 @@ fn path_beside(config: &Path, text: &str) -> Parsed<PathBuf> {
             Some(home) if !home.is_empty() => {
                 Ok(Path::new(&home).join(rest.trim_start_matches('/')))
             }
-            _ => wrong!("{text}: HOME is not set, so ~ means nothing"),
+            _ => wrong!("{text}: ~ needs HOME, which is not set"),
         },
         None => Ok(config.parent().unwrap_or(Path::new("")).join(text)),
     }

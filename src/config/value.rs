@@ -102,7 +102,7 @@ pub fn parse_name(text: &str) -> Parsed<&str> {
     } else if text.bytes().all(fits) {
         Ok(text)
     } else {
-        wrong!("a mirage's name has only letters A-Z a-z, digits and . _ - @")
+        wrong!("a mirage's name may have only the letters A-Z and a-z, digits and . _ - @")
     }
 }
 
@@ -134,10 +134,10 @@ pub fn fit_pattern(range: Range, decoys: u8, period: u32, minutes: u32) -> Parse
     {
         return Ok(pattern);
     }
-    let what = format_args!("has {has} ports, and with {decoys} decoys it needs {needs}");
+    let what = format_args!("has {has} ports, but needs {needs} with {decoys} decoys");
     match (has / minutes).checked_sub(1) {
-        Some(most) => wrong!("{what}; fewer decoys would do too, {most} at most"),
-        None => wrong!("{what}"),
+        Some(most) => wrong!("{what}; make it larger, or use at most {most} decoys"),
+        None => wrong!("{what}; make it larger"),
     }
 }
 
@@ -165,21 +165,20 @@ pub(super) fn sessions(text: &str) -> Parsed<usize> {
 }
 
 pub(super) fn log_level(text: &str) -> Parsed<Level> {
-    match text {
-        "error" => Ok(Level::Error),
-        "warn" => Ok(Level::Warn),
-        "info" => Ok(Level::Info),
-        "debug" => Ok(Level::Debug),
-        _ => wrong!("{text} is none of error, warn, info and debug"),
-    }
+    let levels = [
+        ("error", Level::Error),
+        ("warn", Level::Warn),
+        ("info", Level::Info),
+        ("debug", Level::Debug),
+    ];
+    one_of(text, &levels)
 }
 
 pub(super) fn clock(text: &str) -> Parsed<ClockTrust> {
-    match text {
-        "trust" => Ok(ClockTrust::Trust),
-        "wait" => Ok(ClockTrust::Wait),
-        _ => wrong!("{text} is neither trust nor wait"),
-    }
+    one_of(
+        text,
+        &[("trust", ClockTrust::Trust), ("wait", ClockTrust::Wait)],
+    )
 }
 
 pub(super) fn log(text: &str) -> Parsed<LogTarget> {
@@ -218,7 +217,7 @@ fn one_of<T: Copy>(text: &str, values: &[(&str, T)]) -> Parsed<T> {
         return Ok(*value);
     }
     let words: Vec<&str> = values.iter().map(|(word, _)| *word).collect();
-    wrong!("{text} is none of {}", List(&words))
+    wrong!("{text} is not one of {}", List(&words))
 }
 
 pub(super) fn door(text: &str) -> Parsed<DoorKind> {
@@ -278,11 +277,7 @@ pub(super) fn packet_address(text: &str) -> Parsed<Admits> {
 
 /// Whether the firewall sends the whole range to one port.
 pub(super) fn is_pool(text: &str) -> Parsed<bool> {
-    match text {
-        "ports" => Ok(false),
-        "pool" => Ok(true),
-        _ => wrong!("{text} is neither ports nor pool"),
-    }
+    one_of(text, &[("ports", false), ("pool", true)])
 }
 
 /// A path, which a mere word is not: it is a misspelt keyword.
@@ -326,7 +321,7 @@ fn is_host_name(text: &str) -> bool {
 }
 
 fn unresolved<T>(host: &str) -> Parsed<T> {
-    wrong!("{host} is a host name, and at boot nothing resolves one; use its address")
+    wrong!("{host} is a host name, which can't be resolved at boot; use its address")
 }
 
 pub(super) fn network(text: &str) -> Parsed<Network> {
@@ -339,7 +334,7 @@ pub(super) fn network(text: &str) -> Parsed<Network> {
             wrong!("{text} has a prefix that is not 0 to 32 (IPv4) or 0 to 128 (IPv6)")
         }
         Err(NetworkError::HostBits) => wrong!(
-            "{text} has bits set behind its prefix; 192.0.2.0/24 has none, nor has 192.0.2.7"
+            "{text} has bits set behind its prefix; write 192.0.2.0/24 or 192.0.2.7, for example"
         ),
     }
 }
@@ -436,15 +431,15 @@ mod tests {
         assert_eq!(what(1, 0, 1), None);
         assert_eq!(
             what(47, 15, 3).unwrap(),
-            "has 47 ports, and with 15 decoys it needs 48; fewer decoys would do too, 14 at most"
+            "has 47 ports, but needs 48 with 15 decoys; make it larger, or use at most 14 decoys"
         );
         assert_eq!(
             what(15, 15, 1).unwrap(),
-            "has 15 ports, and with 15 decoys it needs 16; fewer decoys would do too, 14 at most"
+            "has 15 ports, but needs 16 with 15 decoys; make it larger, or use at most 14 decoys"
         );
         assert_eq!(
             what(2, 0, 3).unwrap(),
-            "has 2 ports, and with 0 decoys it needs 3"
+            "has 2 ports, but needs 3 with 0 decoys; make it larger"
         );
     }
 
@@ -471,11 +466,11 @@ mod tests {
         for (text, what) in [
             (
                 "localhost:22",
-                "localhost is a host name, and at boot nothing resolves one; use its address",
+                "localhost is a host name, which can't be resolved at boot; use its address",
             ),
             (
                 "nas.lan",
-                "nas.lan is a host name, and at boot nothing resolves one; use its address",
+                "nas.lan is a host name, which can't be resolved at boot; use its address",
             ),
             (
                 "192.0.2.7",

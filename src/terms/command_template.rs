@@ -44,7 +44,7 @@ pub enum CommandTemplateError {
     Relative(String),
     /// Something between two % is not a placeholder. With its %.
     UnknownPlaceholder(String),
-    /// This quote is opened and not closed.
+    /// This quote is never closed.
     OpenQuote(char),
     /// It has a NUL byte, which would end a word when the kernel reads it.
     Nul,
@@ -59,10 +59,10 @@ impl fmt::Display for CommandTemplateError {
             Self::Relative(program) => write!(f, "{program} must be an absolute path: /{program}"),
             Self::UnknownPlaceholder(name) => {
                 let [(ip, _), (family, _), (mirage, _)] = PLACEHOLDERS;
-                write!(f, "{name} is none of {ip}, {family}, {mirage}")
+                write!(f, "{name} is not one of {ip}, {family}, {mirage}")
             }
-            Self::OpenQuote(quote) => write!(f, "a {quote} is opened and not closed"),
-            Self::Nul => f.write_str("must not have a NUL byte in it"),
+            Self::OpenQuote(quote) => write!(f, "a {quote} is never closed"),
+            Self::Nul => f.write_str("must not contain a NUL byte"),
         }
     }
 }
@@ -256,12 +256,12 @@ mod tests {
         for (text, expected) in [
             ("", "needs a program, for example /usr/bin/logger"),
             (" '' a", "needs a program, for example /usr/bin/logger"),
-            ("a 'b", "a ' is opened and not closed"),
-            ("a \"b'", "a \" is opened and not closed"),
-            ("a %USER%", "%USER% is none of %IP%, %FAMILY%, %MIRAGE%"),
-            ("a %IP%%ip%", "%ip% is none of %IP%, %FAMILY%, %MIRAGE%"),
+            ("a 'b", "a ' is never closed"),
+            ("a \"b'", "a \" is never closed"),
+            ("a %USER%", "%USER% is not one of %IP%, %FAMILY%, %MIRAGE%"),
+            ("a %IP%%ip%", "%ip% is not one of %IP%, %FAMILY%, %MIRAGE%"),
             ("bin/a b", "bin/a must be an absolute path: /bin/a"),
-            ("a b\0c", "must not have a NUL byte in it"),
+            ("a b\0c", "must not contain a NUL byte"),
         ] {
             assert_eq!(parse(text).unwrap_err().to_string(), expected, "{text}");
         }

@@ -47,11 +47,11 @@ impl Error for NftSetError {}
 impl fmt::Display for NftSetError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Family(text) => write!(f, "{text} begins with none of inet/, ip/ and ip6/"),
+            Self::Family(text) => write!(f, "{text} must begin with inet/, ip/ or ip6/"),
             Self::Parts(text) => write!(f, "{text} is not FAMILY/TABLE/SET, such as inet/fw4/ssh"),
             Self::Name(name) => write!(
                 f,
-                "{name} is not a name for nft: a letter, then letters, digits and _ - . up to {NFT_NAME}"
+                "{name} is not a name in nft: that begins with a letter and goes on with letters, digits, _ - and ., at most {NFT_NAME}"
             ),
         }
     }
@@ -170,7 +170,7 @@ mod tests {
         for text in ["", "fw4/ssh", "bridge/t/s", "inet", "Inet/t/s", "/t/s"] {
             let expected = match text {
                 "inet" => "inet is not FAMILY/TABLE/SET, such as inet/fw4/ssh".to_owned(),
-                _ => format!("{text} begins with none of inet/, ip/ and ip6/"),
+                _ => format!("{text} must begin with inet/, ip/ or ip6/"),
             };
             assert_eq!(parse(text).unwrap_err().to_string(), expected);
         }
@@ -185,7 +185,7 @@ mod tests {
             "4s", "_s", "-s", ".s", "s s", "s;", "s{", "s\n", "sé", "s\"", "$s", &long,
         ] {
             let expected = format!(
-                "{name} is not a name for nft: a letter, then letters, digits and _ - . up to 127"
+                "{name} is not a name in nft: that begins with a letter and goes on with letters, digits, _ - and ., at most 127"
             );
             let as_set = parse(&format!("inet/t/{name}"));
             assert_eq!(as_set.unwrap_err().to_string(), expected);

@@ -143,72 +143,71 @@ fn what_belongs_elsewhere_or_is_missing_says_so() {
     for (text, wrong) in [
         (
             "port = 22\nknocks = 3\n",
-            &["5: knocks: unknown here; it belongs to gate = knock without a sequence"][..],
+            &["5: knocks: has no effect here; it is for gate = knock without a sequence"][..],
         ),
         (
             "port = 22\nlock = 5m\n",
-            &["5: lock: unknown here; it belongs to gate = knock"],
+            &["5: lock: has no effect here; it is for gate = knock"],
         ),
         (
             "port = 22\npacket-port = 5\n",
-            &["5: packet-port: unknown here; it belongs to gate = packet"],
+            &["5: packet-port: has no effect here; it is for gate = packet"],
         ),
         (
             "port = 22\ngate = packet\ndecoys = 3\ntrap-time = 5\nlisten = pool\n",
             &[
-                "6: decoys: unknown here; it belongs to gate = port or token",
-                "7: trap-time: unknown here; it belongs to gate = port or token",
-                "8: listen: unknown here; it belongs to gate = port or token",
+                "6: decoys: has no effect here; it is for gate = port or token",
+                "7: trap-time: has no effect here; it is for gate = port or token",
+                "8: listen: has no effect here; it is for gate = port or token",
             ],
         ),
         (
             "port = 22\nopen-timeout = 5\n",
             &[
-                "5: open-timeout: unknown here; it belongs to silent gates, door = command or nft, \
+                "5: open-timeout: has no effect here; it is for silent gates, door = command or nft, \
                  and services on demand",
             ],
         ),
         (
             "port = 22\nready-timeout = 5\n",
             &[
-                "5: ready-timeout: unknown here; it belongs to a service on demand, which an \
-                 open-command makes",
+                "5: ready-timeout: has no effect here; it is for services on demand, which have an open-command",
             ],
         ),
         (
             "door = command\nopen-command = /bin/true\nport = 22\n",
-            &["6: port: unknown here; it belongs to door = forward"],
+            &["6: port: has no effect here; it is for door = forward"],
         ),
         (
             "door = nft\nopen-set = inet/a/b\nopen-command = /bin/true\n",
             &[
-                "6: open-command: unknown here; it belongs to door = command, or door = forward for \
-                 a service on demand",
+                "6: open-command: has no effect here; it is for door = command, and for services \
+                 on demand",
             ],
         ),
         (
             "door = command\n",
-            &["1: open-command: missing; open-command = COMMAND, which may have %IP% in it"],
+            &["1: open-command: missing; add open-command = COMMAND, which may contain %IP%"],
         ),
         (
             "door = nft\n",
-            &["1: open-set: missing; open-set = inet/TABLE/SET"],
+            &["1: open-set: missing; add open-set = inet/TABLE/SET"],
         ),
         (
             "port = 22\nclose-command = /bin/true\n",
-            &["5: close-command: there is no open-command, so nothing would be closed"],
+            &["5: close-command: there is nothing to close without open-command"],
         ),
         (
             "exec = /bin/cat\nopen-command = /bin/true\n",
-            &["5: open-command: exec needs none: it is started for each visitor"],
+            &["5: open-command: is not needed with exec, which is started for each visitor"],
         ),
         (
             "exec = /bin/cat\nport = 22\n",
-            &["5: port: exec is given at line 4; only one of them can be"],
+            &["5: port: exec is given at line 4; use only one of them"],
         ),
         (
             "door = command\nopen-command = /bin/echo %IPP%\n",
-            &["5: open-command: %IPP% is none of %IP%, %FAMILY%, %MIRAGE%"],
+            &["5: open-command: %IPP% is not one of %IP%, %FAMILY%, %MIRAGE%"],
         ),
         (
             "port = 22\ngate = knock\nsequence = 7000,x\n",
@@ -220,7 +219,7 @@ fn what_belongs_elsewhere_or_is_missing_says_so() {
         (
             "gate = knock\nsequence = 7000,8000\ndoor = command\nopen-command = /bin/true\n",
             &[
-                "2: secret: unknown here; it belongs to gates that draw from a secret, which a \
+                "2: secret: has no effect here; it is for gates that use a secret, which a \
                  fixed sequence does not",
             ],
         ),
@@ -238,8 +237,8 @@ fn without_a_state_file_nothing_is_opened_that_has_to_be_closed() {
     assert_eq!(
         errors(text),
         [
-            "8: close-command: needs a state-file, which is none: what is open has to be closed \
-             after a crash"
+            "8: close-command: needs a state file, so that what is open is closed after a \
+             crash; remove state-file = none"
         ]
     );
 }
@@ -278,8 +277,8 @@ fn a_close_sequence_that_begins_where_the_other_ends_warns() {
     assert_eq!(
         warnings("close-sequence = 8000:udp,7000\n"),
         [
-            "t.conf:4: close-sequence: the last knock of sequence comes twice, and begins it; take \
-             another"
+            "t.conf:4: close-sequence: starts with the last knock of sequence, which is sent \
+             twice; start with another port"
         ]
     );
     for close in [
@@ -297,7 +296,9 @@ fn who_knocks_is_led_into_no_trap_and_one_datagram_opens_one_mirage() {
                  open-command = /bin/true\n";
     assert_eq!(
         errors(format!("{SSH}{fixed}")),
-        ["7: sequence: 10005 is a trap of the range of line 4"]
+        [
+            "7: sequence: 10005 is in the range at line 4, so knocking there gets an address banned; choose another port"
+        ]
     );
     let packet = format!("{KEYED}gate = packet\nport = 22\n");
     let other = packet
@@ -306,8 +307,8 @@ fn who_knocks_is_led_into_no_trap_and_one_datagram_opens_one_mirage() {
     assert_eq!(
         errors(format!("{packet}{other}")),
         [
-            "6: has the name and the secret of line 1, so a datagram for one would do for the \
-             other; give each its own"
+            "6: has the same name and secret as line 1, so a datagram for one also opens the \
+          other; give each its own"
         ]
     );
 }

@@ -148,7 +148,7 @@ fn files_with_secrets_that_others_may_read_are_a_warning() {
     assert_eq!(
         warnings(&config),
         [format!(
-            "{name}:2: secret: others may read {name}, which holds a secret; chmod 600 {name}"
+            "{name}:2: secret: other users can read {name}, which holds a secret; run chmod 600 {name}"
         )]
     );
 
@@ -162,7 +162,7 @@ fn files_with_secrets_that_others_may_read_are_a_warning() {
     assert_eq!(
         warnings(&config),
         [format!(
-            "{name}:2: secret-file: others may read {file}, which holds a secret; chmod 600 {file}"
+            "{name}:2: secret-file: other users can read {file}, which holds a secret; run chmod 600 {file}"
         )]
     );
 }

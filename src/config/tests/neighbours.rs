@@ -7,8 +7,8 @@ use std::net::UdpSocket;
 
 #[test]
 fn ranges_may_not_overlap_on_an_address_that_both_listen_on() {
-    let overlap = "8: range: overlaps 10000-10999 of line 4 on an address that both listen on; \
-                   each needs ports of its own";
+    let overlap = "8: range: overlaps 10000-10999 at line 4, and both listen on the same address; \
+                   choose another range";
     let web = WEB.replace("11000-11999", "10999-11999");
     assert_eq!(errors(format!("{SSH}{web}")), [overlap]);
     assert!(read(format!("{SSH}{WEB}")).is_ok());
@@ -52,7 +52,7 @@ fn addresses_that_a_wildcard_covers_are_not_listened_on_twice() {
 
 #[test]
 fn a_range_may_not_hold_the_services_own_port_on_this_host() {
-    let own = "4: range: holds 10022, the hidden service's own port on this host; \
+    let own = "4: range: contains 10022, the port of the hidden service on this host; \
                choose another range";
     let service = |lines: &str| read(SSH.replace("port = 22", lines)).err();
     assert_eq!(service("port = 10022").unwrap(), [own]);
@@ -83,13 +83,13 @@ fn no_mirage_may_hold_the_port_of_anothers_service() {
         (
             20_500,
             "",
-            "range: holds 20500, the own port of [mirage-ssh]'s hidden service on this host; \
+            "range: contains 20500, the port of [mirage-ssh]'s hidden service on this host; \
              choose another range",
         ),
         (
             19_999,
             "listen = pool\n",
-            "pool-port: 19999 is the own port of [mirage-ssh]'s hidden service on this host; \
+            "pool-port: 19999 is the port of [mirage-ssh]'s hidden service on this host; \
              choose another port",
         ),
     ] {
@@ -114,39 +114,41 @@ fn a_pool_has_a_port_of_its_own_outside_all_ranges() {
     assert_eq!(port(&format!("{pool}pool-port = 9\n")), Some(9));
     assert_eq!(port(&format!("{SSH}listen = ports\n")), None);
     each_is_wrong(&[
-        ("listen = all", "listen: all is neither ports nor pool"),
+        ("listen = all", "listen: all is not one of ports, pool"),
         (
             "pool-port = 9",
-            "pool-port: only a pool has one; listen = pool makes one",
+            "pool-port: is only for pools; add listen = pool",
         ),
     ]);
     let wrong = |lines: &str| errors(format!("{pool}{lines}\n"));
     assert_eq!(
         wrong("pool-port = 10500"),
-        ["6: pool-port: 10500 lies in the mirage's own range, and must not"]
+        ["6: pool-port: 10500 is in the mirage's own range; choose a port outside it"]
     );
     assert_eq!(
         wrong("pool-port = 22"),
-        ["6: pool-port: 22 is the hidden service's own port on this host; choose another port"]
+        ["6: pool-port: 22 is the port of the hidden service on this host; choose another port"]
     );
     let lowest = pool
         .replace("10000-10999", "1-999")
         .replace("= 22", "= 2222");
     assert_eq!(
         errors(&lowest),
-        ["5: pool-port: missing; below a range that begins with 1 there is no port"]
+        ["5: pool-port: missing; there is no port below a range that begins with 1"]
     );
     // WEB's range begins where that of SSH ends, and so its pool's port lies there.
     assert_eq!(
         errors(format!("{SSH}{WEB}listen = pool\n")),
-        ["9: pool-port: 10999 lies in the range of line 4, on an address that both listen on"]
+        [
+            "9: pool-port: 10999 is in the range at line 4, and both listen on the same address; choose another port"
+        ]
     );
     let apart = "listen-address = 192.0.2.1\n";
     let elsewhere = "listen-address = 192.0.2.2\nlisten = pool\n";
     assert!(read(format!("{SSH}{apart}{WEB}{elsewhere}")).is_ok());
     assert_eq!(
         errors(format!("{pool}{WEB}listen = pool\npool-port = 9999\n")),
-        ["11: pool-port: 9999 is that of line 5; each pool needs its own"]
+        ["11: pool-port: 9999 is already used at line 5; choose another port"]
     );
 }
 
@@ -157,7 +159,7 @@ fn one_token_must_not_do_for_two_mirages() {
     assert_eq!(
         errors(format!("{SSH}{token}{other}{token}")),
         [
-            "6: has the name and the secret of line 1, so a token for one would do for the other; \
+            "6: has the same name and secret as line 1, so a token for one also opens the other; \
           give each its own"
         ]
     );

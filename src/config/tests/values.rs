@@ -45,13 +45,13 @@ fn values_out_of_bounds_say_the_bounds() {
         ),
         (
             "from = 192.0.2.7/24",
-            "from: 192.0.2.7/24 has bits set behind its prefix; 192.0.2.0/24 has none, nor has 192.0.2.7",
+            "from: 192.0.2.7/24 has bits set behind its prefix; write 192.0.2.0/24 or 192.0.2.7, for example",
         ),
         ("from = ,", "from: has no value"),
         ("from = # nobody", "from: has no value"),
         (
             "listen-address = lan",
-            "listen-address: lan is a host name, and at boot nothing resolves one; use its address",
+            "listen-address: lan is a host name, which can't be resolved at boot; use its address",
         ),
         (
             "listen-address = 192.0.2",
@@ -63,7 +63,7 @@ fn values_out_of_bounds_say_the_bounds() {
         ),
         (
             "host = secret = S3cret-T0ken.of-32-b1ts",
-            "host: has another = in its value; is a line end missing?",
+            "host: has a second = in its value; perhaps a line break is missing",
         ),
     ]);
     for (port, error) in [
@@ -85,13 +85,13 @@ fn values_out_of_bounds_say_the_bounds() {
         ),
         (
             "log-level = verbose",
-            "log-level: verbose is none of error, warn, info and debug".into(),
+            "log-level: verbose is not one of error, warn, info, debug".into(),
         ),
         (
             "state-file = off",
             "state-file: is neither none nor the path of a file, such as /tmp/state".into(),
         ),
-        ("clock = ntp", "clock: ntp is neither trust nor wait".into()),
+        ("clock = ntp", "clock: ntp is not one of trust, wait".into()),
         (
             "max-sessions = 0",
             "max-sessions: 0 is not a number from 1 to 65535".into(),
@@ -129,7 +129,7 @@ fn a_range_has_order_bounds_and_room() {
     assert_eq!(
         range("10000-10046"),
         [
-            "4: range: has 47 ports, and with 15 decoys it needs 48; fewer decoys would do too, 14 at most"
+            "4: range: has 47 ports, but needs 48 with 15 decoys; make it larger, or use at most 14 decoys"
         ]
     );
     assert!(read(SSH.replace("10000-10999", "10000-10047")).is_ok());
@@ -138,7 +138,7 @@ fn a_range_has_order_bounds_and_room() {
             .err()
             .unwrap(),
         [
-            "4: range: has 15 ports, and with 15 decoys it needs 16; fewer decoys would do too, 14 at most"
+            "4: range: has 15 ports, but needs 16 with 15 decoys; make it larger, or use at most 14 decoys"
         ]
     );
     assert!(read_client(SSH.replace("10000-10999", "10000-10015")).is_ok());
@@ -148,13 +148,13 @@ fn a_range_has_order_bounds_and_room() {
 fn a_trap_at_gate_token_outlasts_the_last_token() {
     assert_eq!(
         errors(format!("{SSH}gate = token\ntrap-time = 3s\n")),
-        ["6: trap-time: 3s is too short for gate = token, where a trap holds for 4s at least"]
+        ["6: trap-time: 3s is too short; gate = token needs at least 4s"]
     );
     assert!(read(format!("{SSH}gate = token\ntrap-time = 4s\n")).is_ok());
     assert!(read(format!("{SSH}trap-time = 1s\n")).is_ok());
     each_is_wrong(&[(
         "gate = door",
-        "gate: door is none of port, token, knock, packet",
+        "gate: door is not one of port, token, knock, packet",
     )]);
 }
 
@@ -163,6 +163,6 @@ fn a_host_name_says_why_it_is_refused() {
     let text = SSH.replace("port = 22", "forward = nas.lan:22");
     assert_eq!(
         errors(text),
-        ["3: forward: nas.lan is a host name, and at boot nothing resolves one; use its address"]
+        ["3: forward: nas.lan is a host name, which can't be resolved at boot; use its address"]
     );
 }
