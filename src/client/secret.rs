@@ -40,7 +40,7 @@ pub fn given(args: &mut Args) -> Result<Option<Secret>, Error> {
 }
 
 fn from_file(file: &Path) -> Result<Secret, Error> {
-    let secret = Secret::read(file).map_err(Error::Failed)?;
+    let secret = Secret::read(file).map_err(|error| Error::failed(format_args!("{error}")))?;
     if is_open_to_others(file) {
         let file = file.display();
         warn(format_args!(

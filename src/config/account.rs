@@ -1,12 +1,13 @@
-//! The users of this machine: whom the daemon may become, and whose a file is that it may not use.
+//! The users of this machine: whom the daemon may become, and who owns a file that it can't use.
 //!
-//! They are read from /etc/passwd (passwd(5)) and from nowhere else: a libc's own look-up is more code
-//! than the daemon's poll loop, and asks servers that may not be there at boot.
+//! They are read from /etc/passwd (passwd(5)) alone. getpwnam(3) may also ask servers, which need not
+//! be there at boot.
 
-use super::file;
-use crate::message::{Parsed, wrong};
 use crate::proto::parse_number;
+use core::error::Error;
 use core::fmt;
+use std::fs;
+use std::io;
 #[cfg(unix)]
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -16,12 +17,39 @@ const PASSWD: &str = "/etc/passwd";
 /// A user of this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
-    /// As /etc/passwd has it.
+    /// As in /etc/passwd.
     pub name: String,
-    /// The user's number.
+    /// The user's id.
     pub uid: u32,
-    /// The number of the user's own group.
+    /// The id of the user's primary group.
     pub gid: u32,
+}
+
+/// Why there is no account.
+#[derive(Debug)]
+pub enum AccountError {
+    /// /etc/passwd can't be read.
+    Passwd(io::Error),
+    /// It has no user of this name.
+    Unknown(String),
+}
+
+impl Error for AccountError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Passwd(error) => Some(error),
+            Self::Unknown(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for AccountError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Passwd(error) => write!(f, "{PASSWD}: {error}"),
+            Self::Unknown(name) => write!(f, "{PASSWD} has no user {name}"),
+        }
+    }
 }
 
 impl Account {
@@ -29,61 +57,56 @@ impl Account {
     ///
     /// # Errors
     /// There is none, or /etc/passwd can't be read.
-    pub fn find(name: &str) -> Parsed<Self> {
-        let users = match file::read(Path::new(PASSWD)) {
-            Ok(users) => users,
-            Err(error) => return wrong!("{PASSWD}: {error}"),
-        };
-        match in_passwd(&users, |user| user.name == name) {
-            Some(account) => Ok(account),
-            None => wrong!("{PASSWD} has no user {name}"),
-        }
+    pub fn find(name: &str) -> Result<Self, AccountError> {
+        let users = fs::read(PASSWD).map_err(AccountError::Passwd)?;
+        let found = find_account(&users, |user| user.name == name);
+        found.ok_or_else(|| AccountError::Unknown(name.to_owned()))
     }
 }
 
-fn in_passwd(text: &[u8], is_wanted: impl Fn(&Account) -> bool) -> Option<Account> {
-    let lines = text.split(|&byte| byte == b'\n');
-    lines.filter_map(account).find(is_wanted)
+fn find_account(passwd: &[u8], is_wanted: impl Fn(&Account) -> bool) -> Option<Account> {
+    let lines = passwd.split(|&byte| byte == b'\n');
+    lines.filter_map(parse_account).find(is_wanted)
 }
 
 /// `name:password:uid:gid:…`
-fn account(line: &[u8]) -> Option<Account> {
+fn parse_account(line: &[u8]) -> Option<Account> {
     let mut fields = str::from_utf8(line).ok()?.split(':');
     let name = fields.next()?.to_owned();
-    let mut number = || u32::try_from(parse_number(fields.next()?)?).ok();
-    number();
-    let (uid, gid) = (number()?, number()?);
+    let _password = fields.next()?;
+    let mut id = || u32::try_from(parse_number(fields.next()?)?).ok();
+    let (uid, gid) = (id()?, id()?);
     Some(Account { name, uid, gid })
 }
 
-/// Behind an error of a file that we may not use: `; /etc/shimmer belongs to root`. Nothing where it
-/// went wrong for another reason.
+/// Who owns a file that permissions keep from us, behind an error about it: `; /etc/shimmer belongs to
+/// root`. It displays as nothing for any other error.
 #[derive(Debug)]
 pub struct OwnerHint<'a> {
-    /// What can't be used.
+    /// The file that can't be used.
     pub path: &'a Path,
-    /// What was said about it.
-    pub error: &'a std::io::Error,
+    /// The error about it.
+    pub error: &'a io::Error,
 }
 
 #[cfg(unix)]
 impl fmt::Display for OwnerHint<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.error.kind() != std::io::ErrorKind::PermissionDenied {
+        if self.error.kind() != io::ErrorKind::PermissionDenied {
             return Ok(());
         }
-        // Below a folder that is closed nothing can be looked at, and above a file that is missing
-        // stands the folder in which it can't be made.
-        let looked = self
+        // The file may not exist yet, and nothing inside a closed folder can be looked at. Then it is the
+        // nearest folder above it that says no.
+        let visible = self
             .path
             .ancestors()
-            .find_map(|path| Some((path, std::fs::metadata(path).ok()?.uid())));
-        let Some((path, uid)) = looked else {
+            .find_map(|path| Some((path, fs::metadata(path).ok()?.uid())));
+        let Some((path, uid)) = visible else {
             return Ok(());
         };
         let path = path.display();
-        let users = file::read(Path::new(PASSWD)).unwrap_or_default();
-        match in_passwd(&users, |user| user.uid == uid) {
+        let users = fs::read(PASSWD).unwrap_or_default();
+        match find_account(&users, |user| user.uid == uid) {
             Some(owner) => write!(f, "; {path} belongs to {}", owner.name),
             None => write!(f, "; {path} belongs to user {uid}"),
         }
@@ -104,7 +127,7 @@ mod tests {
     #[test]
     fn a_user_is_a_line_with_its_numbers() {
         let text = b"root:x:0:0:root:/root:/bin/ash\n# none\nshimmer:*:453:454:shimmer:/var:/bin/false\nx:y\n";
-        let named = |name: &str| in_passwd(text, |user| user.name == name);
+        let named = |name: &str| find_account(text, |user| user.name == name);
         let shimmer = named("shimmer").unwrap();
         assert_eq!((shimmer.uid, shimmer.gid), (453, 454));
         assert_eq!(named("root").unwrap().uid, 0);

@@ -4,13 +4,12 @@ use super::account::Account;
 use crate::limits::{DEFAULT_BAN_S, MAX_SESSIONS_PER_SOURCE};
 use crate::proto::source::Network;
 use crate::terms::{ClockTrust, Level};
-use core::mem;
 use std::path::{Path, PathBuf};
 
-/// Where the state file is unless configured.
+/// The default of `state-file`.
 pub const DEFAULT_STATE_FILE: &str = "/var/lib/shimmer/state";
 
-/// Where the control socket is unless configured.
+/// The default of `control`.
 pub const DEFAULT_CONTROL: &str = "/var/run/shimmer/control";
 
 /// Where the log goes.
@@ -18,39 +17,29 @@ pub const DEFAULT_CONTROL: &str = "/var/run/shimmer/control";
 pub enum LogTarget {
     /// Standard error.
     Stderr,
-    /// The system's log.
+    /// syslog(3).
     Syslog,
-    /// A file, which grows.
+    /// A file, to which lines are appended.
     File(PathBuf),
 }
 
-/// Where a file of the daemon's own is.
-#[derive(Clone, Debug)]
+/// Where the daemon keeps one of its own files.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Location {
-    /// At the usual place, if that can be used.
+    /// At its default path. The daemon goes on without the file if that can't be used.
     Default,
-    /// At a path that was configured.
+    /// At a configured path.
     Path(PathBuf),
-    /// Nowhere: it does without.
+    /// Nowhere: `none`.
     Off,
 }
 
-/// A path is its name: one with a slash more is another.
-impl PartialEq for Location {
-    fn eq(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Path(one), Self::Path(other)) => one.as_os_str() == other.as_os_str(),
-            _ => mem::discriminant(self) == mem::discriminant(other),
-        }
-    }
-}
-
 impl Location {
-    /// The path, where `usual` is the usual one; None for nowhere.
+    /// The path, given the default one; None for nowhere.
     #[must_use]
-    pub fn path<'a>(&'a self, usual: &'a str) -> Option<&'a Path> {
+    pub fn path<'a>(&'a self, default: &'a str) -> Option<&'a Path> {
         match self {
-            Self::Default => Some(Path::new(usual)),
+            Self::Default => Some(Path::new(default)),
             Self::Path(path) => Some(path),
             Self::Off => None,
         }
@@ -60,26 +49,27 @@ impl Location {
 /// `[common]`: what holds for all mirages.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Common {
-    /// `log`: standard error unless configured.
+    /// `log`; standard error by default.
     pub log: LogTarget,
-    /// `log-level`: info unless configured.
+    /// `log-level`; info by default.
     pub log_level: Level,
-    /// `state-file`: where the bans are kept over a restart, [`DEFAULT_STATE_FILE`] unless configured.
+    /// `state-file`: where bans survive a restart. [`DEFAULT_STATE_FILE`] by default.
     pub state_file: Location,
-    /// `control`: the socket for `shimmer status`, [`DEFAULT_CONTROL`] unless configured.
+    /// `control`: the socket for `shimmer status`. [`DEFAULT_CONTROL`] by default.
     pub control: Location,
-    /// `ban-time` in seconds, 1 to [`crate::limits::LONGEST_S`].
+    /// `ban-time` in seconds, 1 to [`crate::limits::LONGEST_S`]; [`DEFAULT_BAN_S`] by default.
     pub ban_s: u32,
     /// `allow`: networks that are never banned.
     pub allow: Vec<Network>,
-    /// `clock`: trust unless configured.
+    /// `clock`; trust by default.
     pub clock: ClockTrust,
     /// `max-sessions`, 1 to [`crate::limits::MOST_SESSIONS`]; None leaves it to
     /// [`crate::limits::MAX_SESSIONS`] and the limit of descriptors.
     pub max_sessions: Option<usize>,
-    /// `max-sessions-per-source`, 1 to [`crate::limits::MOST_SESSIONS`].
+    /// `max-sessions-per-source`, 1 to [`crate::limits::MOST_SESSIONS`]; [`MAX_SESSIONS_PER_SOURCE`] by
+    /// default.
     pub max_sessions_per_source: usize,
-    /// `user`: whom the daemon becomes before it opens anything; None: it stays who it is.
+    /// `user`: the daemon runs as this user before it opens anything; None: it does not change its user.
     pub user: Option<Account>,
 }
 

@@ -1,6 +1,6 @@
 //! What is wrong with a configuration, and where.
 
-use crate::message::Message;
+use super::file::FileError;
 use core::fmt;
 use std::path::Path;
 
@@ -57,9 +57,9 @@ impl fmt::Display for Diagnostic {
 pub struct Errors(Vec<Diagnostic>);
 
 impl Errors {
-    /// The only error of a file that can't be read: `PATH: reason`, as [`super::Secret::read`] has it.
-    pub(super) fn of_file(wrong: &Message) -> Self {
-        let text = wrong.to_string();
+    /// The only error of a file that can't be read.
+    pub(super) fn of_file(error: &FileError) -> Self {
+        let text = error.to_string();
         Self(vec![Diagnostic { line: 0, text }])
     }
 

@@ -1,30 +1,66 @@
-//! Files that a configuration names, and their rights.
+//! Reading files: the configuration, and those that it names.
 
+use super::account::OwnerHint;
 use crate::limits::CONFIG_BYTES;
+use core::error::Error;
+use core::fmt;
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+/// A file that can't be read, or not used once it is. It displays as `PATH: reason`.
+#[derive(Debug)]
+pub struct FileError {
+    path: PathBuf,
+    error: io::Error,
+}
+
+impl FileError {
+    pub(super) fn new(path: &Path, error: io::Error) -> Self {
+        let path = path.to_path_buf();
+        Self { path, error }
+    }
+}
+
+impl Error for FileError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.error)
+    }
+}
+
+impl fmt::Display for FileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { path, error } = self;
+        write!(
+            f,
+            "{}: {error}{}",
+            path.display(),
+            OwnerHint { path, error }
+        )
+    }
+}
 
 /// The bytes of a file.
 ///
 /// # Errors
 /// It can't be read, or is longer than [`CONFIG_BYTES`].
-pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, FileError> {
     let mut bytes = Vec::new();
-    File::open(path)?
-        .take(CONFIG_BYTES + 1)
-        .read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > CONFIG_BYTES {
-        let kind = io::ErrorKind::FileTooLarge;
-        return Err(io::Error::new(
-            kind,
-            format!("longer than {CONFIG_BYTES} bytes"),
-        ));
+    let limited = File::open(path).map(|file| file.take(CONFIG_BYTES + 1));
+    let read = limited.and_then(|mut file| file.read_to_end(&mut bytes));
+    let is_too_long = bytes.len() as u64 > CONFIG_BYTES;
+    match read {
+        Ok(_) if is_too_long => {
+            let longer = format!("longer than {CONFIG_BYTES} bytes");
+            let error = io::Error::new(io::ErrorKind::FileTooLarge, longer);
+            Err(FileError::new(path, error))
+        }
+        Ok(_) => Ok(bytes),
+        Err(error) => Err(FileError::new(path, error)),
     }
-    Ok(bytes)
 }
 
-/// Whether a file's group or everybody has a right to it. False for what is no regular file.
+/// Whether users other than its owner may read or write a file. False for anything but a regular file.
 #[cfg(unix)]
 #[must_use]
 pub fn is_open_to_others(path: &Path) -> bool {
@@ -33,7 +69,7 @@ pub fn is_open_to_others(path: &Path) -> bool {
         .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o077 != 0)
 }
 
-/// Whether a file's group or everybody has a right to it: not known here, so false.
+/// Whether users other than its owner may read or write a file. Unknown on this system, so false.
 #[cfg(not(unix))]
 #[must_use]
 pub fn is_open_to_others(_path: &Path) -> bool {

@@ -5,7 +5,7 @@ use super::diagnostic::{Diagnostic, Errors};
 use super::draft::Draft;
 use super::mirage::{ClientMirage, ServerMirage};
 use super::reader::{Purpose, Reader};
-use super::{neighbours, secret, section};
+use super::{file, neighbours, section};
 use crate::ini::{self, Document};
 use std::path::Path;
 
@@ -71,7 +71,7 @@ impl ClientConfig {
 }
 
 fn load(path: &Path) -> Result<Vec<u8>, Errors> {
-    secret::read_file(path).map_err(|wrong| Errors::of_file(&wrong))
+    file::read(path).map_err(|error| Errors::of_file(&error))
 }
 
 /// Reads a text for the daemon, or, without the mirages, for a client of its control socket. The path is

@@ -37,10 +37,10 @@ mod section;
 mod value;
 
 pub use crate::message::Parsed;
-pub use account::{Account, OwnerHint};
+pub use account::{Account, AccountError, OwnerHint};
 pub use common::{Common, DEFAULT_CONTROL, DEFAULT_STATE_FILE, Location, LogTarget};
 pub use diagnostic::{Diagnostic, Errors};
-pub use file::is_open_to_others;
+pub use file::{FileError, is_open_to_others};
 pub use load::{ClientConfig, ServerConfig};
 pub use mirage::{ClientMirage, Keyed, PlainSettings, ServerMirage};
 pub use needs::{Capability, capabilities};

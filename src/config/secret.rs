@@ -1,13 +1,13 @@
 //! Secrets and the files that hold them.
 
-use super::account::OwnerHint;
-use super::file;
+use super::file::{self, FileError};
 use crate::limits::{STRONG_SECRET_BYTES, STRONG_SECRET_VARIETY};
-use crate::message::{Parsed, wrong};
+use core::error::Error;
 use core::fmt;
+use std::io;
 use std::path::Path;
 
-/// What both sides know and nobody else: at least one byte, none of them NUL. Never printed.
+/// What only the server and its clients know: at least one byte, and no NUL. It is never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Vec<u8>);
 
@@ -17,23 +17,23 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Why some bytes are no secret.
+/// Why some bytes are not a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SecretError {
     /// There are none.
     Empty,
-    /// One of them is NUL. HMAC fills short keys up with NULs, so it could not tell two such
-    /// secrets apart.
+    /// One of them is NUL. HMAC pads short keys with NULs (RFC 2104, section 2), so two such secrets
+    /// could be the same key.
     Nul,
 }
 
-impl core::error::Error for SecretError {}
+impl Error for SecretError {}
 
 impl fmt::Display for SecretError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Empty => "the secret is empty; `shimmer keygen` makes one",
-            // PowerShell writes every second byte as a NUL.
+            // PowerShell's `>` writes UTF-16, in which every second byte of ASCII is a NUL.
             Self::Nul if cfg!(windows) => "the secret has a NUL byte; save its file as UTF-8",
             Self::Nul => "the secret has a NUL byte; any other byte is fine",
         })
@@ -55,7 +55,7 @@ impl Secret {
         }
     }
 
-    /// A secret of the bytes before the first line end, LF or CRLF: the rest of a file is for notes.
+    /// A secret of the bytes before the first line end, LF or CRLF. The rest of a file is for notes.
     ///
     /// # Errors
     /// No bytes in the first line, or a NUL among them.
@@ -68,16 +68,14 @@ impl Secret {
         Self::new(line.strip_suffix(b"\r").filter(|_| is_cut).unwrap_or(line))
     }
 
-    /// The secret in a file.
+    /// The secret in the first line of a file.
     ///
     /// # Errors
-    /// `PATH: reason`: the file can't be read, is longer than [`CONFIG_BYTES`], or its first line is
-    /// no secret.
-    pub fn read(path: &Path) -> Parsed<Self> {
-        match Self::first_line(&read_file(path)?) {
-            Ok(secret) => Ok(secret),
-            Err(error) => wrong!("{}: {error}", path.display()),
-        }
+    /// The file can't be read, is longer than [`crate::limits::CONFIG_BYTES`], or that line is not a
+    /// secret.
+    pub fn read(path: &Path) -> Result<Self, FileError> {
+        let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, error);
+        Self::first_line(&file::read(path)?).map_err(|error| FileError::new(path, invalid(error)))
     }
 
     /// The bytes themselves.
@@ -86,21 +84,13 @@ impl Secret {
         &self.0
     }
 
-    /// Whether it looks as if it could be guessed: short, or of few different bytes.
+    /// Whether it looks easy to guess: shorter than [`STRONG_SECRET_BYTES`], or with fewer than
+    /// [`STRONG_SECRET_VARIETY`] different bytes.
     #[must_use]
     pub fn is_weak(&self) -> bool {
         let is_used = |byte: &u8| self.0.contains(byte);
         let variety = (0..=u8::MAX).filter(is_used).count();
         self.0.len() < STRONG_SECRET_BYTES || variety < STRONG_SECRET_VARIETY
-    }
-}
-
-/// The bytes of a file. The error is `PATH: reason`.
-pub(super) fn read_file(path: &Path) -> Parsed<Vec<u8>> {
-    let name = path.display();
-    match file::read(path) {
-        Ok(bytes) => Ok(bytes),
-        Err(ref error) => wrong!("{name}: {error}{}", OwnerHint { path, error }),
     }
 }
 

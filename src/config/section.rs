@@ -9,7 +9,7 @@ use super::listen::without_covered;
 use super::mirage::DoorKind;
 use super::reader::{Purpose, Reader};
 use super::secret::Secret;
-use super::value;
+use super::value::{self, displayed};
 use crate::ini::{Document, KeyValue, Section};
 use crate::limits::{MIN_TOKEN_TRAP_S, RANGE_FACTOR};
 use crate::message::{Parsed, wrong};
@@ -81,7 +81,7 @@ impl Reader<'_> {
         if self.purpose != Purpose::Server || !self.is_right(section, "user") {
             return None;
         }
-        let account = Account::find(entry.value()?);
+        let account = displayed(Account::find(entry.value()?));
         self.accept(entry, account)
     }
 
@@ -252,17 +252,14 @@ impl Reader<'_> {
             if mem::take(&mut self.is_open_to_others) {
                 self.warn_of_readers(entry, self.path);
             }
-            match Secret::new(entry.whole_value()?.as_bytes()) {
-                Ok(secret) => Ok(secret),
-                Err(error) => wrong!("{error}"),
-            }
+            displayed(Secret::new(entry.whole_value()?.as_bytes()))
         } else {
             let path = path_beside(self.path, self.text(entry)?);
             let path = self.accept(entry, path)?;
             if is_open_to_others(&path) {
                 self.warn_of_readers(entry, &path);
             }
-            Secret::read(&path)
+            displayed(Secret::read(&path))
         };
         let secret = self.accept(entry, secret)?;
         if secret.is_weak() {
