@@ -1,13 +1,14 @@
 //! What is wrong with a configuration, and where.
 
 use super::file::FileError;
+use core::error::Error;
 use core::fmt;
 use std::path::Path;
 
-/// The longest word that is shown as a key; the longest key there is has 23 letters.
+/// The longest word that is shown as a key, in bytes. The longest key has 23.
 const KEY_LENGTH: usize = 24;
 
-/// One error or warning. It displays as `FILE:LINE: KEY: what is wrong, and what would be right`.
+/// One error or warning. It displays as `FILE:LINE: KEY: what is wrong; what to do`.
 #[derive(Clone, Debug)]
 pub struct Diagnostic {
     line: usize,
@@ -24,22 +25,15 @@ impl Diagnostic {
         Self { line, text }
     }
 
-    /// Joins others that are in the order of their lines, and keeps that order. Nearly all come in
-    /// it; sorting them at the end would cost kilobytes of code.
-    pub(super) fn join(self, others: &mut Vec<Self>) {
-        let place = others.partition_point(|other| other.line <= self.line);
-        others.insert(place, self);
-    }
-
-    /// The line that it is about, the first being 1; 0 for the file as a whole.
+    /// The line that it is about; the first is 1. 0 for the file as a whole.
     #[must_use]
     pub fn line(&self) -> usize {
         self.line
     }
 }
 
-/// Whether it is safe to show a word as the key that somebody meant. A secret that slipped into the
-/// next line may end in `=` too: it is longer, or has digits.
+/// Whether a word may be shown as a key. It may also be part of a secret that slipped into the next line and
+/// ends in `=`; but that is longer, or has digits.
 fn is_like_a_key(word: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphabetic() || matches!(byte, b'-' | b'_');
     word.len() <= KEY_LENGTH && word.bytes().all(fits)
@@ -51,8 +45,8 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-/// All that is wrong with a file, by line, and never nothing. It displays as a line for each, without
-/// a line end behind the last.
+/// Everything that is wrong with a file: at least one error, by line. It displays as one line each, without
+/// a line end after the last.
 #[derive(Debug)]
 pub struct Errors(Vec<Diagnostic>);
 
@@ -63,12 +57,12 @@ impl Errors {
         Self(vec![Diagnostic { line: 0, text }])
     }
 
-    /// What was found, by line, if it was anything.
+    /// The errors that were found, if any.
     pub(super) fn new(found: Vec<Diagnostic>) -> Option<Self> {
         (!found.is_empty()).then_some(Self(found))
     }
 
-    /// One after the other.
+    /// The errors by line.
     pub fn iter(&self) -> core::slice::Iter<'_, Diagnostic> {
         self.0.iter()
     }
@@ -83,7 +77,7 @@ impl<'a> IntoIterator for &'a Errors {
     }
 }
 
-impl core::error::Error for Errors {}
+impl Error for Errors {}
 
 impl fmt::Display for Errors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,4 +1,4 @@
-//! A file, or its text, to what the daemon or the client works with.
+//! From a file, or its text, to the configuration of the daemon or of the client.
 
 use super::common::Common;
 use super::diagnostic::{Diagnostic, Errors};
@@ -9,23 +9,23 @@ use super::{file, neighbours, section};
 use crate::ini::{self, Document};
 use std::path::Path;
 
-/// A file as the daemon reads it.
+/// The configuration of the daemon.
 #[derive(Debug)]
 pub struct ServerConfig {
     /// What holds for all mirages.
     pub common: Common,
     /// At least one, in the file's order.
     pub mirages: Vec<ServerMirage>,
-    /// What works and should not stay so, by line.
+    /// What works but should be changed, by line.
     pub warnings: Vec<Diagnostic>,
 }
 
-/// A file as the client reads it.
+/// The configuration of the client.
 #[derive(Debug)]
 pub struct ClientConfig {
     /// At least one, in the file's order.
     pub mirages: Vec<ClientMirage>,
-    /// What works and should not stay so, by line.
+    /// What works but should be changed, by line.
     pub warnings: Vec<Diagnostic>,
 }
 
@@ -33,16 +33,16 @@ impl ServerConfig {
     /// Reads a file.
     ///
     /// # Errors
-    /// All that is wrong with it.
+    /// Everything that is wrong with it.
     pub fn load(path: &Path) -> Result<Self, Errors> {
         Self::load_for(path, Purpose::Server)
     }
 
-    /// Reads what a file says for all mirages, and of them nothing: to ask the daemon that runs takes
-    /// neither their secrets nor that all is right with them.
+    /// Reads `[common]` and leaves the mirages empty: to talk to the running daemon takes neither their
+    /// secrets nor that they are free of mistakes.
     ///
     /// # Errors
-    /// What is wrong with `[common]`, and what can be no line of a configuration.
+    /// What is wrong with `[common]`, and lines that are not of a configuration at all.
     pub fn load_common(path: &Path) -> Result<Self, Errors> {
         Self::load_for(path, Purpose::Control)
     }
@@ -56,17 +56,23 @@ impl ClientConfig {
     /// Reads a file.
     ///
     /// # Errors
-    /// All that is wrong with it.
+    /// Everything that is wrong with it.
     pub fn load(path: &Path) -> Result<Self, Errors> {
         Self::parse(path, &load(path)?)
     }
 
-    /// Reads a file's text. Its path is for the messages, and for where a secret's file is.
+    /// Reads the text of a file. The path stands in the messages, and secret files are relative to it.
     ///
     /// # Errors
-    /// All that is wrong with it.
+    /// Everything that is wrong with it.
     pub fn parse(path: &Path, text: &[u8]) -> Result<Self, Errors> {
-        client(path, text)
+        let document = ini::parse(text);
+        let (_, drafts, warnings) = read(path, Purpose::Client, &document)?;
+        let mirages = drafts.into_iter().filter_map(Draft::into_known);
+        Ok(Self {
+            mirages: mirages.collect(),
+            warnings,
+        })
     }
 }
 
@@ -74,8 +80,8 @@ fn load(path: &Path) -> Result<Vec<u8>, Errors> {
     file::read(path).map_err(|error| Errors::of_file(&error))
 }
 
-/// Reads a text for the daemon, or, without the mirages, for a client of its control socket. The path is
-/// for the messages, and for where a secret's file is.
+/// Reads a text for the daemon, or to talk to it, as `purpose` says. The path stands in the messages, and
+/// secret files are relative to it.
 pub(super) fn server(path: &Path, text: &[u8], purpose: Purpose) -> Result<ServerConfig, Errors> {
     let document = ini::parse(text);
     let (common, drafts, warnings) = read(path, purpose, &document)?;
@@ -87,18 +93,7 @@ pub(super) fn server(path: &Path, text: &[u8], purpose: Purpose) -> Result<Serve
     })
 }
 
-/// Reads a text for the client.
-pub(super) fn client(path: &Path, text: &[u8]) -> Result<ClientConfig, Errors> {
-    let document = ini::parse(text);
-    let (_, drafts, warnings) = read(path, Purpose::Client, &document)?;
-    let mirages = drafts.into_iter().filter_map(Draft::into_known);
-    Ok(ClientConfig {
-        mirages: mirages.collect(),
-        warnings,
-    })
-}
-
-/// What a file says, and the warnings, if there is no error.
+/// The sections of a file and the warnings, if there is no error.
 fn read<'a>(
     path: &Path,
     purpose: Purpose,
@@ -109,7 +104,7 @@ fn read<'a>(
     if purpose == Purpose::Server {
         neighbours::check(&mut reader, &drafts);
     }
-    let (errors, warnings) = reader.end();
+    let (errors, warnings) = reader.finish();
     match Errors::new(errors) {
         Some(errors) => Err(errors),
         None => Ok((common, drafts, warnings)),

@@ -41,7 +41,7 @@ impl Reader<'_> {
         };
         let port = service.port();
         let is_pool = draft.pool_port == Some(port);
-        if self.is_right(draft.section, "listen-address")
+        if self.is_valid(draft.section, "listen-address")
             && (range.contains(port) || is_pool)
             && is_own(service, &draft.plain.listen)
         {
@@ -65,10 +65,10 @@ impl Reader<'_> {
         let (Some(a), Some(b)) = (earlier.claimed(), later.claimed()) else {
             return;
         };
-        let is_right = |draft: &Draft| self.is_right(draft.section, "listen-address");
+        let is_valid = |draft: &Draft| self.is_valid(draft.section, "listen-address");
         if a.overlaps(&b)
-            && is_right(earlier)
-            && is_right(later)
+            && is_valid(earlier)
+            && is_valid(later)
             && share_an_address(&earlier.plain.listen, &later.plain.listen)
         {
             let (low, high, line) = (a.low(), a.high(), earlier.range_line());
@@ -82,9 +82,9 @@ impl Reader<'_> {
 
     /// A pool's port is no other mirage's, and in no other's range.
     fn check_pools(&mut self, one: &Draft, other: &Draft) {
-        let is_right = |draft: &Draft| self.is_right(draft.section, "listen-address");
-        if !is_right(one)
-            || !is_right(other)
+        let is_valid = |draft: &Draft| self.is_valid(draft.section, "listen-address");
+        if !is_valid(one)
+            || !is_valid(other)
             || !share_an_address(&one.plain.listen, &other.plain.listen)
         {
             return;

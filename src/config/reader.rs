@@ -1,30 +1,30 @@
-//! From sections to what they configure, finding every error on the way.
+//! What reading a file has in common for all sections: it collects every error and goes on.
 //!
-//! A value that can't be read leaves an error behind, and the reading goes on without it. What
-//! depends on such a value is not looked at: one mistake is told once.
+//! A value that can't be read leaves an error behind and keeps its default. Checks that depend on such a
+//! value are skipped, so that one mistake is one error.
 
 use super::diagnostic::Diagnostic;
 use super::file::is_open_to_others;
 use super::keys::{self, ConfigKey, Value};
 use crate::ini::{KeyValue, Section};
-use crate::message::{List, Message, Parsed, wrong};
+use crate::message::{List, Parsed, wrong};
 use crate::nearest::nearest;
 use core::fmt;
 use std::path::Path;
 
-/// Whom a file is read for.
+/// What a file is read for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
     Server,
     Client,
-    /// A client of the control socket, which needs only `[common]`.
+    /// To talk to a running daemon, which takes only `[common]`.
     Control,
 }
 
 pub(super) struct Reader<'a> {
     pub(super) path: &'a Path,
     pub(super) purpose: Purpose,
-    /// Others may read the file, and nobody has been told yet.
+    /// Other users may read the file, and there is no warning about it yet.
     pub(super) is_open_to_others: bool,
     errors: Vec<Diagnostic>,
     warnings: Vec<Diagnostic>,
@@ -41,31 +41,34 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The errors and the warnings.
-    pub(super) fn end(self) -> (Vec<Diagnostic>, Vec<Diagnostic>) {
+    /// The errors and the warnings, each by line.
+    pub(super) fn finish(mut self) -> (Vec<Diagnostic>, Vec<Diagnostic>) {
+        self.errors.sort_by_key(Diagnostic::line);
+        self.warnings.sort_by_key(Diagnostic::line);
         (self.errors, self.warnings)
     }
 
     pub(super) fn error(&mut self, line: usize, key: Option<&str>, what: fmt::Arguments) {
-        Diagnostic::new(self.path, line, key, what).join(&mut self.errors);
+        self.errors
+            .push(Diagnostic::new(self.path, line, key, what));
     }
 
     pub(super) fn warn(&mut self, line: usize, key: &str, what: fmt::Arguments) {
-        Diagnostic::new(self.path, line, Some(key), what).join(&mut self.warnings);
+        self.warnings
+            .push(Diagnostic::new(self.path, line, Some(key), what));
     }
 
-    /// Whether a key has no error: its value is the one in the file, or the default.
-    pub(super) fn is_right(&self, section: &Section, key: &str) -> bool {
-        let is_told = |line| self.errors.iter().any(|error| error.line() == line);
-        !section.find(key).is_some_and(|entry| is_told(entry.line))
+    /// Whether no error is about this key: it has the value in the file, or its default.
+    pub(super) fn is_valid(&self, section: &Section, key: &str) -> bool {
+        let has_error = |line| self.errors.iter().any(|error| error.line() == line);
+        !section.find(key).is_some_and(|entry| has_error(entry.line))
     }
 
     pub(super) fn is_servers(&self) -> bool {
         self.purpose == Purpose::Server
     }
 
-    /// Reads each entry of a section into the field of its key, by `set`. A key that is not known here,
-    /// or given twice, is an error.
+    /// Reads the keys of a section into their fields, by `set`. An unknown or repeated key is an error.
     pub(super) fn read_entries<S: Copy>(
         &mut self,
         section: &Section,
@@ -94,7 +97,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The one of these keys that is given; an error if it is more, and for a server if it is none.
+    /// The one of these keys that is given. More than one is an error; so is none, for a server.
     pub(super) fn either<'b>(
         &mut self,
         section: &'b Section<'b>,
@@ -127,30 +130,25 @@ impl<'a> Reader<'a> {
         self.error(section.line, Some(key), format_args!("missing; add {hint}"));
     }
 
-    /// What an entry says. None if that can't be read; there is an error.
+    /// The value of a key. None if it can't be read, which leaves an error behind.
     pub(super) fn text<'b>(&mut self, entry: &KeyValue<'b>) -> Option<&'b str> {
-        let text = readable(entry.key, entry.value()?);
+        let text = check_text(entry.key, entry.value()?);
         self.accept(entry, text)
     }
 
-    /// What was parsed, or else an error.
+    /// The parsed value. None if it is wrong, which leaves an error behind.
     pub(super) fn accept<T>(&mut self, entry: &KeyValue, parsed: Parsed<T>) -> Option<T> {
         match parsed {
             Ok(value) => Some(value),
             Err(wrong) => {
-                self.refuse(entry, &wrong);
+                self.error(entry.line, Some(entry.key), format_args!("{wrong}"));
                 None
             }
         }
     }
-
-    #[cold]
-    fn refuse(&mut self, entry: &KeyValue, wrong: &Message) {
-        self.error(entry.line, Some(entry.key), format_args!("{wrong}"));
-    }
 }
 
-/// The key of an entry, if it is known here and not given twice.
+/// The key of an entry, if it is known in this section and not repeated.
 fn known_key<'a, S>(
     section: &Section,
     entry: &KeyValue,
@@ -179,9 +177,9 @@ fn is_separator(letter: char) -> bool {
     matches!(letter, ' ' | '\t' | ',')
 }
 
-/// A value in which there is something, and nothing that an error may not quote: what would upset a
-/// terminal, or a whole `secret = …` whose line end before it was lost.
-fn readable<'a>(key: &str, text: &'a str) -> Parsed<&'a str> {
+/// Checks that a value is not empty and that an error may quote it: it has no control characters, and no
+/// `secret = …` that a lost line break has put into it.
+fn check_text<'a>(key: &str, text: &'a str) -> Parsed<&'a str> {
     let may_have_equals = is_verbatim(keys::COMMON, key) || is_verbatim(keys::MIRAGE, key);
     if text.bytes().map(char::from).all(is_separator) {
         wrong!("has no value")

@@ -78,7 +78,7 @@ impl Reader<'_> {
     /// The user that the daemon becomes.
     fn find_user(&mut self, section: &Section) -> Option<Account> {
         let entry = section.find("user")?;
-        if self.purpose != Purpose::Server || !self.is_right(section, "user") {
+        if self.purpose != Purpose::Server || !self.is_valid(section, "user") {
             return None;
         }
         let account = displayed(Account::find(entry.value()?));
@@ -116,7 +116,7 @@ impl Reader<'_> {
         let section = draft.section;
         if !["gate", "door", "sequence"]
             .iter()
-            .all(|key| self.is_right(section, key))
+            .all(|key| self.is_valid(section, key))
         {
             return false;
         }
@@ -220,7 +220,7 @@ impl Reader<'_> {
     /// The port that a pool listens at, None for a mirage that has none.
     fn pool_port(&mut self, draft: &Draft) -> Option<u16> {
         let (section, range) = (draft.section, draft.range?);
-        if !self.is_right(section, "listen") || !self.is_right(section, "pool-port") {
+        if !self.is_valid(section, "listen") || !self.is_valid(section, "pool-port") {
             return None;
         }
         let line = draft.pool_line();
@@ -283,7 +283,7 @@ impl Reader<'_> {
             Purpose::Client | Purpose::Control => 1,
         };
         let section = draft.section;
-        if !self.is_right(section, "decoys") || !self.is_right(section, "period") {
+        if !self.is_valid(section, "decoys") || !self.is_valid(section, "period") {
             return None;
         }
         let pattern = value::fit_pattern(range, draft.decoys(), draft.period, minutes);
