@@ -41,7 +41,7 @@ pub fn main(mut args: Args) -> Result<(), cli::Error> {
             }
         };
     }
-    if !target.leads {
+    if !target.forwards {
         return Err(cli::Error::usage(format_args!(
             "this mirage has no port to connect to; run shimmer knock, then connect to the service itself"
         )));

@@ -124,7 +124,7 @@ impl KnockArgs<'_> {
                 "--close: this mirage has no close-sequence"
             )));
         }
-        if !gate.is_silent() && target.leads && !self.prints {
+        if !gate.is_silent() && target.forwards && !self.prints {
             return Err(Error::usage(format_args!(
                 "gate = {} needs no knock; use shimmer connect",
                 gate.word()

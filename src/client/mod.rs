@@ -87,7 +87,7 @@ pub struct Target {
     secret: Option<Secret>,
     gate_settings: GateSettings,
     /// Whether there is a port to connect to once the gate has been passed.
-    leads: bool,
+    forwards: bool,
     host: Option<String>,
 }
 
@@ -121,7 +121,7 @@ impl Target {
             pattern: Some(args.pattern(range, DEFAULT_DECOYS, DEFAULT_PERIOD_S)?),
             secret,
             gate_settings: GateSettings::Port,
-            leads: true,
+            forwards: true,
             host: None,
         })
     }
@@ -137,7 +137,7 @@ impl Target {
             pattern,
             secret: known.secret,
             gate_settings: known.gate_settings,
-            leads: known.leads,
+            forwards: known.forwards,
             host: known.plain.host,
         })
     }

@@ -1,4 +1,4 @@
-//! A mirage as far as it could be read, and what it is once all of it is there.
+//! A mirage while its section is read, and what becomes of it once the whole section is known.
 
 use super::mirage::{ClientMirage, DoorKind, Keyed, PlainSettings, ServerMirage};
 use super::secret::Secret;
@@ -14,20 +14,20 @@ use crate::terms::{CommandTemplate, Door, Forward, NftSet, OnDemand, Service};
 use core::mem;
 use core::net::SocketAddr;
 
-/// What is missing or wrong has its default here, or is None; what is wrong has left an error, too.
+/// What is missing or wrong has its default, or is None. What is wrong has also left an error.
 #[derive(Clone, PartialEq)]
 pub(super) struct Draft<'a> {
-    /// Its section, and what that is called without `mirage-`.
+    /// Its section, and the section's name without `mirage-`.
     pub section: &'a Section<'a>,
     pub label: &'a str,
     pub plain: PlainSettings,
-    /// Of gate = knock, but for what depends on other keys: range, lock, echo.
+    /// For gate = knock. Its range, lock and echo follow from other keys once those are known.
     pub knock: KnockSettings,
-    /// Of gate = packet.
+    /// For gate = packet.
     pub packet: PacketSettings,
     pub secret: Option<Secret>,
     pub range: Option<Range>,
-    /// None unless configured: that there are none may come from the gate.
+    /// None unless configured, because the default depends on the gate.
     pub decoys: Option<u8>,
     pub period: u32,
     pub pattern: Option<Pattern>,
@@ -75,30 +75,30 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Whether its knocks are written down, not drawn.
+    /// Whether its knocks are configured, not drawn from the secret.
     pub fn is_fixed(&self) -> bool {
         self.gate == Gate::Knock && self.knock.is_fixed()
     }
 
-    /// Whether it draws something from its secret: everything but a fixed sequence that leads to no port
-    /// of the minute.
+    /// Whether it draws anything from its secret: all mirages but those with a fixed sequence and no rotating
+    /// port.
     pub fn is_keyed(&self) -> bool {
         !self.is_fixed() || self.door == DoorKind::Forward
     }
 
-    /// Whether its service is started for the first visitor.
+    /// Whether its service is started when somebody comes.
     pub fn is_on_demand(&self) -> bool {
         self.door == DoorKind::Forward && self.section.find("open-command").is_some()
     }
 
-    /// The traps beside the real port. Behind a silent gate there are none.
+    /// The number of decoys. Behind a silent gate there are none by default.
     pub fn decoys(&self) -> u8 {
-        let usual = if self.gate.is_silent() {
+        let default = if self.gate.is_silent() {
             0
         } else {
             DEFAULT_DECOYS
         };
-        self.decoys.unwrap_or(usual)
+        self.decoys.unwrap_or(default)
     }
 
     fn keyed(&mut self) -> Option<Keyed> {
@@ -149,15 +149,16 @@ impl<'a> Draft<'a> {
         })
     }
 
-    /// How long whoever has passed stays let in. At a service on demand `open-timeout` is the service's.
+    /// How long an address that has passed the gate stays admitted, in seconds. For a service on demand,
+    /// `open-timeout` is the time of the service instead.
     fn admitted_s(&self) -> u32 {
-        let is_services = self.door == DoorKind::Forward && self.open_command.is_some();
-        let configured = self.open_s.filter(|_| !is_services);
+        let is_for_service = self.door == DoorKind::Forward && self.open_command.is_some();
+        let configured = self.open_s.filter(|_| !is_for_service);
         configured.unwrap_or(DEFAULT_ADMITTED_S)
     }
 
-    /// What the daemon needs, if it is all there.
-    pub fn into_mirage(mut self) -> Option<ServerMirage> {
+    /// The mirage for the daemon, if it is complete.
+    pub fn into_server(mut self) -> Option<ServerMirage> {
         let keyed = self.keyed();
         if keyed.is_none() && self.is_keyed() {
             return None;
@@ -174,22 +175,22 @@ impl<'a> Draft<'a> {
         })
     }
 
-    /// What the client needs, if it is all there.
-    pub fn into_known(mut self) -> Option<ClientMirage> {
+    /// The mirage for the client, if it is complete.
+    pub fn into_client(mut self) -> Option<ClientMirage> {
         if self.pattern.is_none() && self.is_keyed() {
             return None;
         }
         Some(ClientMirage {
             section: self.label.to_owned(),
             gate_settings: self.gate_settings(DEFAULT_ADMITTED_S),
-            leads: self.door == DoorKind::Forward,
+            forwards: self.door == DoorKind::Forward,
             plain: self.plain,
             secret: self.secret,
             pattern: self.pattern,
         })
     }
 
-    /// The line that speaks of its pool's port, or makes it a pool.
+    /// The line of `pool-port`, or else of `listen`.
     pub fn pool_line(&self) -> usize {
         let key = match self.section.find("pool-port") {
             Some(_) => "pool-port",
@@ -198,21 +199,20 @@ impl<'a> Draft<'a> {
         self.section.line_of(key)
     }
 
-    /// The ports that may be bound for it: its range, or the one of its pool. None where no port of
-    /// its own is ever open.
-    pub fn bound(&self) -> Option<Range> {
+    /// The ports that outgoing connections should not take: the port of its pool, or its range.
+    pub fn inbound(&self) -> Option<Range> {
         match self.pool_port {
             Some(port) => Range::new(port, port),
             None => self.claimed(),
         }
     }
 
-    /// The ports that are its own: its range. A fixed sequence shares those that it watches.
+    /// The ports that no other mirage may have: its range. A fixed sequence only watches its range.
     pub fn claimed(&self) -> Option<Range> {
         self.range.filter(|_| self.is_keyed())
     }
 
-    /// The line that speaks of its range.
+    /// The line of `range`.
     pub fn range_line(&self) -> usize {
         self.section.line_of("range")
     }

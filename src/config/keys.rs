@@ -1,5 +1,5 @@
-//! Every key of a configuration file: its name, how its value is written, where it may stand, and the
-//! field that it sets. A key is one row here, so it cannot be known in one place and unknown in another.
+//! Every key of a configuration file: its name, how its value is written, which mirages it is for, and the
+//! field that it sets. A key is one row here, so it can't be known in one place and unknown in another.
 
 use super::common::Common;
 use super::draft::Draft;
@@ -9,29 +9,29 @@ use crate::message::Parsed;
 use crate::proto::gates::Gate;
 use core::net::{Ipv4Addr, SocketAddr};
 
-/// Reads a text into a field of `[common]`.
+/// Parses a text into a field of `[common]`.
 pub(super) type SetCommon = fn(&mut Common, &str) -> Parsed<()>;
 
-/// Reads a text into a field of `[mirage-NAME]`.
+/// Parses a text into a field of `[mirage-NAME]`.
 pub(super) type SetMirage = fn(&mut Draft, &str) -> Parsed<()>;
 
-/// How a value is written, with what reads it.
+/// How a value is written, with the function that sets it.
 #[derive(Clone, Copy)]
 pub(super) enum Value<S> {
     /// One value. An error may quote it.
     One(S),
-    /// Several, separated by blanks or commas. Each is read by itself.
+    /// Several values, separated by blanks or commas. Each is set by itself.
     List(S),
-    /// One that may hold a `=`. No error quotes it.
+    /// One value that may contain a `=`. No error quotes it.
     Verbatim(S),
-    /// Read once the whole section is known. No error quotes it.
+    /// A secret or its file, read once the gate is known. No error quotes it.
     Secret,
 }
 
-/// Which mirages a key belongs to.
+/// The mirages that a key is for.
 pub(super) struct AppliesTo {
-    /// Behind "it belongs to".
-    pub name: &'static str,
+    /// Behind "it is for".
+    pub mirages: &'static str,
     /// Whether this mirage is one of them.
     pub includes: fn(&Draft) -> bool,
 }
@@ -40,16 +40,16 @@ pub(super) struct AppliesTo {
 pub(super) struct ConfigKey<S> {
     pub name: &'static str,
     pub value: Value<S>,
-    /// None: it may stand in every section of its kind. Elsewhere it would have no effect, and whoever
-    /// wrote it believes that it has one, so it is an error there.
+    /// None: all mirages. In others it would have no effect, which whoever wrote it did not mean, so it
+    /// is an error there.
     pub applies_to: Option<AppliesTo>,
 }
 
 impl<S> ConfigKey<S> {
-    /// Where the key belongs, if that is not this mirage.
+    /// The mirages that the key is for, if this is not one of them.
     pub fn misplaced(&self, draft: &Draft) -> Option<&'static str> {
         let applies_to = self.applies_to.as_ref()?;
-        (!(applies_to.includes)(draft)).then_some(applies_to.name)
+        (!(applies_to.includes)(draft)).then_some(applies_to.mirages)
     }
 }
 
@@ -130,59 +130,59 @@ pub(super) const COMMON: &[ConfigKey<SetCommon>] = &[
         "control",
         Verbatim(|c, text| put(&mut c.control, value::location(text))),
     ),
-    // Only the server looks the account up: a client may be another machine.
+    // Only the server looks the account up, because a client may run on another machine.
     key("user", One(|_, _| Ok(()))),
 ];
 
 const KEYED: AppliesTo = AppliesTo {
-    name: "gates that use a secret, which a fixed sequence does not",
+    mirages: "gates that use a secret, which a fixed sequence does not",
     includes: |draft| draft.is_keyed(),
 };
 const TRAPS: AppliesTo = AppliesTo {
-    name: "gate = port or token",
+    mirages: "gate = port or token",
     includes: |draft| !draft.gate.is_silent(),
 };
 const KNOCK: AppliesTo = AppliesTo {
-    name: "gate = knock",
+    mirages: "gate = knock",
     includes: |draft| draft.gate == Gate::Knock,
 };
 const DRAWN_SEQUENCE: AppliesTo = AppliesTo {
-    name: "gate = knock without a sequence",
+    mirages: "gate = knock without a sequence",
     includes: |draft| draft.gate == Gate::Knock && !draft.is_fixed(),
 };
 const FIXED_SEQUENCE: AppliesTo = AppliesTo {
-    name: "gate = knock with a sequence",
+    mirages: "gate = knock with a sequence",
     includes: |draft| draft.is_fixed(),
 };
 const PACKET: AppliesTo = AppliesTo {
-    name: "gate = packet",
+    mirages: "gate = packet",
     includes: |draft| draft.gate == Gate::Packet,
 };
 const FORWARD: AppliesTo = AppliesTo {
-    name: "door = forward",
+    mirages: "door = forward",
     includes: |draft| draft.door == DoorKind::Forward,
 };
-// A process has its connection to itself.
+// The daemon does not see the bytes of an exec's connection.
 const FORWARD_TO_PORT: AppliesTo = AppliesTo {
-    name: "door = forward with port or forward",
+    mirages: "door = forward with port or forward",
     includes: |draft| draft.door == DoorKind::Forward && draft.section.find("exec").is_none(),
 };
 const COMMANDS: AppliesTo = AppliesTo {
-    name: "door = command, and for services on demand",
+    mirages: "door = command, and for services on demand",
     includes: |draft| draft.door != DoorKind::Nft,
 };
 const ON_DEMAND: AppliesTo = AppliesTo {
-    name: "services on demand, which have an open-command",
+    mirages: "services on demand, which have an open-command",
     includes: |draft| draft.is_on_demand(),
 };
 const ADMISSION: AppliesTo = AppliesTo {
-    name: "silent gates, door = command or nft, and services on demand",
+    mirages: "silent gates, door = command or nft, and services on demand",
     includes: |draft| {
         draft.gate.is_silent() || draft.door != DoorKind::Forward || draft.is_on_demand()
     },
 };
 const NFT: AppliesTo = AppliesTo {
-    name: "door = nft",
+    mirages: "door = nft",
     includes: |draft| draft.door == DoorKind::Nft,
 };
 

@@ -68,7 +68,7 @@ impl ClientConfig {
     pub fn parse(path: &Path, text: &[u8]) -> Result<Self, Errors> {
         let document = ini::parse(text);
         let (_, drafts, warnings) = read(path, Purpose::Client, &document)?;
-        let mirages = drafts.into_iter().filter_map(Draft::into_known);
+        let mirages = drafts.into_iter().filter_map(Draft::into_client);
         Ok(Self {
             mirages: mirages.collect(),
             warnings,
@@ -85,7 +85,7 @@ fn load(path: &Path) -> Result<Vec<u8>, Errors> {
 pub(super) fn server(path: &Path, text: &[u8], purpose: Purpose) -> Result<ServerConfig, Errors> {
     let document = ini::parse(text);
     let (common, drafts, warnings) = read(path, purpose, &document)?;
-    let mirages = drafts.into_iter().filter_map(Draft::into_mirage);
+    let mirages = drafts.into_iter().filter_map(Draft::into_server);
     Ok(ServerConfig {
         common,
         mirages: mirages.collect(),

@@ -1,4 +1,4 @@
-//! `[mirage-NAME]`, complete and checked: its gate, its door, and what the two need.
+//! `[mirage-NAME]`, complete and checked, as the daemon and as the client need it.
 
 use super::secret::Secret;
 use crate::limits::{DEFAULT_READY_S, DEFAULT_TRAP_S};
@@ -9,33 +9,33 @@ use crate::proto::source::Network;
 use crate::terms::{CommandTemplate, Door, Forward, Service};
 use core::net::IpAddr;
 
-/// What a mirage draws from its secret with.
+/// What the ports and sequences of a mirage are drawn with.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Keyed {
     /// `secret`, or what `secret-file` holds.
     pub secret: Secret,
-    /// `range`, `decoys` and `period`. The range has room for three minutes.
+    /// `range`, `decoys` and `period`. The range has room for [`crate::limits::RANGE_FACTOR`] minutes.
     pub pattern: Pattern,
 }
 
-/// The settings of a mirage that are one key each and stand in no need of another.
+/// The settings of a mirage that are one key each and do not depend on others.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PlainSettings {
-    /// `name`, the one in the scheme: the section's unless configured. Others may have it too.
+    /// `name`: what the ports are drawn for. That of the section by default; several mirages may share it.
     pub name: String,
     /// `host`: the server's host name or address, for the client.
     pub host: Option<String>,
-    /// `listen-address`: for the daemon no address twice, none that a wildcard here covers. Empty: all
-    /// of both families.
+    /// `listen-address`, without repeats and without addresses that a wildcard among them covers. Empty: all
+    /// addresses of both families.
     pub listen: Vec<IpAddr>,
-    /// `from`: the networks that may use it. Empty: everybody.
+    /// `from`: the networks that may use the mirage. Empty: everybody.
     pub from: Vec<Network>,
     /// `trap-time` in seconds, 1 to [`crate::limits::LONGEST_S`].
     pub trap_s: u32,
-    /// `idle-timeout` in seconds, 1 to [`crate::limits::LONGEST_S`]; None: a session may idle for ever.
+    /// `idle-timeout` in seconds, 1 to [`crate::limits::LONGEST_S`]; None: no time limit.
     pub idle_s: Option<u32>,
-    /// `ready-timeout` in seconds, 1 to [`crate::limits::LONGEST_S`]: by then a service on demand has to
-    /// accept connections.
+    /// `ready-timeout` in seconds, 1 to [`crate::limits::LONGEST_S`]: by then a service on demand must accept
+    /// connections.
     pub ready_s: u32,
 }
 
@@ -54,7 +54,7 @@ impl PlainSettings {
     }
 }
 
-/// A door by its word alone.
+/// The word for a door.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DoorKind {
     Forward,
@@ -65,20 +65,21 @@ pub(super) enum DoorKind {
 /// `[mirage-NAME]` as the daemon needs it: complete and checked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ServerMirage {
-    /// `ssh` of `[mirage-ssh]`; no other mirage of the file has it.
+    /// `ssh` of `[mirage-ssh]`; unique in the file.
     pub section: String,
-    /// What is one key each.
+    /// Settings that are one key each.
     pub plain: PlainSettings,
-    /// What it draws with; None where nothing is drawn: a fixed sequence that leads to no port of ours.
+    /// What its ports are drawn with. None if nothing is drawn: a fixed sequence without a rotating port.
     pub keyed: Option<Keyed>,
-    /// `gate`: port unless configured.
+    /// `gate`; port by default.
     pub gate_settings: GateSettings,
-    /// `door`: forward unless configured.
+    /// `door`; forward by default.
     pub door: Door,
-    /// Seconds for which whoever has passed stays let in, where that is not a session's.
+    /// `open-timeout` where it is not a service's: how long an address stays admitted, in seconds, 1 to
+    /// [`crate::limits::LONGEST_S`]. At door = forward and an open gate it has no effect.
     pub admitted_s: u32,
-    /// `pool-port`, with `listen = pool`: the one port to which the firewall sends the whole range.
-    /// None: the mirage listens at its ports themselves.
+    /// `pool-port`, with `listen = pool`: the port to which the firewall redirects the whole range. None: the
+    /// mirage listens on its own ports.
     pub pool_port: Option<u16>,
 }
 
@@ -89,13 +90,13 @@ impl ServerMirage {
         self.gate_settings.gate()
     }
 
-    /// The ports that it draws from, if it draws any.
+    /// The range that its ports are drawn from, if any are.
     #[must_use]
     pub fn range(&self) -> Option<Range> {
         Some(self.keyed.as_ref()?.pattern.range())
     }
 
-    /// The ports that may be bound for it: its range, or the one of its pool. None where no port is.
+    /// The ports that the daemon may bind for it: its range, or the port of its pool. None if it has none.
     #[must_use]
     pub fn bound(&self) -> Option<Range> {
         match self.pool_port {
@@ -104,13 +105,13 @@ impl ServerMirage {
         }
     }
 
-    /// Whether ports of its own are ever open: behind a silent gate only the door may have one.
+    /// Whether it ever has an open port: behind a silent gate only door = forward has one.
     #[must_use]
     pub fn listens(&self) -> bool {
         !self.gate().is_silent() || self.forward().is_some()
     }
 
-    /// Where it leads, if its door forwards.
+    /// Where connections lead, if its door is forward.
     #[must_use]
     pub fn forward(&self) -> Option<&Forward> {
         match &self.door {
@@ -119,7 +120,7 @@ impl ServerMirage {
         }
     }
 
-    /// The ports of which a silent gate wants to know, whatever the minute.
+    /// The ports that a silent gate has to watch, in any minute. A range inside an earlier one is left out.
     #[must_use]
     pub fn watched(&self) -> Vec<Range> {
         let mut ranges: Vec<Range> = self.range().into_iter().collect();
@@ -147,7 +148,7 @@ impl ServerMirage {
         ranges
     }
 
-    /// The commands that it may run.
+    /// The commands that the daemon may run for it.
     pub fn commands(&self) -> impl Iterator<Item = &CommandTemplate> {
         let (one, other, third) = match &self.door {
             Door::Command { open, close } => (Some(open), close.as_ref(), None),
@@ -169,16 +170,16 @@ impl ServerMirage {
 /// `[mirage-NAME]` as the client needs it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClientMirage {
-    /// `ssh` of `[mirage-ssh]`; no other mirage of the file has it.
+    /// `ssh` of `[mirage-ssh]`; unique in the file.
     pub section: String,
-    /// What is one key each. `host` is where the mirage is, a host name or an address.
+    /// Settings that are one key each.
     pub plain: PlainSettings,
-    /// `secret`, or what `secret-file` holds; None if it comes from elsewhere.
+    /// `secret`, or what `secret-file` holds. None if it is given in another way.
     pub secret: Option<Secret>,
-    /// `range`, `decoys` and `period`; None where nothing is drawn.
+    /// `range`, `decoys` and `period`. None if nothing is drawn.
     pub pattern: Option<Pattern>,
-    /// `gate`: port unless configured.
+    /// `gate`; port by default.
     pub gate_settings: GateSettings,
-    /// Whether its door has ports of its own to connect to.
-    pub leads: bool,
+    /// Whether its door is forward, so that there is a port to connect to.
+    pub forwards: bool,
 }

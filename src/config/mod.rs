@@ -1,4 +1,4 @@
-//! The configuration: from a file's text to what the daemon or the client works with.
+//! The configuration: from the text of a file to what the daemon or the client works with.
 //!
 //! ```text
 //!   [common]                        # optional
@@ -9,15 +9,15 @@
 //!   range = 10000-10999
 //! ```
 //!
-//! One file serves both sides, so both check all of it; the client makes do with less.
+//! The daemon and the client may share one file, so both check all of it. The client needs fewer keys.
 //!
 //! ```text
-//!   bytes ──ini──▶ sections ──reader──▶ drafts ──▶ ServerConfig (mirages whole, checked against each other)
-//!                                │            └──▶ ClientConfig (what is needed to find a port)
-//!                              value: one text, one meaning
+//!   bytes ──ini──▶ sections ──reader──▶ drafts ──▶ ServerConfig (complete mirages, checked against each other)
+//!                                │            └──▶ ClientConfig (what it takes to find a port)
+//!                              value: what a text means
 //! ```
 //!
-//! Every error of a file is found at once, at the line of its key, and none quotes a secret.
+//! All errors of a file are found at once, each at the line of its key. None quotes a secret.
 
 mod account;
 mod common;
@@ -46,7 +46,7 @@ pub use mirage::{ClientMirage, Keyed, PlainSettings, ServerMirage};
 pub use needs::{Capability, capabilities};
 pub use secret::{Secret, SecretError};
 pub use value::{
-    duration, fit_pattern, parse_decoys, parse_duration, parse_gate, parse_hop, parse_name,
+    fit_pattern, format_duration, parse_decoys, parse_duration, parse_gate, parse_hop, parse_name,
     parse_number, parse_period, parse_port, parse_range,
 };
 

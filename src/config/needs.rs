@@ -1,27 +1,26 @@
-//! What a configuration needs of the system that no ordinary program is given: for the daemon that gives
-//! up everything else, and for who starts it with no more than that.
+//! The capabilities that a configuration needs: the daemon keeps only these, and an init script may grant only
+//! these.
 
 use super::mirage::ServerMirage;
 use crate::limits::PRIVILEGED_PORTS;
 use crate::terms::Door;
 
-/// A right that only root has, and that can be given by itself (capabilities(7)).
+/// A privilege of root that can be granted by itself (capabilities(7)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Capability {
-    /// To listen at ports below [`PRIVILEGED_PORTS`].
+    /// To listen on ports below [`PRIVILEGED_PORTS`].
     BindService,
-    /// To change the firewall's sets, which nft does for us; and for a filter at a TCP port, since
-    /// some Linux 6.
+    /// To change the firewall's sets by nft, and on recent kernels to attach a filter to a TCP socket.
     NetAdmin,
-    /// To see packets to ports where nobody listens.
+    /// To see packets to closed ports.
     NetRaw,
 }
 
 impl Capability {
-    /// All of them.
+    /// All capabilities.
     pub const ALL: [Self; 3] = [Self::BindService, Self::NetAdmin, Self::NetRaw];
 
-    /// Its name without the CAP_, in small letters, as procd and systemd want it.
+    /// Its name in lower case without CAP_, as procd wants it.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -41,7 +40,7 @@ impl Capability {
         }
     }
 
-    /// Whether one of the mirages needs it.
+    /// Whether any of the mirages needs it.
     #[must_use]
     pub fn is_needed(self, mirages: &[ServerMirage]) -> bool {
         match self {
@@ -51,7 +50,7 @@ impl Capability {
             }),
             Self::NetAdmin => mirages.iter().any(|mirage| match mirage.door {
                 Door::Nft { .. } => true,
-                // Its port has a filter.
+                // A filter is attached to its listeners.
                 Door::Forward(_) => mirage.gate().is_silent(),
                 Door::Command { .. } => false,
             }),

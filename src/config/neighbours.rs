@@ -1,7 +1,5 @@
-//! What mirages must not do to each other, nor to the services that they hide.
-//!
-//! A listener that takes another's place is found here, before it is opened; what this machine's
-//! kernel does with the ports, too.
+//! Conflicts between mirages, and with the hidden services and the kernel of this machine. They are found here,
+//! before a listener is opened.
 
 use super::draft::Draft;
 use super::listen::share_an_address;
@@ -11,7 +9,7 @@ use crate::proto::gates::Gate;
 use crate::proto::scheme::knock::Protocol;
 use core::net::{IpAddr, SocketAddr};
 
-/// Looks at all mirages of a server together.
+/// Checks all mirages of a server against each other.
 pub(super) fn check(reader: &mut Reader, drafts: &[Draft]) {
     reader.check_neighbours(drafts);
     reader.warn_of_outgoing_ports(drafts);
@@ -20,10 +18,10 @@ pub(super) fn check(reader: &mut Reader, drafts: &[Draft]) {
 impl Reader<'_> {
     fn check_neighbours(&mut self, drafts: &[Draft]) {
         for (index, draft) in drafts.iter().enumerate() {
-            self.check_own_port(draft, draft);
+            self.check_service_port(draft, draft);
             for earlier in &drafts[..index] {
-                self.check_own_port(earlier, draft);
-                self.check_own_port(draft, earlier);
+                self.check_service_port(earlier, draft);
+                self.check_service_port(draft, earlier);
                 self.check_overlap(earlier, draft);
                 self.check_pools(earlier, draft);
                 self.check_proofs(earlier, draft);
@@ -33,9 +31,8 @@ impl Reader<'_> {
         }
     }
 
-    /// A listener of ours on a service's port would take the service's place, whichever mirage leads
-    /// to it.
-    fn check_own_port(&mut self, draft: &Draft, leading: &Draft) {
+    /// A listener of ours must not take the port of a hidden service, whichever mirage leads to it.
+    fn check_service_port(&mut self, draft: &Draft, leading: &Draft) {
         let (Some(range), Some(service)) = (draft.claimed(), leading.service) else {
             return;
         };
@@ -43,7 +40,7 @@ impl Reader<'_> {
         let is_pool = draft.pool_port == Some(port);
         if self.is_valid(draft.section, "listen-address")
             && (range.contains(port) || is_pool)
-            && is_own(service, &draft.plain.listen)
+            && is_on_this_host(service, &draft.plain.listen)
         {
             let whose = if draft.section.line == leading.section.line {
                 "the port of the hidden service on this host".to_owned()
@@ -80,7 +77,7 @@ impl Reader<'_> {
         }
     }
 
-    /// A pool's port is no other mirage's, and in no other's range.
+    /// The port of a pool must not be another pool's, nor in another mirage's range.
     fn check_pools(&mut self, one: &Draft, other: &Draft) {
         let is_valid = |draft: &Draft| self.is_valid(draft.section, "listen-address");
         if !is_valid(one)
@@ -111,7 +108,7 @@ impl Reader<'_> {
         }
     }
 
-    /// With one name and one secret, a token or a datagram of one mirage would be good at the other.
+    /// With the same name and secret, a token or a datagram for one mirage would also open the other.
     fn check_proofs(&mut self, earlier: &Draft, later: &Draft) {
         let proof = match later.gate {
             Gate::Token => "token",
@@ -132,7 +129,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Who knocks at a trap is banned.
+    /// Knocking at a trap gets an address banned.
     fn check_hops(&mut self, knocked: &Draft, other: &Draft) {
         if other.gate.is_silent() {
             return;
@@ -155,13 +152,16 @@ impl Reader<'_> {
         }
     }
 
-    /// The kernel gives ports to outgoing connections. One that is a real port then is lost.
+    /// A port that the kernel has given to an outgoing connection can't be opened when it becomes the real
+    /// one.
     fn warn_of_outgoing_ports(&mut self, drafts: &[Draft]) {
         let Some((outgoing, mut reserved)) = outgoing::of_the_kernel() else {
             return;
         };
         for draft in drafts {
-            let Some(range) = draft.bound() else { continue };
+            let Some(range) = draft.inbound() else {
+                continue;
+            };
             if outgoing::has_unreserved(range, outgoing, &reserved) {
                 outgoing::reserve(range, &mut reserved);
                 let (low, high) = (outgoing.low(), outgoing.high());
@@ -179,17 +179,17 @@ impl Reader<'_> {
     }
 }
 
-/// Whether a service runs on this host: the kernel lets a socket have that address.
-fn is_own(service: SocketAddr, listen: &[IpAddr]) -> bool {
+/// Whether the address of a service is one of this host.
+fn is_on_this_host(service: SocketAddr, listen: &[IpAddr]) -> bool {
     let address = service.ip().to_canonical();
     address.is_loopback()
         || address.is_unspecified()
         || listen.contains(&address)
-        || may_have(service)
+        || can_bind(service)
 }
 
-/// Whether the kernel lets a socket have this address.
-fn may_have(mut service: SocketAddr) -> bool {
+/// Whether the kernel lets a socket bind this address.
+fn can_bind(mut service: SocketAddr) -> bool {
     service.set_port(0);
     std::net::UdpSocket::bind(service).is_ok()
 }

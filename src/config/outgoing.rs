@@ -1,4 +1,5 @@
-//! The ports that the kernel gives to outgoing connections, for a range that had better not have them.
+//! The ports that the kernel gives to outgoing connections (ip(7), ip_local_port_range). A range should not
+//! have any of them.
 
 use super::{file, value};
 use crate::proto::scheme::schedule::Range;
@@ -7,8 +8,8 @@ use std::path::Path;
 const OUTGOING: &str = "/proc/sys/net/ipv4/ip_local_port_range";
 const RESERVED: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
 
-/// The ports for outgoing connections, and those among them that are kept out, as sysctl has them:
-/// `8080,10000-10999`. None where the kernel does not tell.
+/// The ports for outgoing connections, and the reserved ones among them, which it skips, as sysctl shows
+/// them: `8080,10000-10999`. None if the kernel does not say.
 pub(super) fn of_the_kernel() -> Option<(Range, String)> {
     let outgoing = value::parse_range(&read(OUTGOING)?, '\t').ok()?;
     Some((outgoing, read(RESERVED).unwrap_or_default()))
@@ -19,13 +20,13 @@ fn read(path: &str) -> Option<String> {
     Some(str::from_utf8(&bytes).ok()?.trim_ascii().to_owned())
 }
 
-/// Whether the range has ports for outgoing connections that are not kept out.
+/// Whether the range has ports for outgoing connections that are not reserved.
 pub(super) fn has_unreserved(range: Range, outgoing: Range, reserved: &str) -> bool {
     let mut port = range.low().max(outgoing.low());
     while range.contains(port) && outgoing.contains(port) {
-        let mut kept_out = reserved.split(',').filter_map(ports);
-        match kept_out.find(|ports| ports.contains(port)) {
-            // Past the last port it goes on with 0, which no range has.
+        let mut skipped = reserved.split(',').filter_map(ports);
+        match skipped.find(|ports| ports.contains(port)) {
+            // After the last port comes 0, which is in no range.
             Some(ports) => port = ports.high().wrapping_add(1),
             None => return true,
         }
@@ -33,7 +34,7 @@ pub(super) fn has_unreserved(range: Range, outgoing: Range, reserved: &str) -> b
     false
 }
 
-/// Adds a range to those that are kept out.
+/// Adds a range to the reserved ports.
 pub(super) fn reserve(range: Range, reserved: &mut String) {
     if !reserved.is_empty() {
         reserved.push(',');

@@ -1,4 +1,4 @@
-//! One section after the other: its keys into their fields, and what they need of each other.
+//! The sections of a file: their keys are read into fields, and checked against each other.
 
 use super::account::Account;
 use super::common::{Common, Location};
@@ -20,20 +20,20 @@ use core::mem;
 use std::path::{Path, PathBuf};
 
 const COMMON: &str = "common";
-/// What the section of a mirage begins with.
+/// The name of a mirage's section begins with it.
 const MIRAGE: &str = "mirage-";
 
-/// The keys of which a mirage has one.
+/// A mirage has one of these keys.
 const SECRET_KEYS: [&str; 2] = ["secret", "secret-file"];
 
-/// Reads all sections of a file, and looks at each mirage by itself.
+/// Reads all sections of a file, and checks each mirage by itself.
 pub(super) fn read<'a>(
     reader: &mut Reader,
     document: &'a Document<'a>,
 ) -> (Common, Vec<Draft<'a>>) {
     let (common, drafts) = reader.read_sections(document);
     if reader.is_servers() {
-        reader.check_journal(&common, &drafts);
+        reader.check_state_file(&common, &drafts);
     }
     (common, drafts)
 }
@@ -49,7 +49,7 @@ impl Reader<'_> {
         let mut has_mirage = false;
         for section in &document.sections {
             let Some(name) = section.name else {
-                // It may be meant to be one.
+                // It may be meant to be a mirage's.
                 has_mirage = true;
                 continue;
             };
@@ -75,7 +75,7 @@ impl Reader<'_> {
         (common, drafts)
     }
 
-    /// The user that the daemon becomes.
+    /// The account of `user`.
     fn find_user(&mut self, section: &Section) -> Option<Account> {
         let entry = section.find("user")?;
         if self.purpose != Purpose::Server || !self.is_valid(section, "user") {
@@ -92,7 +92,7 @@ impl Reader<'_> {
         if let Err(wrong) = value::parse_name(label) {
             self.error(section.line, None, format_args!("{wrong}"));
         }
-        if !self.check_places(&draft) {
+        if !self.check_keys(&draft) {
             return draft;
         }
         if draft.is_keyed() {
@@ -111,8 +111,9 @@ impl Reader<'_> {
         draft
     }
 
-    /// Whether every key is where it belongs. Where a gate or a door could not be read, nothing is known.
-    fn check_places(&mut self, draft: &Draft) -> bool {
+    /// Checks that every key has an effect in its mirage. Returns whether the gate and the door are known; if
+    /// not, nothing is checked.
+    fn check_keys(&mut self, draft: &Draft) -> bool {
         let section = draft.section;
         if !["gate", "door", "sequence"]
             .iter()
@@ -130,7 +131,7 @@ impl Reader<'_> {
         true
     }
 
-    /// What the door needs is there, once.
+    /// Checks that the door has what it needs, once.
     fn check_door(&mut self, draft: &mut Draft) {
         let section = draft.section;
         match draft.door {
@@ -164,7 +165,7 @@ impl Reader<'_> {
         }
     }
 
-    /// A wrong knock needs no handshake, so it may come from anybody.
+    /// A knock needs no handshake, so a wrong one may come from anybody.
     fn warn_of_lock(&mut self, draft: &Draft) {
         if draft.lock_s == 0 || !self.is_servers() {
             return;
@@ -178,7 +179,7 @@ impl Reader<'_> {
         self.warn(line, "lock", what);
     }
 
-    /// Each knock is sent twice, for one may be lost.
+    /// A client sends each knock twice, because one may be lost.
     fn warn_of_close(&mut self, draft: &Draft) {
         let is_doubled = draft.knock.close_sequence.first() == draft.knock.sequence.last();
         if is_doubled && !draft.knock.close_sequence.is_empty() && self.is_servers() {
@@ -190,8 +191,8 @@ impl Reader<'_> {
         }
     }
 
-    /// What is opened has to be closed after a crash, so it has to be written down.
-    fn check_journal(&mut self, common: &Common, drafts: &[Draft]) {
+    /// What is open has to be closed after a crash, so the state file has to remember it.
+    fn check_state_file(&mut self, common: &Common, drafts: &[Draft]) {
         if common.state_file != Location::Off {
             return;
         }
@@ -205,7 +206,7 @@ impl Reader<'_> {
         }
     }
 
-    /// The end of a trap must not come before the last token may: it would tell who was judged.
+    /// A trap must not close while a token may still come, because that would tell a real port from a trap.
     fn check_trap_time(&mut self, draft: &Draft) {
         if draft.gate == Gate::Token && draft.plain.trap_s < MIN_TOKEN_TRAP_S {
             let what = format_args!(
@@ -217,7 +218,7 @@ impl Reader<'_> {
         }
     }
 
-    /// The port that a pool listens at, None for a mirage that has none.
+    /// The port of the pool. None if the mirage is not a pool.
     fn pool_port(&mut self, draft: &Draft) -> Option<u16> {
         let (section, range) = (draft.section, draft.range?);
         if !self.is_valid(section, "listen") || !self.is_valid(section, "pool-port") {
@@ -254,7 +255,7 @@ impl Reader<'_> {
             }
             displayed(Secret::new(entry.whole_value()?.as_bytes()))
         } else {
-            let path = path_beside(self.path, self.text(entry)?);
+            let path = resolve_path(self.path, self.text(entry)?);
             let path = self.accept(entry, path)?;
             if is_open_to_others(&path) {
                 self.warn_of_readers(entry, &path);
@@ -298,9 +299,9 @@ impl Reader<'_> {
     }
 }
 
-/// A path as the configuration file has it: `~/` is the home directory, and what is relative is so
-/// to that file.
-fn path_beside(config: &Path, text: &str) -> Parsed<PathBuf> {
+/// A path in the configuration: `~/` is the home directory, and a relative path is relative to the
+/// configuration file.
+fn resolve_path(config: &Path, text: &str) -> Parsed<PathBuf> {
     match text.strip_prefix("~/") {
         Some(rest) => match std::env::var_os("HOME") {
             Some(home) if !home.is_empty() => {

@@ -1,4 +1,4 @@
-//! Values: what a text means, or why it means nothing. The command line has the same.
+//! Values: what a text means, or why it is wrong. The command line has the same values.
 
 use super::common::{Location, LogTarget};
 use super::mirage::DoorKind;
@@ -24,7 +24,7 @@ pub(super) fn displayed<T>(parsed: Result<T, impl fmt::Display>) -> Parsed<T> {
 /// Seconds in each unit of time, the longest first.
 const UNITS: [(&str, u32); 4] = [("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)];
 
-/// `30`, `30s`, `15m`, `2h` or `1d`, in seconds. None for anything else, and for over 2^32 seconds.
+/// `30`, `30s`, `15m`, `2h` or `1d` in seconds. None for anything else, and for 2^32 seconds or more.
 #[must_use]
 pub fn parse_duration(text: &str) -> Option<u32> {
     let (count, unit) = UNITS
@@ -34,9 +34,9 @@ pub fn parse_duration(text: &str) -> Option<u32> {
     u32::try_from(parse_number(count)?).ok()?.checked_mul(unit)
 }
 
-/// Seconds as a person writes them: 90s, 15m, 1d.
+/// Seconds in the longest unit that divides them: 90s, 15m, 1d.
 #[must_use]
-pub fn duration(seconds: u32) -> String {
+pub fn format_duration(seconds: u32) -> String {
     let divides = |&(_, unit): &(&str, u32)| seconds.is_multiple_of(unit);
     let (letter, unit) = UNITS.into_iter().find(divides).unwrap_or(("s", 1));
     format!("{}{letter}", seconds / unit)
@@ -47,8 +47,8 @@ fn duration_between(text: &str, least: u32, most: u32) -> Parsed<u32> {
         Some(seconds) if (least..=most).contains(&seconds) => Ok(seconds),
         _ => wrong!(
             "{text} is not a duration from {} to {}, such as 30s, 15m, 2h or 1d",
-            duration(least),
-            duration(most)
+            format_duration(least),
+            format_duration(most)
         ),
     }
 }
@@ -63,16 +63,15 @@ fn number_between(text: &str, least: u32, most: u32) -> Parsed<u32> {
 /// A port, 1 to 65,535.
 ///
 /// # Errors
-/// What is wrong with the text, and what would be right.
+/// What is wrong with the text, and what to write.
 pub fn parse_port(text: &str) -> Parsed<u16> {
     number_between(text, 1, u32::from(u16::MAX)).map(|port| port as u16)
 }
 
-/// A range of ports with this letter between them: `10000-10999` in a file, `10000:10999` on the
-/// command line.
+/// A range of ports with this separator: `10000-10999` in a file, `10000:10999` on the command line.
 ///
 /// # Errors
-/// What is wrong with the text, and what would be right.
+/// What is wrong with the text, and what to write.
 pub fn parse_range(text: &str, between: char) -> Parsed<Range> {
     let port = |text: &str| parse_port(text.trim_ascii()).ok();
     if let Some((low, high)) = text.split_once(between)
@@ -90,7 +89,7 @@ pub fn parse_range(text: &str, between: char) -> Parsed<Range> {
 /// A mirage's name.
 ///
 /// # Errors
-/// It is empty or has letters that a name can't have; the text is not quoted.
+/// It is empty, or has letters that a name can't have. The text is not quoted.
 pub fn parse_name(text: &str) -> Parsed<&str> {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'@');
     if text.is_empty() {
@@ -106,27 +105,27 @@ pub fn parse_name(text: &str) -> Parsed<&str> {
     }
 }
 
-/// The decoys of a minute, 0 to 63.
+/// The number of decoys, 0 to [`MAX_DECOYS`].
 ///
 /// # Errors
-/// What is wrong with the text, and what would be right.
+/// What is wrong with the text, and what to write.
 pub fn parse_decoys(text: &str) -> Parsed<u8> {
     number_between(text, 0, u32::from(MAX_DECOYS)).map(|decoys| decoys as u8)
 }
 
-/// How long a window is, 2 to 86,400 seconds.
+/// How long a port lasts, in seconds, [`MIN_PERIOD_S`] to [`MAX_PERIOD_S`].
 ///
 /// # Errors
-/// What is wrong with the text, and what would be right.
+/// What is wrong with the text, and what to write.
 pub fn parse_period(text: &str) -> Parsed<u32> {
     duration_between(text, MIN_PERIOD_S, MAX_PERIOD_S)
 }
 
 /// A pattern whose range has ports for `minutes` minutes at once: 1 is enough for a client, a server
-/// needs [`crate::limits::RANGE_FACTOR`]. `decoys` and `period` are as parsed.
+/// needs [`crate::limits::RANGE_FACTOR`]. `period` is in seconds.
 ///
 /// # Errors
-/// The range is too small: how many ports it has, how many it needs.
+/// The range is too small.
 pub fn fit_pattern(range: Range, decoys: u8, period: u32, minutes: u32) -> Parsed<Pattern> {
     let (has, needs) = (range.count(), minutes * (u32::from(decoys) + 1));
     if needs <= has
@@ -202,16 +201,16 @@ pub(super) fn location(text: &str) -> Parsed<Location> {
     }
 }
 
-/// How a client shows that it knows the secret: `port`, `token`, `knock` or `packet`.
+/// A gate: `port`, `token`, `knock` or `packet`.
 ///
 /// # Errors
-/// What is wrong with the text, and what would be right.
+/// What is wrong with the text, and what to write.
 pub fn parse_gate(text: &str) -> Parsed<Gate> {
     let gates = [Gate::Port, Gate::Token, Gate::Knock, Gate::Packet];
     one_of(text, &gates.map(|gate| (gate.word(), gate)))
 }
 
-/// The value that a word stands for.
+/// The value of a word.
 fn one_of<T: Copy>(text: &str, values: &[(&str, T)]) -> Parsed<T> {
     if let Some((_, value)) = values.iter().find(|(word, _)| *word == text) {
         return Ok(*value);
@@ -246,10 +245,10 @@ pub(super) fn protocols(text: &str) -> Parsed<Protocols> {
     one_of(text, &protocols)
 }
 
-/// One knock of a sequence that is written down: `7000`, `7000:tcp` or `7000:udp`.
+/// One knock of a configured sequence: `7000`, `7000:tcp` or `7000:udp`.
 ///
 /// # Errors
-/// What is wrong with the text, and what would be right.
+/// What is wrong with the text, and what to write.
 pub fn parse_hop(text: &str) -> Parsed<Hop> {
     displayed(Hop::try_from(text))
 }
@@ -275,18 +274,18 @@ pub(super) fn packet_address(text: &str) -> Parsed<Admits> {
     one_of(text, &admits)
 }
 
-/// Whether the firewall sends the whole range to one port.
+/// Whether the firewall redirects the whole range to one port.
 pub(super) fn is_pool(text: &str) -> Parsed<bool> {
     one_of(text, &[("ports", false), ("pool", true)])
 }
 
-/// A path, which a mere word is not: it is a misspelt keyword.
+/// A path. A word without `/`, `\\` or `.` is not one, but a misspelt keyword.
 fn path(text: &str) -> Option<PathBuf> {
     let is_path = text.bytes().any(|byte| matches!(byte, b'/' | b'\\' | b'.'));
     is_path.then(|| text.into())
 }
 
-/// The address and port of a hidden service.
+/// The address and port of the hidden service.
 pub(super) fn forward(text: &str) -> Parsed<SocketAddr> {
     if let Ok(service) = text.parse::<SocketAddr>()
         && service.port() > 0
@@ -314,7 +313,7 @@ pub(super) fn listen_address(text: &str) -> Parsed<IpAddr> {
     }
 }
 
-/// Whether it looks like one rather than like a broken address: something in it is no digit.
+/// Whether it looks like a host name rather than a broken address: it has a letter.
 fn is_host_name(text: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     text.bytes().all(fits) && text.bytes().any(|byte| byte.is_ascii_alphabetic())
@@ -377,7 +376,7 @@ mod tests {
     #[test]
     fn durations_are_written_in_their_longest_unit() {
         for text in ["1s", "90s", "15m", "90m", "2h", "1d", "365d"] {
-            assert_eq!(duration(parse_duration(text).unwrap()), text);
+            assert_eq!(format_duration(parse_duration(text).unwrap()), text);
         }
     }
 

@@ -118,7 +118,7 @@ impl fmt::Display for LaptopFiles<'_> {
             }
             let period = keyed.pattern.period();
             if period != DEFAULT_PERIOD_S {
-                writeln!(f, "period = {}", config::duration(period))?;
+                writeln!(f, "period = {}", config::format_duration(period))?;
             }
         }
         write_gate(f, &mirage.gate_settings)?;
