@@ -1,6 +1,7 @@
 //! A descriptor that wakes the loop when somebody sets the clock.
 
 use super::check;
+use core::ffi::c_long;
 use rustix::time::{TimerfdClockId, TimerfdFlags, timerfd_create};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -51,7 +52,7 @@ fn arm(timer: BorrowedFd<'_>) -> io::Result<()> {
 #[cfg(target_pointer_width = "32")]
 fn arm(timer: BorrowedFd<'_>) -> io::Result<()> {
     /// The number of timerfd_settime64 (uapi/asm/unistd.h).
-    const TIMERFD_SETTIME64: libc::c_long = if cfg!(target_arch = "mips") {
+    const TIMERFD_SETTIME64: c_long = if cfg!(target_arch = "mips") {
         4_411
     } else {
         411
@@ -62,14 +63,15 @@ fn arm(timer: BorrowedFd<'_>) -> io::Result<()> {
     match unsafe { libc::syscall(TIMERFD_SETTIME64, timer_fd, FLAGS, times.as_ptr(), old) } {
         0 => Ok(()),
         // Kernels before 5.1 have the usual call only, and end in 2038 themselves.
-        _ => arm_for(timer, libc::time_t::MAX),
+        _ => arm_for(timer, c_long::MAX),
     }
 }
 
 const FLAGS: i32 = libc::TFD_TIMER_ABSTIME | libc::TFD_TIMER_CANCEL_ON_SET;
 
-/// By the C library's call. (rustix 1.1 can't be used: on mips it takes the struct for one with 64 bits.)
-fn arm_for(timer: BorrowedFd<'_>, seconds: libc::time_t) -> io::Result<()> {
+/// By the C library's call, for which libc's time_t is a long: libc has deprecated that name with musl, because
+/// musl's own has 64 bits. (rustix 1.1 can't be used: on mips it takes the struct for one with 64 bits.)
+fn arm_for(timer: BorrowedFd<'_>, seconds: c_long) -> io::Result<()> {
     let at = |tv_sec| libc::timespec { tv_sec, tv_nsec: 0 };
     let times = libc::itimerspec {
         it_interval: at(0),
