@@ -15,10 +15,9 @@ use crate::cli::{self, Args, Error};
 use crate::config::{DEFAULT_CONTROL, Location, ServerConfig};
 use crate::limits::ASK_MS;
 use crate::proto::source::Source;
-use crate::status::{Banned, Refusal, Unbanned};
+use crate::status::{self, Banned, FromJson, Refusal, Unbanned};
 use crate::sys::local;
 use core::fmt::Display;
-use miniserde::{Deserialize, json};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
@@ -173,10 +172,10 @@ fn exchange(path: &Path, request: &str) -> Result<String, Error> {
     let sent = stream.write_all(request.as_bytes());
     let end = stream.read_to_end(&mut bytes).and(sent);
     let answer = String::from_utf8_lossy(&bytes);
-    match json::from_str(&answer) {
-        Ok(Refusal { error: None }) => Ok(answer.into_owned()),
-        Ok(Refusal { error: Some(error) }) => Err(Error::failed(format_args!("{error}"))),
-        Err(_) => Err(match end {
+    match status::read(&answer) {
+        Some(Refusal { error: None }) => Ok(answer.into_owned()),
+        Some(Refusal { error: Some(error) }) => Err(Error::failed(format_args!("{error}"))),
+        None => Err(match end {
             Err(error) if error.kind() == ErrorKind::WouldBlock => unreached(path, &error),
             _ if bytes.is_empty() => failed(path, &"the daemon closed without an answer"),
             _ => failed(path, &"the answer breaks off"),
@@ -185,8 +184,8 @@ fn exchange(path: &Path, request: &str) -> Result<String, Error> {
 }
 
 /// Reads an answer that is JSON.
-fn parse<T: Deserialize>(path: &Path, answer: &str) -> Result<T, Error> {
-    json::from_str(answer).map_err(|_| {
+fn parse<T: FromJson + Default>(path: &Path, answer: &str) -> Result<T, Error> {
+    status::read(answer).ok_or_else(|| {
         failed(
             path,
             &"the answer lacks something: the daemon is of another version; --json shows all it says",
