@@ -99,8 +99,8 @@ fn in_a_pipe_it_is_told_line_by_line() {
         "from the secret, and got in",
         "is a trap",
         "it is shut out; the member is greeted",
-        "the member was still in; its port",
-        "the secret foretold, and no others",
+        "the member is still in; its port",
+        "exactly the ports that the secret predicts were open",
         "shimmer demo --stay",
     ] {
         assert!(text.contains(part), "{part}: {text}");

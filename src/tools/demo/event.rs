@@ -1,12 +1,14 @@
 //! What the visitors and the daemon's log report to the story.
 
+use crate::sys::clock;
+use std::time::Instant;
+
 /// What a visitor finds at a port.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(test, derive(Debug))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Found {
     /// Nobody listens.
     Closed,
-    /// It opens and is shut at once.
+    /// It opens, then closes at once.
     Shut,
     /// It opens and says nothing.
     Mute,
@@ -15,48 +17,59 @@ pub enum Found {
 }
 
 /// A moment of the show.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Moment {
-    /// Milliseconds since 1970: the ports follow it.
+    /// Milliseconds since 1970. The ports follow them.
     pub real_ms: i64,
     /// Milliseconds since the show began.
     pub since_ms: u64,
 }
 
+impl Moment {
+    /// Now, in a show that began then.
+    pub fn now(began: Instant) -> Self {
+        Self {
+            real_ms: clock::real_ms(),
+            since_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+}
+
 /// Something that happens.
-pub enum Event {
-    /// The daemon writes a line into its log.
+#[derive(Debug)]
+pub enum ShowEvent {
+    /// The daemon writes a line to its log.
     Log(String),
-    /// Something that must not happen, and what.
-    Broken(String),
-    /// The member is in.
+    /// A visitor or the daemon can't go on, and why.
+    Failed(String),
+    /// The member gets in.
     Entered {
         /// By this port.
         port: u16,
     },
-    /// The member's line came back from the service, unchanged.
+    /// The member's line comes back from the service, unchanged.
     Echoed,
-    /// The scanner has tried a port.
+    /// The scanner tries a port.
     Tried {
-        /// This one.
+        /// Which one.
         port: u16,
-        /// And found this.
+        /// What it finds there.
         found: Found,
     },
-    /// The scanner, banned, and the member have tried the real port in one moment.
+    /// The banned scanner and the member both try the real port.
     Compared {
-        /// This one.
+        /// Which one that is.
         port: u16,
-        /// What the scanner found.
+        /// What the scanner finds.
         scanner: Found,
-        /// What the member found.
+        /// What the member finds.
         member: Found,
     },
-    /// The scanner's ban is over, and it begins anew.
+    /// The scanner's ban is over, and it starts again.
     ScansAgain,
-    /// A newcomer has tried the port by which the member came in, when its time was over.
+    /// The newcomer tries the port by which the member got in, after that port's time.
     CameLate {
-        /// And found this.
+        /// What it finds.
         found: Found,
     },
 }

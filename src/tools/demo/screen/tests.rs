@@ -1,11 +1,14 @@
-use super::super::event::{Event, Moment};
+use super::super::event::{Found, Moment, ShowEvent};
 use super::super::story::tests::story;
 use super::*;
 
 fn frames(story: &Story) -> Vec<Vec<Row>> {
     let mut frames = Vec::new();
-    for (signs, has_colours) in [(&UNICODE, true), (&ASCII, false)] {
-        let painter = Painter { has_colours, signs };
+    for (symbols, has_colours) in [(&UNICODE, true), (&ASCII, false)] {
+        let painter = Painter {
+            has_colours,
+            symbols,
+        };
         frames.push(painter.frame(story, false));
         frames.push(painter.frame(story, true));
     }
@@ -17,7 +20,7 @@ fn fits(story: &Story) {
     for frame in frames(story) {
         assert!(frame.len() < usize::from(ROWS), "{} rows", frame.len());
         for row in frame {
-            assert!(row.columns < usize::from(COLUMNS), "{}", row.text);
+            assert!(row.columns() < usize::from(COLUMNS), "{}", row.text());
         }
     }
 }
@@ -28,11 +31,11 @@ fn every_frame_fits_a_small_terminal() {
     fits(&story);
     let [door, real, _] = story.ports.real;
     let scene = story.scene.clone();
-    story.hear(Event::Entered { port: door });
+    story.handle(ShowEvent::Entered { port: door });
     for _ in 0..999 {
-        story.hear(Event::Echoed);
+        story.handle(ShowEvent::Echoed);
     }
-    story.hear(Event::Log(format!(
+    story.handle(ShowEvent::Log(format!(
         "T accept source={} port={real}",
         scene.scanner
     )));
@@ -42,10 +45,10 @@ fn every_frame_fits_a_small_terminal() {
         } else {
             Found::Shut
         };
-        story.hear(Event::Tried { port, found });
+        story.handle(ShowEvent::Tried { port, found });
     }
     let trap = scene.range.high();
-    story.hear(Event::Log(format!(
+    story.handle(ShowEvent::Log(format!(
         "T ban source={} port={trap}",
         scene.scanner
     )));
@@ -54,7 +57,7 @@ fn every_frame_fits_a_small_terminal() {
         real_ms: story.now.real_ms + 6_000,
         since_ms: story.now.since_ms + 6_000,
     };
-    story.pass(now);
+    story.advance(now);
     fits(&story);
 }
 
@@ -63,9 +66,9 @@ fn without_colours_there_is_no_escape_and_without_unicode_only_ascii() {
     let story = story();
     let painter = Painter {
         has_colours: false,
-        signs: &ASCII,
+        symbols: &ASCII,
     };
     for row in painter.frame(&story, false) {
-        assert!(row.text.bytes().all(|byte| (b' '..=b'~').contains(&byte)));
+        assert!(row.text().bytes().all(|byte| (b' '..=b'~').contains(&byte)));
     }
 }

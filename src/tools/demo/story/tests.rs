@@ -1,13 +1,15 @@
-use super::super::scene::Insight;
+use super::super::scene::PortSchedule;
+use super::member::LATE_ECHOES;
 use super::*;
 use crate::proto::scheme::schedule::{Pattern, Range};
+use core::net::Ipv4Addr;
 use std::sync::Arc;
 
 /// A show whose daemon has just opened its ports.
 pub fn story() -> Story {
     let range = Range::new(20_000, 20_127).unwrap();
     let secret = "c0ffee00c0ffee00c0ffee00c0ffee00";
-    let insight = Insight::new(secret, Pattern::new(range, 15, 3).unwrap());
+    let schedule = PortSchedule::new(secret, Pattern::new(range, 15, 3).unwrap());
     let host = |number| Ipv4Addr::new(127, 99, 99, number);
     let scene = Scene {
         began: std::time::Instant::now(),
@@ -19,19 +21,19 @@ pub fn story() -> Story {
         secret: secret.into(),
         ban_s: 60,
         stays: false,
-        insight: Arc::new(insight),
+        schedule: Arc::new(schedule),
     };
     let now = Moment {
         real_ms: 1_794_000_000_000,
         since_ms: 0,
     };
     let mut story = Story::new(scene, now);
-    story.hear(Event::Log("T listen mirage=demo".into()));
+    story.handle(ShowEvent::Log("T listen mirage=demo".into()));
     story
 }
 
 fn later(story: &mut Story, ms: u64) {
-    story.pass(Moment {
+    story.advance(Moment {
         real_ms: story.now.real_ms + ms as i64,
         since_ms: story.now.since_ms + ms,
     });
@@ -39,13 +41,13 @@ fn later(story: &mut Story, ms: u64) {
 
 fn try_all(story: &mut Story, ban: u16) {
     let scanner = story.scene.scanner;
-    story.hear(Event::Log(format!("T ban source={scanner} port={ban}")));
+    story.handle(ShowEvent::Log(format!("T ban source={scanner} port={ban}")));
     let found = Found::Mute;
-    story.hear(Event::Tried { port: ban, found });
+    story.handle(ShowEvent::Tried { port: ban, found });
     let found = Found::Closed;
     for port in story.scene.range.low()..=story.scene.range.high() {
         if port != ban {
-            story.hear(Event::Tried { port, found });
+            story.handle(ShowEvent::Tried { port, found });
         }
     }
 }
@@ -56,119 +58,119 @@ fn trap(story: &Story) -> u16 {
 }
 
 #[track_caller]
-fn is_bad(story: &Story, expected: &str) {
-    match story.outcome() {
-        Outcome::Bad(why) => assert!(why.contains(expected), "{why}"),
-        _ => panic!("the outcome is not bad"),
+fn assert_fails(story: &Story, expected: &str) {
+    match story.state() {
+        ShowState::Failed(why) => assert!(why.contains(expected), "{why}"),
+        _ => panic!("the show has not failed"),
     }
 }
 
 #[test]
-fn it_is_good_when_everything_is_proven_and_was_seen() {
+fn it_is_finished_when_everything_is_proven_and_was_seen() {
     let mut story = story();
     let door = story.ports.real[1];
-    story.hear(Event::Entered { port: door });
+    story.handle(ShowEvent::Entered { port: door });
     let ban = trap(&story);
     try_all(&mut story, ban);
     let (scanner, member) = (Found::Shut, Found::Greeting);
-    story.hear(Event::Compared {
+    story.handle(ShowEvent::Compared {
         port: door,
         scanner,
         member,
     });
     later(&mut story, 3_000);
-    assert!(story.port_left_behind().is_none());
+    assert!(story.old_port().is_none());
     later(&mut story, 3_000);
     later(&mut story, LAG_MS);
-    assert!(story.port_left_behind() == Some(door));
+    assert!(story.old_port() == Some(door));
     let found = Found::Closed;
-    story.hear(Event::CameLate { found });
-    for _ in 0..ECHOES_BEHIND {
-        assert!(matches!(story.checks[STAYS_IN], Check::Open(_)));
-        story.hear(Event::Echoed);
+    story.handle(ShowEvent::CameLate { found });
+    for _ in 0..LATE_ECHOES {
+        assert!(matches!(
+            story.checks[Claim::StaysIn as usize],
+            Check::Open(_)
+        ));
+        story.handle(ShowEvent::Echoed);
     }
     later(&mut story, 1);
     assert!(!story.is_proven());
-    story.look(&story.ports.open.clone());
+    story.compare_ports(&story.ports.open.clone());
     later(&mut story, 1);
-    assert!(story.is_proven() && matches!(story.outcome(), Outcome::Open));
+    assert!(story.is_proven() && matches!(story.state(), ShowState::Running));
     later(&mut story, REST_MS);
-    assert!(matches!(story.outcome(), Outcome::Good));
+    assert!(matches!(story.state(), ShowState::Finished));
     assert_eq!(story.missing(), "");
 }
 
 #[test]
-fn a_scanner_that_is_let_off_is_told_of() {
+fn a_scanner_that_is_not_banned_is_reported() {
     let mut story = story();
     let ban = trap(&story);
     let found = Found::Mute;
-    story.hear(Event::Tried { port: 1, found });
+    story.handle(ShowEvent::Tried { port: 1, found });
     try_all(&mut story, ban);
-    is_bad(&story, "touched 1 open ports before it was banned");
+    assert_fails(&story, "touched 1 open ports before it was banned");
 }
 
 #[test]
-fn luck_and_grace_are_no_fault() {
+fn luck_and_grace_disprove_nothing() {
     let mut story = story();
     let (scanner, real, ban) = (story.scene.scanner, story.ports.real[0], trap(&story));
-    story.hear(Event::Log(format!("T accept source={scanner} port={real}")));
+    story.handle(ShowEvent::Log(format!(
+        "T accept source={scanner} port={real}"
+    )));
     let found = Found::Greeting;
-    story.hear(Event::Tried { port: real, found });
-    story.hear(Event::Log(format!("T trap source={scanner} reason=grace")));
+    story.handle(ShowEvent::Tried { port: real, found });
+    story.handle(ShowEvent::Log(format!(
+        "T trap source={scanner} reason=grace"
+    )));
     let found = Found::Mute;
-    story.hear(Event::Tried { port: 1, found });
+    story.handle(ShowEvent::Tried { port: 1, found });
     try_all(&mut story, ban);
-    assert!(matches!(&story.checks[IS_CAUGHT], Check::Good(how) if how.contains("by luck")));
+    assert!(
+        matches!(&story.checks[Claim::IsBanned as usize], Check::Proven(how) if how.contains("by luck"))
+    );
 }
 
 #[test]
 fn what_must_not_happen_ends_it() {
     let mut ended = story();
-    ended.hear(Event::Broken("the daemon has ended".into()));
-    ended.hear(Event::Broken("the member: cut off".into()));
-    is_bad(&ended, "the daemon has ended");
+    ended.handle(ShowEvent::Failed("the daemon has ended".into()));
+    ended.handle(ShowEvent::Failed("the member: cut off".into()));
+    assert_fails(&ended, "the daemon has ended");
 
     let mut late = story();
     let door = late.ports.real[1];
-    late.hear(Event::Entered { port: door });
+    late.handle(ShowEvent::Entered { port: door });
     let newcomer = late.scene.newcomer;
-    late.hear(Event::Log(format!(
+    late.handle(ShowEvent::Log(format!(
         "T accept source={newcomer} port={door}"
     )));
-    is_bad(&late, "let a newcomer in");
+    assert_fails(&late, "let a newcomer in");
 
     let mut open = story();
     let (port, member) = (open.ports.real[1], Found::Greeting);
     let scanner = Found::Mute;
-    open.hear(Event::Compared {
+    open.handle(ShowEvent::Compared {
         port,
         scanner,
         member,
     });
-    is_bad(&open, "was not shut out");
+    assert_fails(&open, "was not shut out");
 }
 
 #[test]
-fn other_ports_than_foretold_are_borne_for_a_moment_only() {
+fn other_ports_than_predicted_are_tolerated_for_a_moment_only() {
     let mut story = story();
     let mut open = story.ports.open.clone();
     open.insert(65_535);
-    story.look(&open);
+    story.compare_ports(&open);
     later(&mut story, LAG_MS);
-    story.look(&open);
-    assert!(matches!(story.outcome(), Outcome::Open));
+    story.compare_ports(&open);
+    assert!(matches!(story.state(), ShowState::Running));
     later(&mut story, 1);
     open = story.ports.open.clone();
     open.insert(65_535);
-    story.look(&open);
-    is_bad(&story, "65535");
-}
-
-#[test]
-fn ordinals_are_english() {
-    let text = [1, 2, 3, 4, 11, 12, 13, 21, 112].map(|number| Ordinal(number).to_string());
-    let english = [
-        "1st", "2nd", "3rd", "4th", "11th", "12th", "13th", "21st", "112th",
-    ];
-    assert_eq!(text, english);
+    story.compare_ports(&open);
+    assert_fails(&story, "65535");
 }
