@@ -4,9 +4,12 @@
 mod common;
 
 use common::*;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -341,12 +344,21 @@ fn a_reader_of_the_log_that_stops_does_not_stop_the_daemon() {
         .unwrap();
     wait_for("the ports", || (listening(host).len() > 40).then_some(()));
     let member = Member::new(host, RANGE);
-    // Reloads write lines that are not bounded: over 64 KiB of them.
-    for _ in 0..600 {
-        // SAFETY: no pointers.
-        unsafe { libc::kill(child.id() as i32, libc::SIGHUP) };
-        std::thread::park_timeout(std::time::Duration::from_millis(2));
-    }
+    // Reloads write lines that are not bounded: until the pipe has no room, and once more.
+    let reader = child.stderr.take().unwrap();
+    let writer = format!("/proc/self/fd/{}", reader.as_raw_fd());
+    let writer = File::options().write(true).open(writer).unwrap();
+    let is_full = || {
+        let mut room = [PollFd::new(&writer, PollFlags::OUT)];
+        poll(&mut room, Some(&Timespec::default())).unwrap() == 0
+    };
+    // SAFETY: no pointers.
+    let reload = || unsafe { libc::kill(child.id() as i32, libc::SIGHUP) };
+    wait_for("a full pipe", || {
+        assert_eq!(reload(), 0);
+        is_full().then_some(())
+    });
+    assert_eq!(reload(), 0);
     assert_echo(&mut member.enter(visitor(1)), "in");
     // SAFETY: no pointers.
     unsafe { libc::kill(child.id() as i32, libc::SIGTERM) };
@@ -453,7 +465,7 @@ fn it_lives_through_a_lack_of_descriptors_and_goes_on_after_it() {
     assert!(sessions.len() > 10, "{} sessions", sessions.len());
     // It does not spin while it is full.
     let before = daemon.ticks();
-    std::thread::park_timeout(std::time::Duration::from_secs(1));
+    let_pass(std::time::Duration::from_secs(1));
     assert!(
         daemon.ticks() - before < 20,
         "{} ticks",

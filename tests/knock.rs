@@ -615,16 +615,10 @@ fn a_sequence_that_is_broken_off_costs_nothing() {
         keeper.knock(visitor(1), &hops[..1]);
         keeper.knock(visitor(2), &[hops[0], setting.wrong()]);
         setting.wait_for("wrong", visitor(2));
-        let wait = |seconds| {
-            let begin = Instant::now();
-            wait_for("some time", || {
-                (begin.elapsed() > Duration::from_secs(seconds)).then_some(())
-            });
-        };
         // Longer than anything of theirs is remembered.
-        wait(6);
+        let_pass(Duration::from_secs(6));
         let before = keeper.daemon.ticks();
-        wait(2);
+        let_pass(Duration::from_secs(2));
         let used = keeper.daemon.ticks() - before;
         assert!(used < 20, "{used} ticks in two seconds");
     });

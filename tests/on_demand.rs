@@ -67,10 +67,7 @@ fn a_service_is_started_once_for_all_who_come_and_stopped_after_the_last() {
             .daemon
             .wait_for_lines(" close mirage=ssh ", 2);
         // As long as one is in; and a while longer.
-        let begin = Instant::now();
-        wait_for("some time", || {
-            (begin.elapsed() > Duration::from_secs(3)).then_some(())
-        });
+        let_pass(Duration::from_secs(3));
         assert_echo(&mut sessions[0], "still in");
         drop(sessions);
         let left = Instant::now();
@@ -142,10 +139,7 @@ fn a_service_that_ran_already_is_used_and_not_stopped() {
         let session = setting.member.enter(visitor(1));
         assert_echo(&mut { session }, "in");
         setting.keeper.daemon.wait_for_line(" close mirage=ssh ");
-        let begin = Instant::now();
-        wait_for("some time", || {
-            (begin.elapsed() > Duration::from_secs(2)).then_some(())
-        });
+        let_pass(Duration::from_secs(2));
         assert!(setting.diary.lines().is_empty() && setting.service.runs());
         assert!(setting.keeper.doors().is_empty());
     });

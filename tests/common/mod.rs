@@ -62,6 +62,14 @@ pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+/// Lets real time go by. That is for what must not happen meanwhile; what must happen is a condition to wait for.
+pub fn let_pass(time: Duration) {
+    let begin = Instant::now();
+    while let Some(left) = time.checked_sub(begin.elapsed()) {
+        thread::park_timeout(left);
+    }
+}
+
 /// An address of 127/8 that no other test has: daemons that listen on their own address can all
 /// have the same ports.
 pub fn own_address() -> Ipv4Addr {
