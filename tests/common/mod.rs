@@ -4,6 +4,8 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 #[cfg(target_os = "linux")]
+pub mod asking;
+#[cfg(target_os = "linux")]
 pub mod driven;
 #[cfg(target_os = "linux")]
 pub mod gates;
