@@ -11,7 +11,7 @@
 //!   cli       ▶ message nearest
 //!   config    ▶ ini limits message nearest proto terms
 //!   sys       ▶ bpf
-//!   proto     ▶ limits
+//!   proto     ▶ limits rfc3339 terms
 //!   terms     ▶ limits
 //!   bpf       ▶ limits
 //!   limits    ▶

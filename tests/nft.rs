@@ -105,6 +105,7 @@ impl Turns {
             self.news.push(match news {
                 News::Done(ticket) => format!("done {ticket}"),
                 News::TooLate(ticket) => format!("late {ticket}"),
+                News::Replaced(ticket) => format!("replaced {ticket}"),
                 News::Failing { set, why } => format!("failing {set}: {why}"),
             });
         }
@@ -192,7 +193,8 @@ fn an_address_is_taken_out_and_the_last_wish_counts() {
     turns.must_add(SET, "192.0.2.8", 0, 3);
     turns.must_add(SET, "192.0.2.9", 0, 4);
     turns.must_add(SET, "192.0.2.9", 30, 5);
-    assert_eq!(turns.news(3), ["done 1", "done 3", "done 5"]);
+    let news = ["replaced 2", "replaced 4", "done 1", "done 3", "done 5"];
+    assert_eq!(turns.news(5), news);
     let expected = "\
 add element inet fw4 ssh4 { 192.0.2.7 }
 delete element inet fw4 ssh4 { 192.0.2.7 }

@@ -114,38 +114,13 @@ impl ServerMirage {
     /// Where connections lead, if its door is forward.
     #[must_use]
     pub fn forward(&self) -> Option<&Forward> {
-        match &self.door {
-            Door::Forward(forward) => Some(forward),
-            Door::Command { .. } | Door::Nft { .. } => None,
-        }
+        self.door.forward()
     }
 
     /// The ports that a silent gate has to watch, in any minute. A range inside an earlier one is left out.
     #[must_use]
     pub fn watched(&self) -> Vec<Range> {
-        let mut ranges: Vec<Range> = self.range().into_iter().collect();
-        let mut add = |range: Option<Range>| {
-            let is_known = |range: &Range, known: &Range| {
-                known.low() <= range.low() && range.high() <= known.high()
-            };
-            if let Some(range) = range
-                && !ranges.iter().any(|known| is_known(&range, known))
-            {
-                ranges.push(range);
-            }
-        };
-        match &self.gate_settings {
-            GateSettings::Knock(knock) => {
-                add(knock.rules.range);
-                let hops = knock.sequence.iter().chain(&knock.close_sequence);
-                hops.for_each(|hop| add(Range::new(hop.port, hop.port)));
-            }
-            GateSettings::Packet(packet) => {
-                add(packet.port.and_then(|port| Range::new(port, port)));
-            }
-            GateSettings::Port | GateSettings::Token => {}
-        }
-        ranges
+        self.gate_settings.watched(self.range())
     }
 
     /// The commands that the daemon may run for it.

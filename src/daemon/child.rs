@@ -4,7 +4,7 @@
 //! Its output says neither: who closes it may live on, and what is left running may keep it.
 
 use crate::limits::{HOOK_LINE, HOOK_PAUSE_MS, HOOK_READ};
-use crate::proto::Instant;
+use crate::proto::{Instant, sooner};
 use crate::sys::child::{self, Exit, Pid, Streams};
 use crate::sys::pipe;
 use mio::unix::SourceFd;
@@ -53,8 +53,17 @@ pub enum Outcome {
     TimedOut(String),
     /// It could not be started.
     NotStarted(io::Error),
-    /// Too many wait already.
-    Refused,
+}
+
+impl Outcome {
+    /// None: it has done its work. Otherwise what became of it, for the log.
+    #[must_use]
+    pub fn failure(&self) -> Option<String> {
+        match self {
+            Self::Done => None,
+            failed => Some(failed.to_string()),
+        }
+    }
 }
 
 /// In a line of the log: `exit=1: permission denied`.
@@ -62,7 +71,6 @@ impl core::fmt::Display for Outcome {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         let line = match self {
             Self::Done => return f.write_str("done"),
-            Self::Refused => return f.write_str("too many wait to be run"),
             Self::NotStarted(error) => return write!(f, "not started: {error}"),
             Self::Failed(exit, line) => {
                 write!(f, "{exit}")?;
@@ -171,7 +179,7 @@ impl Child {
 
     /// When [`Child::expire`] has something to do.
     pub fn next_deadline(&self) -> Option<Instant> {
-        super::sooner(self.until, self.again)
+        sooner(self.until, self.again)
     }
 
     /// It has ended and has been reaped.
@@ -296,7 +304,6 @@ mod tests {
                 Outcome::TimedOut(line()),
                 "killed, its time was over: no such table",
             ),
-            (Outcome::Refused, "too many wait to be run"),
         ] {
             assert_eq!(outcome.to_string(), expected);
         }

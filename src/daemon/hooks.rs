@@ -11,21 +11,32 @@
 //! reads it, and it dies of its next line (SIGPIPE) unless it writes elsewhere, as daemons do.
 
 use super::child::{Child, Telling};
-use super::table::Table;
 use crate::limits::{HOOK_MS, HOOKS, HOOKS_LEFT, HOOKS_QUEUED};
-use crate::proto::Instant;
+use crate::proto::table::Table;
+use crate::proto::{Instant, sooner};
 use crate::sys::child::{Exit, Pid};
+use core::fmt;
 use mio::{Registry, Token};
+use std::error::Error;
 use std::rc::Rc;
 
 pub use super::child::Outcome;
-pub use super::table::Id;
+pub use crate::proto::table::Id;
 
 /// Those that run, and what others have left.
 const PLACES: usize = HOOKS + HOOKS_LEFT;
 
 /// Too many commands wait already.
+#[derive(Clone, Copy, Debug)]
 pub struct Full;
+
+impl fmt::Display for Full {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("too many wait to be run")
+    }
+}
+
+impl Error for Full {}
 
 struct Waiting<T> {
     words: Rc<[String]>,
@@ -136,7 +147,7 @@ impl<T> Hooks<T> {
         }
         let mut soonest = None;
         for (_, hook) in self.hooks.iter() {
-            soonest = super::sooner(soonest, hook.child.next_deadline());
+            soonest = sooner(soonest, hook.child.next_deadline());
         }
         soonest
     }

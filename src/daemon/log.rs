@@ -5,9 +5,9 @@
 //! [`LOG_LINES`] lines in ten seconds, then one line says how many were left out. A few of those are
 //! kept for visitors who reached the service, so that strangers can't make the log forget them.
 
-use super::event::{Cause, Event};
 use crate::config::LogTarget;
 use crate::limits::{LOG_LINE, LOG_LINES, LOG_LINES_KEPT, LOG_WINDOW_MS};
+use crate::proto::event::{Cause, Event};
 use crate::proto::{Instant, Now};
 use crate::rfc3339::Rfc3339;
 use crate::sys::signal;
@@ -20,9 +20,19 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::panic::{self, Location};
+use std::path::PathBuf;
 
 /// Where syslogd listens.
 const SYSLOG: &str = "/dev/log";
+
+/// The name of what the log goes to.
+pub fn log_path(target: &LogTarget) -> PathBuf {
+    match target {
+        LogTarget::Stderr => "stderr".into(),
+        LogTarget::Syslog => "syslog".into(),
+        LogTarget::File(path) => path.clone(),
+    }
+}
 
 /// A line in the making. What does not fit is cut.
 struct Line(heapless::String<LOG_LINE>);

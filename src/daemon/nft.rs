@@ -20,7 +20,7 @@ use crate::config::Capability;
 use crate::limits::{
     NFT_BATCH, NFT_LONGEST_PAUSE_MS, NFT_MS, NFT_NAME, NFT_PAUSE_MS, NFT_QUEUED, NFT_REMOVAL_MS,
 };
-use crate::proto::Instant;
+use crate::proto::{Instant, sooner};
 use crate::sys::child::{Exit, Pid};
 use crate::sys::{pipe, privileges};
 use crate::terms::NftSet;
@@ -59,6 +59,8 @@ pub enum News<T> {
     Done(T),
     /// Its time was over before nft took it.
     TooLate(T),
+    /// A later one contradicts it, and counts instead.
+    Replaced(T),
     /// A set takes no elements; they are tried again. It is told once, until it takes some.
     Failing {
         /// The set, as nft names it.
@@ -128,7 +130,7 @@ impl<T> Nft<T> {
 
     /// Lets an address wait for the next [`Nft::go_on`] or a later one. It will be in the set for so
     /// many seconds from now on; one that is there already stays for as long, and with no seconds it is
-    /// taken out. Of what contradicts itself the last counts, and there are no news of the other.
+    /// taken out. Of what contradicts itself the last counts.
     ///
     /// # Errors
     /// Too many wait already, or it can't be in that set.
@@ -156,7 +158,9 @@ impl<T> Nft<T> {
             until: now.after(ms),
             ticket,
         };
-        self.waiting.retain(|old| !element.contradicts(old));
+        let replaced = self.waiting.extract_if(.., |old| element.contradicts(old));
+        self.news
+            .extend(replaced.map(|old| News::Replaced(old.ticket)));
         if self.waiting.len() + self.batch.len() >= NFT_QUEUED {
             return Err(Refused::Full);
         }
@@ -229,10 +233,10 @@ impl<T> Nft<T> {
     pub fn next_deadline(&self) -> Option<Instant> {
         let mut soonest = self.child.as_ref().and_then(Child::next_deadline);
         for element in &self.waiting {
-            soonest = super::sooner(soonest, Some(element.until));
+            soonest = sooner(soonest, Some(element.until));
             if self.child.is_none() {
                 let again = self.failing(&element.set).map(|set| set.again);
-                soonest = super::sooner(
+                soonest = sooner(
                     soonest,
                     Some(self.next_run.max(again.unwrap_or(Instant(0)))),
                 );
@@ -317,7 +321,11 @@ impl<T> Nft<T> {
             self.set_has_failed(set, outcome, now);
             self.most = NFT_QUEUED;
             // Another of the set's may have more luck.
-            batch.retain(|old| !self.waiting.iter().any(|new| new.contradicts(old)));
+            let is_replaced =
+                |old: &mut Element<T>| self.waiting.iter().any(|new| new.contradicts(old));
+            let replaced = batch.extract_if(.., is_replaced);
+            self.news
+                .extend(replaced.map(|old| News::Replaced(old.ticket)));
             self.waiting.append(&mut batch);
         } else {
             self.most = 1;

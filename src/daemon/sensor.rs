@@ -15,8 +15,8 @@ use crate::limits::{
     BACKLOG, RETRY_MS, SENSE_AGAIN_MS, SENSED_PER_SECOND, TELL_FULL_MS, TURN_PACKETS,
 };
 use crate::proto::Instant;
+pub use crate::proto::input::Sensed;
 use crate::proto::scheme::knock::{Hop, Protocol};
-use crate::proto::scheme::packet::PACKET;
 use crate::proto::scheme::schedule::Range;
 use crate::proto::source::canonical;
 use crate::sys::packet::PacketSocket;
@@ -39,19 +39,6 @@ pub enum Way {
 /// What [`Way::Bound`] gives away, for the log.
 pub const BOUND_MEANS: &str = "without CAP_NET_RAW the ports to knock at are opened: a scan finds them, \
                                and a knock at any other port goes unseen";
-
-/// What came.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sensed {
-    /// Who says that he sent it, in its canonical form.
-    pub from: IpAddr,
-    /// To which address of ours; None where a port of every address was touched in [`Way::Bound`].
-    pub to: Option<IpAddr>,
-    /// At which port.
-    pub hop: Hop,
-    /// What a datagram says, if it has the length of one that opens a door.
-    pub said: Option<[u8; PACKET]>,
-}
 
 /// A hop where it is to be sensed.
 pub type Spot = (ListenAddress, Hop);

@@ -4,7 +4,7 @@
 //! and opened as that user from the first time on: what it may not use it says at once, and not in the
 //! night in which the log is rotated.
 
-use super::Failure;
+use super::failure::Failure;
 use crate::config::{
     Capability, DEFAULT_CONTROL, DEFAULT_STATE_FILE, LogTarget, ServerConfig, capabilities,
 };

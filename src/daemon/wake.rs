@@ -2,17 +2,12 @@
 //!
 //! mio's token is a usize, 32 bits on a router: four for the kind, 28 for which one.
 
-use super::control::Asker;
-use super::door::Ticket;
-use super::hooks::Hook;
-use super::listeners::PortId;
-use super::session::Session;
-use super::table::{ID_BITS, Id};
-use super::trap::Held;
+use crate::proto::conn::ConnId;
+use crate::proto::table::{ID_BITS, Id};
 use mio::Token;
 
 /// Which end of a session.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
     /// The visitor's.
     Client,
@@ -20,69 +15,61 @@ pub enum Side {
     Service,
 }
 
-/// Whom an event is for.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// Whom an event is for. A number is the kind's own, of [`ID_BITS`] bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wake {
     /// The host: a signal, or a clock that was set.
     Host,
     /// A port: visitors wait.
-    Port(PortId),
-    /// A visitor in a trap.
-    Trap(Id<Held>),
-    /// One end of a session.
-    Session(Id<Session>, Side),
+    Port(u32),
+    /// One end of a connection.
+    Conn(ConnId, Side),
     /// The control socket: somebody wants to ask.
     Control,
     /// A client of the control socket.
-    Asker(Id<Asker>),
-    /// A socket of the sensor, by its number.
+    ControlClient(u32),
+    /// A socket of the sensor.
     Sensor(u32),
     /// The output of a command.
-    Command(Id<Hook<Ticket>>),
+    Command(u32),
     /// What nft says.
     Nft,
 }
 
-/// What is left of 32 bits for the kind's own number: as much as an id has.
-const WHICH_BITS: u32 = ID_BITS;
-const WHICH: usize = (1 << WHICH_BITS) - 1;
-
-const _: () = assert!(WHICH_BITS + 4 <= 32);
-
 /// The highest number of one of a kind.
-pub const MOST: u32 = WHICH as u32;
+pub const MOST: u32 = (1 << ID_BITS) - 1;
+
+const _: () = assert!(ID_BITS + 4 <= 32);
 
 impl From<Wake> for Token {
     fn from(wake: Wake) -> Self {
         let (kind, which) = match wake {
             Wake::Host => (0, 0),
-            Wake::Port(port) => (1, port.0),
-            Wake::Trap(id) => (2, id.bits()),
-            Wake::Session(id, Side::Client) => (3, id.bits()),
-            Wake::Session(id, Side::Service) => (4, id.bits()),
-            Wake::Control => (5, 0),
-            Wake::Asker(id) => (6, id.bits()),
-            Wake::Sensor(number) => (7, number),
-            Wake::Command(id) => (8, id.bits()),
-            Wake::Nft => (9, 0),
+            Wake::Port(port) => (1, port),
+            Wake::Conn(id, Side::Client) => (2, id.bits()),
+            Wake::Conn(id, Side::Service) => (3, id.bits()),
+            Wake::Control => (4, 0),
+            Wake::ControlClient(number) => (5, number),
+            Wake::Sensor(number) => (6, number),
+            Wake::Command(number) => (7, number),
+            Wake::Nft => (8, 0),
         };
-        Self(kind << WHICH_BITS | which as usize)
+        Self(kind << ID_BITS | which as usize)
     }
 }
 
 impl From<Token> for Wake {
     fn from(token: Token) -> Self {
-        let which = (token.0 & WHICH) as u32;
-        match token.0 >> WHICH_BITS {
-            1 => Self::Port(PortId(which)),
-            2 => Self::Trap(Id::from_bits(which)),
-            3 => Self::Session(Id::from_bits(which), Side::Client),
-            4 => Self::Session(Id::from_bits(which), Side::Service),
-            5 => Self::Control,
-            6 => Self::Asker(Id::from_bits(which)),
-            7 => Self::Sensor(which),
-            8 => Self::Command(Id::from_bits(which)),
-            9 => Self::Nft,
+        let which = token.0 as u32 & MOST;
+        match token.0 >> ID_BITS {
+            1 => Self::Port(which),
+            2 => Self::Conn(Id::from_bits(which), Side::Client),
+            3 => Self::Conn(Id::from_bits(which), Side::Service),
+            4 => Self::Control,
+            5 => Self::ControlClient(which),
+            6 => Self::Sensor(which),
+            7 => Self::Command(which),
+            8 => Self::Nft,
             _ => Self::Host,
         }
     }
@@ -94,20 +81,20 @@ mod tests {
 
     #[test]
     fn a_token_is_the_one_it_was_made_for() {
-        let most = MOST;
         for wake in [
             Wake::Host,
-            Wake::Port(PortId(most)),
-            Wake::Trap(Id::from_bits(255)),
-            Wake::Session(Id::from_bits(most), Side::Client),
-            Wake::Session(Id::from_bits(0), Side::Service),
+            Wake::Port(MOST),
+            Wake::Conn(Id::from_bits(MOST), Side::Client),
+            Wake::Conn(Id::from_bits(0), Side::Service),
             Wake::Control,
-            Wake::Asker(Id::from_bits(3)),
-            Wake::Sensor(most),
+            Wake::ControlClient(3),
+            Wake::Sensor(MOST),
+            Wake::Command(7),
+            Wake::Nft,
         ] {
             let token = Token::from(wake);
             assert!(token.0 <= u32::MAX as usize);
-            assert!(Wake::from(token) == wake);
+            assert_eq!(Wake::from(token), wake);
         }
     }
 }

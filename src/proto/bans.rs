@@ -4,9 +4,9 @@
 //! the order of ending is the order of touching, which is what a ring keeps: the head ends first.
 //! When all entries are taken, the one that would end first makes room.
 
-use super::Instant;
 use super::ring::Ring;
 use super::source::Source;
+use super::time::Instant;
 use core::hash::BuildHasher;
 
 /// What a ban has beside its source and its last touch.

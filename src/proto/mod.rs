@@ -1,29 +1,40 @@
-//! What Shimmer decides, without an operating system: which ports a minute has, who is banned,
-//! what a visitor gets.
+//! What Shimmer decides, without an operating system: which ports a minute has, who is banned, what a visitor
+//! gets, what is open for whom.
 //!
-//! Nothing here asks for the time, opens a socket or writes a log. Time is an argument, so a test
-//! walks through a year of minutes in a millisecond; randomness comes in from outside as a hasher.
+//! Nothing here asks for the time, opens a socket or writes a log. Time is an argument, so a test walks through
+//! a year of minutes in a millisecond.
 //!
 //! ```text
-//!   secret, name ──key──▶ Key ──┐
-//!                               ├─schedule─▶ Plan: which ports are open, which of them is real
-//!   unix time, boot time ───────┘              │
-//!                                              ▼
-//!   a visitor's source, what it touched ──▶ gate ──▶ Verdict      (remembers in the blacklist)
-//!
-//!   a source, a packet that nobody answers ──▶ knock ──▶ Answer   (remembers who is how far)
-//!                                              packet ──▶ Shown   (remembers nonces)
+//!   scheme/    what both sides compute from a secret, a name and the time
+//!   server/    the core of the daemon: Input ──▶ Core ──▶ Effects
+//!   gates/     (evidence, visitor) ──▶ verdict         doors/   what is open, for whom, until when
+//!   bans.rs    who is shut out, in a ring.rs           conn.rs  one connection, from first to last
+//!   event.rs   everything that the log can say
+//!   settings.rs, input.rs, effect.rs, ids.rs           what crosses the line to the shell
+//!   table.rs, timers.rs, tally.rs, source.rs, time.rs, number.rs
 //! ```
 
 #![forbid(unsafe_code)]
 
 pub mod bans;
+pub mod conn;
+pub mod doors;
+pub mod effect;
+pub mod event;
 pub mod gates;
+pub mod ids;
+pub mod input;
 mod number;
 mod ring;
 pub mod scheme;
+pub mod server;
+pub mod settings;
 pub mod source;
+pub(crate) mod table;
+pub(crate) mod tally;
 mod time;
+pub(crate) mod timers;
 
 pub use number::parse_number;
+pub use server::Core;
 pub use time::{Instant, Now, sooner};

@@ -14,8 +14,8 @@
 //! chosen by attackers. Entries are allocated once. What an entry is for is kept by whoever owns the
 //! ring, under the entry's number: so there is one ring in the binary, whatever it carries.
 
-use super::Instant;
 use super::source::Source;
+use super::time::Instant;
 use core::hash::BuildHasher;
 
 /// Nobody: the end of the list, or an empty place in the index.

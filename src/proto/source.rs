@@ -4,7 +4,7 @@
 //! the /64; an IPv4 host that comes mapped or through NAT64 is the IPv4 host that it is; link-local
 //! addresses all share one /64, so they count whole.
 
-use super::parse_number;
+use super::number::parse_number;
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::str::FromStr;

@@ -101,12 +101,11 @@ fn new_stream(address: SocketAddr) -> io::Result<Socket> {
 /// Begins to connect. Once the socket is writable, [`connected`] says how that ended.
 ///
 /// # Errors
-/// What socket(2) and connect(2) say, except EINPROGRESS.
-pub fn dial(address: SocketAddr) -> io::Result<OwnedFd> {
-    let socket = new_stream(address)?;
-    match socket.connect(&address.into()) {
+/// What connect(2) says, except EINPROGRESS.
+pub fn connect(socket: BorrowedFd<'_>, address: SocketAddr) -> io::Result<()> {
+    match SockRef::from(&socket).connect(&address.into()) {
         Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
-        _ => Ok(socket.into()),
+        _ => Ok(()),
     }
 }
 

@@ -28,6 +28,15 @@ pub enum Door {
 }
 
 impl Door {
+    /// Where it leads, if it forwards.
+    #[must_use]
+    pub fn forward(&self) -> Option<&Forward> {
+        match self {
+            Self::Forward(forward) => Some(forward),
+            Self::Command { .. } | Self::Nft { .. } => None,
+        }
+    }
+
     /// The word that the configuration has for it.
     #[must_use]
     pub fn word(&self) -> &'static str {

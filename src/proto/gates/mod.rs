@@ -88,7 +88,7 @@ pub enum Passage {
 }
 
 /// What is known of a visitor.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Visitor {
     /// It comes from a network that is never banned.
     pub is_allowed: bool,

@@ -5,6 +5,7 @@ use super::Gate;
 use crate::limits::{DEFAULT_KNOCKS, DEFAULT_SEQUENCE_S, KNOCK_ECHO_MS};
 use crate::proto::scheme::knock::{Hop, Hops, Protocols, Rules};
 use crate::proto::scheme::packet::Admits;
+use crate::proto::scheme::schedule::Range;
 use core::fmt;
 
 /// A gate with its settings.
@@ -30,6 +31,35 @@ impl GateSettings {
             Self::Knock(_) => Gate::Knock,
             Self::Packet(_) => Gate::Packet,
         }
+    }
+
+    /// The ports of which a silent gate wants to know, whatever the minute, of a mirage that
+    /// draws from this range.
+    #[must_use]
+    pub fn watched(&self, range: Option<Range>) -> Vec<Range> {
+        let mut ranges: Vec<Range> = range.into_iter().collect();
+        let mut add = |range: Option<Range>| {
+            let is_known = |range: &Range, known: &Range| {
+                known.low() <= range.low() && range.high() <= known.high()
+            };
+            if let Some(range) = range
+                && !ranges.iter().any(|known| is_known(&range, known))
+            {
+                ranges.push(range);
+            }
+        };
+        match self {
+            Self::Knock(knock) => {
+                add(knock.rules.range);
+                let hops = knock.sequence.iter().chain(&knock.close_sequence);
+                hops.for_each(|hop| add(Range::new(hop.port, hop.port)));
+            }
+            Self::Packet(packet) => {
+                add(packet.port.and_then(|port| Range::new(port, port)));
+            }
+            Self::Port | Self::Token => {}
+        }
+        ranges
     }
 }
 

@@ -24,6 +24,17 @@ pub const DIGEST: usize = 32;
 #[derive(Clone)]
 pub struct Key(HmacSha256);
 
+/// It says nothing of the key.
+impl core::fmt::Debug for Key {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Key")
+    }
+}
+
+/// Names a key without telling anything of it. Kept in memory only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyId([u8; 16]);
+
 impl Key {
     /// Stretches a secret in one go: 24 ms on a laptop, seconds on a router.
     #[must_use]
@@ -44,6 +55,13 @@ impl Key {
     #[must_use]
     pub fn hmac(&self, parts: &[&[u8]]) -> [u8; DIGEST] {
         self.mac(parts).finalize().into_bytes().into()
+    }
+
+    /// Its name: the same for the same name and secret.
+    #[must_use]
+    pub fn id(&self) -> KeyId {
+        let [id @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = self.hmac(&[b"id"]);
+        KeyId(id)
     }
 
     fn mac(&self, parts: &[&[u8]]) -> HmacSha256 {

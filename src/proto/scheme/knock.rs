@@ -16,7 +16,7 @@ pub use tracker::{Answer, Lock, Rules, Scope, Tracker};
 use super::key::Key;
 use super::schedule::{Draw, Range};
 use crate::limits::{LIVE_WINDOWS, MAX_KNOCKS, MAX_SEQUENCE};
-use crate::proto::parse_number;
+use crate::proto::number::parse_number;
 use core::fmt;
 use heapless::Vec;
 

@@ -11,7 +11,7 @@
 use super::key::{DIGEST, Key};
 use super::schedule::Schedule;
 use super::token::{NONCE, Nonce, Nonces, Spent};
-use crate::proto::Instant;
+use crate::proto::time::Instant;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Bytes of the time and the address.

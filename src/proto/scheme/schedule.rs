@@ -20,7 +20,7 @@ use crate::limits::{
     CLOCK_OFF_WINDOWS, GRACE_WINDOWS, LIVE_WINDOWS, MINUTE_PORTS, PLAN_PORTS, SERVED_MEMORY_MS,
     SERVED_RUNS,
 };
-use crate::proto::Instant;
+use crate::proto::time::Instant;
 use heapless::Vec;
 
 /// The ports of one minute; the first is the real one.
@@ -218,7 +218,7 @@ pub struct Plan {
 pub const NEIGHBOURS: usize = LIVE_WINDOWS + 2 * GRACE_WINDOWS as usize;
 
 /// What a port is in each of the windows around a moment: what a token at it can prove.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Claims {
     /// The first of the windows.
     pub first: u64,

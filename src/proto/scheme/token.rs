@@ -10,7 +10,7 @@
 use super::key::{DIGEST, Key};
 use super::schedule::{Claims, Role};
 use crate::limits::{NONCES, SERVED_MEMORY_MS};
-use crate::proto::Instant;
+use crate::proto::time::Instant;
 
 /// Random bytes that no other token has.
 pub type Nonce = [u8; NONCE];

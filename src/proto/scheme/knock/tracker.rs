@@ -18,7 +18,7 @@ use crate::limits::LIVE_WINDOWS;
 use crate::proto::ring::Ring;
 use crate::proto::scheme::schedule::Range;
 use crate::proto::source::Source;
-use crate::proto::{Instant, sooner};
+use crate::proto::time::{Instant, sooner};
 use core::hash::BuildHasher;
 use heapless::Vec as Few;
 

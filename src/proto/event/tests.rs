@@ -1,9 +1,9 @@
 //! Each line as it has always been: people and programs read them.
 
 use super::*;
-use crate::proto::Instant;
 use crate::proto::bans::Why;
 use crate::proto::scheme::knock::Protocol;
+use crate::proto::time::Instant;
 
 fn denied() -> io::Error {
     io::Error::from_raw_os_error(libc::EACCES)
@@ -135,7 +135,7 @@ fn visitors() {
 #[test]
 fn lines_of_the_daemon_and_their_levels() {
     let (mirage, peer) = (home, peer());
-    let whom = Whom::Address(peer);
+    let open_for = OpenFor::Address(peer);
     let denied_is = denied_text();
     let table: &[(Event, Level, &str)] = &[
         (
@@ -182,7 +182,7 @@ fn lines_of_the_daemon_and_their_levels() {
         (
             Event::Open {
                 mirage: mirage(),
-                whom,
+                open_for,
                 seconds: 30,
             },
             Level::Info,
@@ -191,7 +191,7 @@ fn lines_of_the_daemon_and_their_levels() {
         (
             Event::Open {
                 mirage: mirage(),
-                whom: Whom::Service,
+                open_for: OpenFor::Service,
                 seconds: 30,
             },
             Level::Info,
@@ -200,7 +200,7 @@ fn lines_of_the_daemon_and_their_levels() {
         (
             Event::Shut {
                 mirage: mirage(),
-                whom: Whom::Element(peer),
+                open_for: OpenFor::Element(peer),
             },
             Level::Info,
             "shut mirage=home source=192.0.2.7",
@@ -270,7 +270,7 @@ fn lines_of_the_daemon_and_their_levels() {
         (
             Event::CommandFailed {
                 mirage: mirage(),
-                whom,
+                open_for,
                 key: "close",
                 outcome: "exit=1: no".into(),
             },

@@ -5,7 +5,7 @@
 //! would leave 30 s of them behind.
 
 use super::table::Id;
-use crate::proto::Instant;
+use super::time::Instant;
 
 /// Where a slot without a deadline is.
 const NOWHERE: u32 = u32::MAX;

@@ -1,7 +1,7 @@
 //! The addresses that a silent gate lets in, and until when.
 
 use crate::limits::ADMITTED;
-use crate::proto::Instant;
+use crate::proto::time::Instant;
 use core::net::IpAddr;
 
 /// Those of one mirage: [`ADMITTED`] at most.
@@ -10,7 +10,7 @@ pub struct Admitted(Vec<(IpAddr, Instant)>);
 
 /// What became of one who has passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Entry {
+pub enum Admission {
     /// It is let in from now on.
     New,
     /// It is let in for longer.
@@ -21,15 +21,15 @@ pub enum Entry {
 
 impl Admitted {
     /// Lets an address in until then.
-    pub fn insert(&mut self, address: IpAddr, until: Instant) -> Entry {
+    pub fn insert(&mut self, address: IpAddr, until: Instant) -> Admission {
         if let Some((_, end)) = self.0.iter_mut().find(|(known, _)| *known == address) {
             *end = until;
-            Entry::Renewed
+            Admission::Renewed
         } else if self.0.len() == ADMITTED {
-            Entry::Full
+            Admission::Full
         } else {
             self.0.push((address, until));
-            Entry::New
+            Admission::New
         }
     }
 
@@ -84,9 +84,12 @@ mod tests {
     #[test]
     fn who_passes_is_in_for_his_time_and_longer_when_he_passes_again() {
         let mut admitted = Admitted::default();
-        assert_eq!(admitted.insert(address(1), Instant(100)), Entry::New);
-        assert_eq!(admitted.insert(address(1), Instant(200)), Entry::Renewed);
-        assert_eq!(admitted.insert(address(2), Instant(150)), Entry::New);
+        assert_eq!(admitted.insert(address(1), Instant(100)), Admission::New);
+        assert_eq!(
+            admitted.insert(address(1), Instant(200)),
+            Admission::Renewed
+        );
+        assert_eq!(admitted.insert(address(2), Instant(150)), Admission::New);
         assert!(admitted.expire(Instant(149)).is_none());
         assert_eq!(admitted.next_end(), Some(Instant(150)));
         assert_eq!(admitted.expire(Instant(150)), Some(address(2)));
@@ -100,9 +103,12 @@ mod tests {
     fn there_are_only_so_many_places() {
         let mut admitted = Admitted::default();
         for number in 0..ADMITTED {
-            assert_eq!(admitted.insert(address(number), Instant(1)), Entry::New);
+            assert_eq!(admitted.insert(address(number), Instant(1)), Admission::New);
         }
-        assert_eq!(admitted.insert(address(ADMITTED), Instant(1)), Entry::Full);
-        assert_eq!(admitted.insert(address(0), Instant(2)), Entry::Renewed);
+        assert_eq!(
+            admitted.insert(address(ADMITTED), Instant(1)),
+            Admission::Full
+        );
+        assert_eq!(admitted.insert(address(0), Instant(2)), Admission::Renewed);
     }
 }

@@ -209,6 +209,47 @@ impl<T> Vacant<'_, T> {
     }
 }
 
+/// What somebody else keeps for entries of a table of `T`, by their ids.
+#[derive(Debug)]
+pub struct Beside<T, V> {
+    slots: Vec<Option<(Id<T>, V)>>,
+}
+
+impl<T, V> Default for Beside<T, V> {
+    fn default() -> Self {
+        Self { slots: Vec::new() }
+    }
+}
+
+impl<T, V> Beside<T, V> {
+    /// Keeps a value for an entry. What was kept for this or for an earlier entry of its slot is dropped.
+    pub fn insert(&mut self, id: Id<T>, value: V) {
+        if self.slots.len() <= id.slot() {
+            self.slots.resize_with(id.slot() + 1, || None);
+        }
+        self.slots[id.slot()] = Some((id, value));
+    }
+
+    /// What is kept for an entry.
+    pub fn get(&self, id: Id<T>) -> Option<&V> {
+        let (owner, value) = self.slots.get(id.slot())?.as_ref()?;
+        (*owner == id).then_some(value)
+    }
+
+    /// What is kept for an entry, to be changed.
+    pub fn get_mut(&mut self, id: Id<T>) -> Option<&mut V> {
+        let (owner, value) = self.slots.get_mut(id.slot())?.as_mut()?;
+        (*owner == id).then_some(value)
+    }
+
+    /// Takes out what is kept for an entry.
+    pub fn remove(&mut self, id: Id<T>) -> Option<V> {
+        let slot = self.slots.get_mut(id.slot())?;
+        slot.take_if(|(owner, _)| *owner == id)
+            .map(|(_, value)| value)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -255,6 +296,23 @@ mod tests {
             assert_eq!(Id::from_bits(id.bits()), id);
             table.remove(id);
         }
+    }
+
+    #[test]
+    fn what_is_kept_beside_an_entry_ends_with_its_id() {
+        let mut table = Table::new(1);
+        let mut beside = Beside::default();
+        let first = put(&mut table, 'a').unwrap();
+        beside.insert(first, 1);
+        table.remove(first);
+        let next = put(&mut table, 'b').unwrap();
+        assert_eq!(beside.get(next), None);
+        assert_eq!(beside.get_mut(next), None);
+        assert_eq!(beside.remove(next), None);
+        beside.insert(next, 2);
+        assert_eq!((beside.get(first), beside.get(next)), (None, Some(&2)));
+        assert_eq!(beside.remove(first), None);
+        assert_eq!(beside.remove(next), Some(2));
     }
 
     #[test]

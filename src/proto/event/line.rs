@@ -1,8 +1,10 @@
 //! How an event reads in the log: `verb key=value …`. Verbs and keys are read by programs.
 
 use super::{Event, Refusal, UnbanCause, Warning};
-use crate::daemon::door::Whom;
 use crate::limits::{LOG_WINDOW_MS, NONCES, SENSED_PER_SECOND};
+use crate::proto::gates::Gate;
+use crate::proto::settings::MirageSettings;
+use crate::terms::Door;
 use core::fmt;
 
 impl fmt::Display for Event {
@@ -81,10 +83,10 @@ impl fmt::Display for Event {
             ),
             Self::Open {
                 mirage,
-                whom,
+                open_for,
                 seconds,
-            } => write!(f, "open mirage={mirage} {whom} seconds={seconds}"),
-            Self::Shut { mirage, whom } => write!(f, "shut mirage={mirage} {whom}"),
+            } => write!(f, "open mirage={mirage} {open_for} seconds={seconds}"),
+            Self::Shut { mirage, open_for } => write!(f, "shut mirage={mirage} {open_for}"),
             Self::PacketsLost { packets } => write!(
                 f,
                 "warn the silent gates are flooded, lost-packets={packets}: they hear \
@@ -130,10 +132,13 @@ impl fmt::Display for Event {
             ),
             Self::CommandFailed {
                 mirage,
-                whom,
+                open_for,
                 key,
                 outcome,
-            } => write!(f, "error mirage={mirage} {whom} {key}-command: {outcome}"),
+            } => write!(
+                f,
+                "error mirage={mirage} {open_for} {key}-command: {outcome}"
+            ),
             Self::WrongFamily { mirage, peer, why } => {
                 write!(f, "error mirage={mirage} source={peer} {why}")
             }
@@ -162,7 +167,7 @@ impl fmt::Display for Event {
                 f,
                 "rotate mirage={mirage} open={open} opened={opened} closed={closed}"
             ),
-            Self::Listen { what } => write!(f, "listen {what}"),
+            Self::Listen { mirage, open } => write_listen(f, mirage, *open),
             Self::PortOpen { mirage, port, .. } => write!(f, "listen mirage={mirage} port={port}"),
             Self::PortClosed {
                 mirage,
@@ -254,13 +259,26 @@ impl fmt::Display for Warning {
     }
 }
 
-/// Whom something is open for, as the log has it.
-impl fmt::Display for Whom {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Address(address) | Self::Element(address) => write!(f, "source={address}"),
-            Self::Service => f.write_str("service"),
-        }
+/// What is served, and how.
+fn write_listen(f: &mut fmt::Formatter<'_>, mirage: &MirageSettings, open: usize) -> fmt::Result {
+    write!(f, "listen mirage={}", mirage.section)?;
+    if let Some(range) = mirage.range() {
+        write!(f, " range={}-{}", range.low(), range.high())?;
+    }
+    if mirage.listens() {
+        write!(f, " open={open}")?;
+    }
+    match &mirage.door {
+        Door::Forward(forward) => write!(f, " forward={}", forward.to)?,
+        door => write!(f, " door={}", door.word())?,
+    }
+    match mirage.gate() {
+        Gate::Port => {}
+        gate => write!(f, " gate={}", gate.word())?,
+    }
+    match mirage.pool_port {
+        Some(port) => write!(f, " pool-port={port}"),
+        None => Ok(()),
     }
 }
 

@@ -11,53 +11,25 @@
 
 use super::direction::{Broken, Direction, Step};
 use super::pipes::Pipes;
-use super::wake::Side;
-use crate::limits::{DIAL_MS, RESET_DRAIN_MS, RESET_LOOK_MS};
+use crate::daemon::wake::Side;
+use crate::limits::{RESET_DRAIN_MS, RESET_LOOK_MS};
 use crate::proto::Instant;
+use crate::proto::input::End;
 use crate::proto::source::Source;
-use crate::sys::child::{Exit, Pid};
 use crate::sys::socket;
-use core::net::IpAddr;
 use mio::event::Event;
 use socket2::SockRef;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::rc::Rc;
+use std::os::fd::{AsFd, OwnedFd};
 
-/// How a session ended.
-pub enum End {
-    /// Both sides have said their last word.
-    Closed,
-    /// One side was reset, and so is the other.
-    Reset,
-    /// Nothing moved for the idle time.
-    Idle,
-    /// The service took no connection.
-    NoService(io::Error),
-    /// Its process has ended.
-    Exit(Exit),
-}
-
-impl End {
-    /// The word that the log has for it.
-    pub fn word(&self) -> &'static str {
-        match self {
-            Self::Closed => "closed",
-            Self::Reset => "reset",
-            Self::Idle => "idle",
-            Self::NoService(_) => "no-service",
-            Self::Exit(exit) if exit.is_success() => "closed",
-            Self::Exit(_) => "failed",
-        }
-    }
-}
-
-/// What a session wants next.
+/// What a link wants next.
 pub enum Progress {
     /// An event, or its deadline.
     Wait,
     /// Another go in the next turn.
     Again,
+    /// The service has not accepted. It may be dialled again.
+    DialFailed(io::Error),
     /// To be taken away.
     Over(End),
 }
@@ -89,10 +61,10 @@ impl Ready {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// The service has so long to take the connection.
-    Dialing(Instant),
-    /// The service is being started, and is dialled again then.
-    Waiting(Instant),
+    /// The service is dialled, and has not answered.
+    Dialling,
+    /// It was dialled, and may be again.
+    Apart,
     Open,
     /// One side is gone; the other gets what was sent before, until then. Whether it has got all of
     /// it is no event, so it is looked at now and then.
@@ -102,188 +74,15 @@ enum State {
     },
 }
 
-/// What a source has in all its sessions together.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-pub struct Share {
-    /// Its sessions.
-    pub sessions: usize,
-    /// Touches of traps that it was forgiven since the first of them began.
-    pub forgiven: u8,
-    /// Pipes that the sessions hold.
-    pub pipes: usize,
-}
-
-/// Who comes, where to, and when.
-pub struct Arrival {
-    /// The section of the mirage that it came through; it may be gone from the configuration.
-    pub mirage: Rc<str>,
-    /// Who it is for the bans and the caps.
+/// A visitor's connection and the service's, and the bytes between them.
+pub struct Link {
+    /// The visitor's end.
+    pub client: OwnedFd,
+    service: OwnedFd,
+    /// Whose pipes are counted.
     pub source: Source,
-    /// Who it is for the log.
-    pub peer: IpAddr,
-    /// The port that it came to.
-    pub port: u16,
-    /// When it came.
-    pub since: Instant,
-}
-
-/// What its visitor is joined to.
-enum Body {
-    Link(Link),
-    Process(Pid),
-}
-
-/// A visitor at the hidden service.
-pub struct Session {
-    /// Who it is.
-    pub who: Arrival,
     /// It waits for another go.
     pub is_due: bool,
-    body: Body,
-}
-
-impl Session {
-    /// A visitor, and the service that is being dialled for it; `idle_ms` are the milliseconds without a
-    /// byte after which it is closed.
-    pub fn forward(client: OwnedFd, service: OwnedFd, idle_ms: Option<u64>, who: Arrival) -> Self {
-        let link = Link {
-            client,
-            service,
-            inbound: Direction::new(),
-            outbound: Direction::new(),
-            state: State::Dialing(who.since.after(DIAL_MS)),
-            idle_ms,
-            active: who.since,
-        };
-        Self {
-            who,
-            is_due: false,
-            body: Body::Link(link),
-        }
-    }
-
-    /// A visitor whose connection a process has.
-    pub fn process(pid: Pid, who: Arrival) -> Self {
-        Self {
-            who,
-            is_due: false,
-            body: Body::Process(pid),
-        }
-    }
-
-    /// The client's socket and the service's; a process has the connection to itself.
-    pub fn sockets(&self) -> Option<(BorrowedFd<'_>, BorrowedFd<'_>)> {
-        let link = self.link()?;
-        Some((link.client.as_fd(), link.service.as_fd()))
-    }
-
-    /// Its process, if it is one.
-    pub fn pid(&self) -> Option<Pid> {
-        match self.body {
-            Body::Process(pid) => Some(pid),
-            Body::Link(_) => None,
-        }
-    }
-
-    fn link(&self) -> Option<&Link> {
-        match &self.body {
-            Body::Link(link) => Some(link),
-            Body::Process(_) => None,
-        }
-    }
-
-    fn link_mut(&mut self) -> Option<&mut Link> {
-        match &mut self.body {
-            Body::Link(link) => Some(link),
-            Body::Process(_) => None,
-        }
-    }
-
-    /// Bytes from the client to the service, and back; none are known of a process.
-    pub fn moved(&self) -> (u64, u64) {
-        self.link().map_or((0, 0), Link::moved)
-    }
-
-    /// Pipes that it holds.
-    pub fn pipes(&self) -> usize {
-        self.link().map_or(0, Link::pipes)
-    }
-
-    /// When it has to be looked at even if nothing happens.
-    pub fn deadline(&self) -> Option<Instant> {
-        self.link()?.deadline()
-    }
-
-    /// Ends it if its deadline has passed.
-    pub fn expire(&mut self, now: Instant) -> Option<End> {
-        self.link_mut()?.expire(now)
-    }
-
-    /// Goes on after an event at one side, or (None) with both, and settles what follows from it.
-    pub fn drive(
-        &mut self,
-        ready: Option<Ready>,
-        now: Instant,
-        pipes: &mut Pipes,
-        may_borrow: bool,
-    ) -> Progress {
-        match self.link_mut() {
-            Some(link) => link.drive(ready, now, pipes, may_borrow),
-            None => Progress::Wait,
-        }
-    }
-
-    /// Waits until the moment to dial the service again, which does not accept yet. False where it has
-    /// been spoken to already.
-    pub fn wait_to_dial(&mut self, until: Instant) -> bool {
-        match self.link_mut() {
-            Some(link) if link.is_dialing() || link.is_waiting() => {
-                link.state = State::Waiting(until);
-                true
-            }
-            _ => false,
-        }
-    }
-
-    /// Whether its service is dialled, and has not answered.
-    pub fn is_dialing(&self) -> bool {
-        self.link().is_some_and(Link::is_dialing)
-    }
-
-    /// Whether it waits until its service is dialled again.
-    pub fn is_waiting(&self) -> bool {
-        self.link().is_some_and(Link::is_waiting)
-    }
-
-    /// Whether it is time to dial its service again.
-    pub fn is_to_be_dialled(&self, now: Instant) -> bool {
-        let state = self.link().map(|link| link.state);
-        matches!(state, Some(State::Waiting(until)) if until <= now)
-    }
-
-    /// The service is dialled again, by this socket.
-    pub fn dial_again(&mut self, service: OwnedFd, now: Instant) {
-        if let Some(link) = self.link_mut() {
-            link.service = service;
-            link.state = State::Dialing(now.after(DIAL_MS));
-            // What the last dial hinted at when it failed is not this one's.
-            link.outbound.is_ending = false;
-            link.outbound.is_reset = false;
-        }
-    }
-
-    /// Closes both sides: with a reset where one side was reset.
-    pub fn close(self, end: &End, pipes: &mut Pipes) {
-        if let Body::Link(link) = self.body {
-            link.close(end, pipes);
-        }
-    }
-}
-
-/// A visitor's connection and the service's, and the bytes between them.
-struct Link {
-    client: OwnedFd,
-    service: OwnedFd,
     inbound: Direction,
     outbound: Direction,
     state: State,
@@ -292,38 +91,73 @@ struct Link {
 }
 
 impl Link {
-    fn moved(&self) -> (u64, u64) {
+    /// A visitor, and the service that is being dialled for it; `idle_ms` are the milliseconds without a
+    /// byte after which it is closed.
+    pub fn new(
+        client: OwnedFd,
+        service: OwnedFd,
+        source: Source,
+        idle_ms: Option<u64>,
+        now: Instant,
+    ) -> Self {
+        Self {
+            client,
+            service,
+            source,
+            is_due: false,
+            inbound: Direction::new(),
+            outbound: Direction::new(),
+            state: State::Dialling,
+            idle_ms,
+            active: now,
+        }
+    }
+
+    /// The service is dialled again, by this socket.
+    pub fn dial_again(&mut self, service: OwnedFd) {
+        self.service = service;
+        self.state = State::Dialling;
+        // What the last dial hinted at when it failed is not this one's.
+        self.outbound.is_ending = false;
+        self.outbound.is_reset = false;
+    }
+
+    /// The service is not to be had by this dial.
+    pub fn part(&mut self) {
+        self.state = State::Apart;
+    }
+
+    /// Bytes from the client to the service, and back.
+    pub fn moved(&self) -> (u64, u64) {
         (self.inbound.moved, self.outbound.moved)
     }
 
-    fn pipes(&self) -> usize {
+    /// Pipes that it holds.
+    pub fn pipes(&self) -> usize {
         usize::from(self.inbound.pipe.is_some()) + usize::from(self.outbound.pipe.is_some())
     }
 
-    fn is_dialing(&self) -> bool {
-        matches!(self.state, State::Dialing(_))
+    /// Whether its service has not accepted yet.
+    pub fn is_dialling(&self) -> bool {
+        self.state == State::Dialling
     }
 
-    fn is_waiting(&self) -> bool {
-        matches!(self.state, State::Waiting(_))
-    }
-
-    fn deadline(&self) -> Option<Instant> {
+    /// When it has to be looked at even if nothing happens.
+    pub fn deadline(&self) -> Option<Instant> {
         match self.state {
-            State::Dialing(until) | State::Waiting(until) => Some(until),
+            State::Dialling | State::Apart => None,
             State::Open => self.idle_ms.map(|idle| self.active.after(idle)),
             State::Resetting { until, look } => Some(until.min(look)),
         }
     }
 
-    fn expire(&mut self, now: Instant) -> Option<End> {
+    /// Ends it if its deadline has passed.
+    pub fn expire(&mut self, now: Instant) -> Option<End> {
         if self.deadline().is_none_or(|deadline| now < deadline) {
             return None;
         }
         match self.state {
-            State::Dialing(_) => Some(End::NoService(io::ErrorKind::TimedOut.into())),
-            // Whoever dials for it looks after that.
-            State::Waiting(_) => None,
+            State::Dialling | State::Apart => None,
             State::Open => Some(End::Idle),
             State::Resetting { until, .. } if until <= now || self.is_delivered() => {
                 Some(End::Reset)
@@ -345,7 +179,8 @@ impl Link {
         from_here.is_reset |= ready.is_reset;
     }
 
-    fn drive(
+    /// Goes on after an event at one side, or (None) with both, and settles what follows from it.
+    pub fn drive(
         &mut self,
         ready: Option<Ready>,
         now: Instant,
@@ -356,10 +191,10 @@ impl Link {
         if let Some(ready) = ready {
             self.hint(ready);
         }
-        if let State::Waiting(_) = self.state {
+        if self.state == State::Apart {
             return Progress::Wait;
         }
-        if self.is_dialing() {
+        if self.is_dialling() {
             match socket::connected(self.service.as_fd()) {
                 Ok(false) => return Progress::Wait,
                 // What the client has sent already raises no second event: try both directions.
@@ -367,7 +202,10 @@ impl Link {
                     self.state = State::Open;
                     ready = None;
                 }
-                Err(error) => return Progress::Over(End::NoService(error)),
+                Err(error) => {
+                    self.part();
+                    return Progress::DialFailed(error);
+                }
             }
         }
         let before = self.moved();
@@ -464,10 +302,11 @@ impl Link {
         self.is_done() && has_sent(&self.client) && has_sent(&self.service)
     }
 
-    fn close(mut self, end: &End, pipes: &mut Pipes) {
+    /// Closes both sides: with a reset where one side was reset.
+    pub fn close(mut self, end: Option<End>, pipes: &mut Pipes) {
         self.inbound.stop(pipes);
         self.outbound.stop(pipes);
-        if let End::Reset = end {
+        if end == Some(End::Reset) {
             socket::reset_on_close(self.client.as_fd());
             socket::reset_on_close(self.service.as_fd());
         }

@@ -3,11 +3,12 @@
 //! An event owns what it names, so it can wait to be written. Texts from elsewhere (the kernel's errors, the
 //! last line of a command) are made when something is wrong, and for nothing else.
 
-use super::door::Whom;
-use crate::proto::bans::Ban;
-use crate::proto::gates::Reason;
-use crate::proto::scheme::knock::Hop;
-use crate::proto::source::Source;
+use super::bans::Ban;
+use super::doors::OpenFor;
+use super::gates::Reason;
+use super::scheme::knock::Hop;
+use super::settings::MirageSettings;
+use super::source::Source;
 use crate::rfc3339::Rfc3339;
 use crate::terms::Level;
 use core::net::IpAddr;
@@ -134,7 +135,7 @@ pub enum Event {
         /// Where.
         mirage: Section,
         /// For whom.
-        whom: Whom,
+        open_for: OpenFor,
         /// For how long, in seconds.
         seconds: u64,
     },
@@ -143,7 +144,7 @@ pub enum Event {
         /// Where.
         mirage: Section,
         /// For whom.
-        whom: Whom,
+        open_for: OpenFor,
     },
     /// More packets came to the silent gates than they hear, so knocks may have been among the lost ones.
     PacketsLost {
@@ -209,7 +210,7 @@ pub enum Event {
         /// Where.
         mirage: Section,
         /// For whom.
-        whom: Whom,
+        open_for: OpenFor,
         /// `open` or `close`.
         key: &'static str,
         /// What became of it.
@@ -253,8 +254,10 @@ pub enum Event {
     },
     /// A mirage is served from now on.
     Listen {
-        /// Where, and what the configuration says of it.
-        what: String,
+        /// Which.
+        mirage: Rc<MirageSettings>,
+        /// How many of its ports are open.
+        open: usize,
     },
     /// A port that could not be opened is open now.
     PortOpen {

@@ -1,0 +1,416 @@
+//! What the shell has of each connection: a trap, a link, a process, or just the socket.
+//!
+//! A connection has one id and one registration for all of its life. The core says what becomes of it; what
+//! comes of that at once is put into the answers.
+
+use super::relay::{Link, Pipes, Progress, Ready};
+use super::trap::{Heard, Trap};
+use super::wake::{Side, Wake};
+use crate::limits::PIPES_PER_SOURCE;
+use crate::proto::Instant;
+use crate::proto::conn::{Conn, ConnId};
+use crate::proto::input::{End, Fault, Input};
+use crate::proto::source::Source;
+use crate::proto::table::Beside;
+use crate::proto::tally::Tally;
+use crate::proto::timers::Timers;
+use crate::sys::child::{self, Exit, Pid, Streams};
+use crate::sys::socket;
+use core::net::SocketAddr;
+use mio::unix::SourceFd;
+use mio::{Interest, Registry};
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+/// What comes of effects at once, oldest first.
+pub type Answers = VecDeque<Input>;
+
+enum Body {
+    /// A trap has it.
+    Trap(Trap),
+    /// It is joined to the service, or about to be.
+    Link(Box<Link>),
+    /// A process has it.
+    Process,
+    /// Nobody reads from it.
+    Waiting(OwnedFd),
+}
+
+/// All connections that effects have kept.
+pub struct Conns {
+    bodies: Beside<Conn, Body>,
+    /// Of links that are idle, or reset.
+    timers: Timers<Conn>,
+    /// What all links share.
+    pub pipes: Pipes,
+    pipes_by_source: Tally<Source, usize>,
+    processes: HashMap<Pid, ConnId>,
+    /// A socket was closed since this was asked last, so a descriptor is free.
+    has_closed: bool,
+    /// Links that have more to do than one turn allows.
+    due: Vec<ConnId>,
+}
+
+/// What is to be dialled, and for whom.
+#[derive(Clone, Copy)]
+pub struct Dial {
+    pub conn: ConnId,
+    pub to: SocketAddr,
+    pub source: Source,
+    pub idle_ms: Option<u64>,
+}
+
+impl Conns {
+    /// None yet.
+    pub fn new() -> Self {
+        Self {
+            bodies: Beside::default(),
+            timers: Timers::new(),
+            pipes: Pipes::new(),
+            pipes_by_source: Tally::new(),
+            processes: HashMap::new(),
+            has_closed: false,
+            due: Vec::new(),
+        }
+    }
+
+    /// Whether a socket was closed since this was asked last.
+    pub fn take_has_closed(&mut self) -> bool {
+        core::mem::take(&mut self.has_closed)
+    }
+
+    /// Bytes from the visitor, and to them; none are known of a process.
+    pub fn moved(&self, id: ConnId) -> (u64, u64) {
+        match self.bodies.get(id) {
+            Some(Body::Link(link)) => link.moved(),
+            _ => (0, 0),
+        }
+    }
+
+    /// Holds a visitor in a trap.
+    pub fn hold(
+        &mut self,
+        id: ConnId,
+        visitor: Option<OwnedFd>,
+        listens: bool,
+        registry: &Registry,
+        answers: &mut Answers,
+    ) {
+        let registered = visitor.ok_or_else(no_socket).and_then(|visitor| {
+            let token = Wake::Conn(id, Side::Client).into();
+            let descriptor = visitor.as_raw_fd();
+            registry.register(&mut SourceFd(&descriptor), token, Interest::READABLE)?;
+            Ok(visitor)
+        });
+        match registered {
+            Ok(visitor) => self
+                .bodies
+                .insert(id, Body::Trap(Trap::new(visitor, listens))),
+            Err(_) => answers.push_back(Input::Gone { conn: id }),
+        }
+    }
+
+    /// Throws away what a visitor says from now on, and what they have said.
+    pub fn mute(&mut self, id: ConnId, answers: &mut Answers) {
+        if let Some(Body::Trap(trap)) = self.bodies.get_mut(id) {
+            let heard = trap.mute();
+            self.answer(id, heard, answers);
+        }
+    }
+
+    /// Lets a visitor in a trap go, unless they turn out to have said a whole token.
+    pub fn give_up(&mut self, id: ConnId, answers: &mut Answers) {
+        let heard = match self.bodies.get_mut(id) {
+            Some(Body::Trap(trap)) => trap.hear(),
+            _ => Heard::Gone,
+        };
+        let heard = match heard {
+            Heard::Said(Some(_)) => heard,
+            Heard::Said(None) | Heard::Nothing | Heard::Gone => Heard::Gone,
+        };
+        self.answer(id, heard, answers);
+    }
+
+    fn answer(&mut self, conn: ConnId, heard: Heard, answers: &mut Answers) {
+        match heard {
+            Heard::Nothing => {}
+            Heard::Said(token) => answers.push_back(Input::Said { conn, token }),
+            Heard::Gone => {
+                self.close(conn);
+                answers.push_back(Input::Gone { conn });
+            }
+        }
+    }
+
+    /// Keeps a socket and reads nothing.
+    pub fn wait(&mut self, id: ConnId, in_hand: Option<OwnedFd>) {
+        if let Some(socket) = self.take_socket(id).or(in_hand) {
+            self.bodies.insert(id, Body::Waiting(socket));
+        }
+    }
+
+    /// Closes a connection.
+    pub fn close(&mut self, id: ConnId) {
+        if let Some(body) = self.bodies.remove(id) {
+            self.has_closed = true;
+            if let Body::Link(link) = body {
+                self.close_link(id, *link, None);
+            }
+        }
+    }
+
+    fn close_link(&mut self, id: ConnId, link: Link, end: Option<End>) {
+        self.timers.set(id, None);
+        self.pipes_by_source
+            .change(link.source, |pipes| *pipes -= link.pipes());
+        link.close(end, &mut self.pipes);
+        self.has_closed = true;
+    }
+
+    /// The socket of a visitor who is not joined to anything.
+    fn take_socket(&mut self, id: ConnId) -> Option<OwnedFd> {
+        match self.bodies.remove(id)? {
+            Body::Trap(trap) => Some(trap.into_visitor()),
+            Body::Waiting(socket) => Some(socket),
+            body @ (Body::Link(_) | Body::Process) => {
+                self.bodies.insert(id, body);
+                None
+            }
+        }
+    }
+
+    /// Dials a service for a visitor, who is in hand, held, or was joined to a dial that failed.
+    pub fn dial(
+        &mut self,
+        dial: Dial,
+        in_hand: Option<OwnedFd>,
+        (registry, now): (&Registry, Instant),
+        answers: &mut Answers,
+    ) {
+        let Dial { conn: id, to, .. } = dial;
+        let service = loop {
+            match socket::stream(to) {
+                Err(error) if is_out_of_descriptors(&error) && self.pipes.shed() => {}
+                other => break other,
+            }
+        };
+        let client = self.take_socket(id).or(in_hand);
+        let service = match service {
+            Ok(service) => service,
+            Err(error) => {
+                // The visitor keeps their place until it is known whether anybody makes room.
+                if let Some(client) = client {
+                    self.bodies.insert(id, Body::Waiting(client));
+                }
+                return refuse(id, error, answers);
+            }
+        };
+        let dialled = socket::connect(service.as_fd(), to);
+        let joined = register(registry, service.as_fd(), id, Side::Service).and_then(|()| {
+            match (client, self.bodies.get_mut(id)) {
+                (Some(client), _) => {
+                    register(registry, client.as_fd(), id, Side::Client)?;
+                    let link = Link::new(client, service, dial.source, dial.idle_ms, now);
+                    self.bodies.insert(id, Body::Link(Box::new(link)));
+                    Ok(())
+                }
+                (None, Some(Body::Link(link))) => {
+                    link.dial_again(service);
+                    Ok(())
+                }
+                (None, _) => Err(no_socket()),
+            }
+        });
+        if let Err(error) = joined {
+            return refuse(id, error, answers);
+        }
+        answers.push_back(Input::Started {
+            conn: id,
+            result: Ok(()),
+        });
+        match dialled {
+            // It may have been accepted already.
+            Ok(()) => self.drive(id, None, now, answers),
+            Err(error) => {
+                if let Some(Body::Link(link)) = self.bodies.get_mut(id) {
+                    link.part();
+                }
+                answers.push_back(Input::DialFailed { conn: id, error });
+            }
+        }
+    }
+
+    /// Starts a program for a visitor, who is in hand or held.
+    pub fn exec(
+        &mut self,
+        id: ConnId,
+        words: &[String],
+        in_hand: Option<OwnedFd>,
+        answers: &mut Answers,
+    ) {
+        let spawned = match self.take_socket(id).or(in_hand) {
+            None => Err(no_socket()),
+            Some(socket) => {
+                let spawned = child::spawn(words, Streams::Socket(socket.as_fd()));
+                if spawned.is_err() {
+                    self.bodies.insert(id, Body::Waiting(socket));
+                }
+                spawned
+            }
+        };
+        match spawned {
+            Ok(pid) => {
+                self.bodies.insert(id, Body::Process);
+                self.processes.insert(pid, id);
+                answers.push_back(Input::Started {
+                    conn: id,
+                    result: Ok(()),
+                });
+            }
+            Err(error) => refuse(id, error, answers),
+        }
+    }
+
+    /// A child has ended. False if it was none of these.
+    pub fn child_ended(&mut self, pid: Pid, exit: Exit, answers: &mut Answers) -> bool {
+        let Some(conn) = self.processes.remove(&pid) else {
+            return false;
+        };
+        self.close(conn);
+        answers.push_back(Input::Over {
+            conn,
+            end: if exit.is_success() {
+                End::Closed
+            } else {
+                End::Failed
+            },
+            bytes_in: 0,
+            bytes_out: 0,
+        });
+        true
+    }
+
+    /// Something has happened at one end of a connection, or (None) it has more to do.
+    pub fn hear(&mut self, id: ConnId, ready: Option<Ready>, now: Instant, answers: &mut Answers) {
+        match self.bodies.get_mut(id) {
+            Some(Body::Trap(trap)) => {
+                let heard = trap.hear();
+                self.answer(id, heard, answers);
+            }
+            Some(Body::Link(link)) => {
+                link.is_due &= ready.is_some();
+                self.drive(id, ready, now, answers);
+            }
+            Some(Body::Process | Body::Waiting(_)) | None => {}
+        }
+    }
+
+    /// Ends those links that are idle, or have had the time for what was sent before a reset.
+    pub fn expire(&mut self, now: Instant, answers: &mut Answers) {
+        while let Some(id) = self.timers.next_due(now) {
+            let Some(Body::Link(link)) = self.bodies.get_mut(id) else {
+                continue;
+            };
+            match link.expire(now) {
+                // It was put off meanwhile.
+                None => self.timers.set(id, link.deadline()),
+                Some(end) => self.end(id, end, answers),
+            }
+        }
+    }
+
+    /// When a link has to be looked at though nothing happens.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.timers.soonest()
+    }
+
+    /// Whether a link has more to do than one turn allows.
+    pub fn is_due(&self) -> bool {
+        !self.due.is_empty()
+    }
+
+    /// Those that have more to do than one turn allows.
+    pub fn take_due(&mut self) -> Vec<ConnId> {
+        core::mem::take(&mut self.due)
+    }
+
+    fn end(&mut self, conn: ConnId, end: End, answers: &mut Answers) {
+        let (bytes_in, bytes_out) = self.moved(conn);
+        if let Some(Body::Link(link)) = self.bodies.remove(conn) {
+            self.close_link(conn, *link, Some(end));
+            answers.push_back(Input::Over {
+                conn,
+                end,
+                bytes_in,
+                bytes_out,
+            });
+        }
+    }
+
+    fn drive(&mut self, id: ConnId, ready: Option<Ready>, now: Instant, answers: &mut Answers) {
+        let Some(Body::Link(link)) = self.bodies.get_mut(id) else {
+            return;
+        };
+        let source = link.source;
+        let may_borrow =
+            !self.pipes.are_scarce() || self.pipes_by_source.get(&source) < PIPES_PER_SOURCE;
+        let (was_dialling, had) = (link.is_dialling(), link.pipes());
+        let progress = link.drive(ready, now, &mut self.pipes, may_borrow);
+        let has = link.pipes();
+        if had != has {
+            let count = |pipes: &mut usize| *pipes = *pipes + has - had;
+            self.pipes_by_source.change(source, count);
+        }
+        if let Some(deadline) = link.deadline() {
+            self.timers.bring_forward(id, deadline);
+        }
+        if was_dialling && !link.is_dialling() && !matches!(progress, Progress::DialFailed(_)) {
+            answers.push_back(Input::Dialled { conn: id });
+        }
+        match progress {
+            Progress::Wait => {}
+            Progress::Again => {
+                if !core::mem::replace(&mut link.is_due, true) {
+                    self.due.push(id);
+                }
+            }
+            Progress::DialFailed(error) => answers.push_back(Input::DialFailed { conn: id, error }),
+            Progress::Over(end) => self.end(id, end, answers),
+        }
+    }
+}
+
+/// Something could not be started.
+fn refuse(conn: ConnId, error: io::Error, answers: &mut Answers) {
+    let fault = match is_out_of_descriptors(&error) {
+        true => Fault::Short(error),
+        false => Fault::Other(error),
+    };
+    let result = Err(fault);
+    answers.push_back(Input::Started { conn, result });
+}
+
+/// Has the loop woken for what happens at one end of a connection. One that was held is woken for more now.
+fn register(registry: &Registry, socket: BorrowedFd<'_>, id: ConnId, side: Side) -> io::Result<()> {
+    let token = Wake::Conn(id, side).into();
+    let interest = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
+    let descriptor = socket.as_raw_fd();
+    let mut source = SourceFd(&descriptor);
+    match registry.register(&mut source, token, interest) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            registry.reregister(&mut source, token, interest)
+        }
+        registered => registered,
+    }
+}
+
+/// A connection that nobody has kept.
+fn no_socket() -> io::Error {
+    io::ErrorKind::NotConnected.into()
+}
+
+/// Whether the process has as many descriptors as it may.
+pub fn is_out_of_descriptors(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+}

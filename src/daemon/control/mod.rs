@@ -1,0 +1,345 @@
+//! The control socket: what `shimmer status`, `ban` and `unban` ask.
+//!
+//! One line in, one JSON object out, and the connection is closed. A few may ask at once, and each has
+//! some seconds. A long answer is made and sent a piece a turn, so that no session waits for it; what
+//! changes meanwhile is in it or is not.
+//!
+//! ```text
+//!   status                     everything, but no port of now or later
+//!   status ports               the same with the ports
+//!   status ADDRESS             what would happen to it
+//!   ban ADDRESS, unban ADDRESS, unban all
+//! ```
+//!
+//! What an answer looks like is in [`crate::status`].
+
+mod answer;
+
+pub use answer::View;
+
+use self::answer::{Answer, Question, Rest};
+use super::conns::is_out_of_descriptors;
+use super::failure::Failure;
+use super::wake::Wake;
+use crate::config::{Common, DEFAULT_CONTROL, Location, OwnerHint};
+use crate::limits::{ASK_MS, ASKED_BYTES, ASKERS, RETRY_MS};
+use crate::proto::effect::Reply;
+use crate::proto::event::{Event, Warning};
+use crate::proto::input::Order;
+use crate::proto::table::{Id, Table, Vacant};
+use crate::proto::{Instant, sooner};
+use crate::sys::local;
+use mio::unix::SourceFd;
+use mio::{Interest, Registry};
+use rustix::fs::Mode;
+use rustix::process::umask;
+use std::fs::{self, DirBuilder};
+use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+/// Somebody who asks.
+struct ControlClient {
+    stream: UnixStream,
+    until: Instant,
+    asked: heapless::Vec<u8, ASKED_BYTES>,
+    answer: Option<Answer>,
+}
+
+/// The socket, and who asks.
+pub struct Control {
+    listener: Option<(UnixListener, PathBuf)>,
+    clients: Table<ControlClient>,
+    /// Somebody's answer goes on in the next turn, or somebody may wait at the socket unseen.
+    is_due: bool,
+    /// When those are looked at again who could not be accepted.
+    again: Option<Instant>,
+    /// Whose order is being carried out.
+    in_hand: Option<Id<ControlClient>>,
+}
+
+/// What comes of a try to accept.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Accept {
+    /// Nobody waits any more, or it can't be known before a while.
+    Done,
+    /// Somebody waits, and there is no descriptor left.
+    Short,
+}
+
+impl Control {
+    /// No socket yet.
+    pub fn new() -> Self {
+        Self {
+            listener: None,
+            clients: Table::new(ASKERS),
+            is_due: false,
+            again: None,
+            in_hand: None,
+        }
+    }
+
+    /// Opens the control socket of a configuration, in place of the one that is open.
+    ///
+    /// # Errors
+    /// It can't be made where it was asked for. Where the usual one can't, the log has a warning.
+    pub fn take(
+        &mut self,
+        common: &Common,
+        registry: &Registry,
+        warn: impl FnOnce(Event),
+    ) -> Result<(), Failure> {
+        let path = common.control.path(DEFAULT_CONTROL);
+        // Who has taken our socket away, wants another.
+        let is_there = |path: &Path| path.symlink_metadata().is_ok();
+        // By its name; to compare its parts is a kilobyte of code.
+        let is_ours = path.map(Path::as_os_str) == self.path().map(Path::as_os_str);
+        if is_ours && path.is_none_or(is_there) {
+            return Ok(());
+        }
+        if is_ours {
+            self.listener = None;
+        }
+        let Some(path) = path else {
+            self.close();
+            return Ok(());
+        };
+        match bind(path) {
+            Ok(listener) => {
+                self.close();
+                let descriptor = listener.as_raw_fd();
+                let mut source = SourceFd(&descriptor);
+                registry
+                    .register(&mut source, Wake::Control.into(), Interest::READABLE)
+                    .map_err(Failure::Host)?;
+                self.listener = Some((listener, path.to_path_buf()));
+                Ok(())
+            }
+            Err(why) if common.control == Location::Default && common.user.is_none() => {
+                warn(Event::Warning(Warning::NoControl(path.to_path_buf(), why)));
+                Ok(())
+            }
+            Err(why) => Err(Failure::Control(path.to_path_buf(), why)),
+        }
+    }
+
+    /// Takes the socket out of the file system.
+    pub fn close(&mut self) {
+        if let Some((_, path)) = self.listener.take() {
+            let _ = fs::remove_file(&path);
+        }
+    }
+
+    fn path(&self) -> Option<&Path> {
+        self.listener.as_ref().map(|(_, path)| path.as_path())
+    }
+
+    /// Takes those who want to ask.
+    pub fn accept(&mut self, registry: &Registry, now: Instant) -> Accept {
+        // As many as there can be; who is behind them finds the socket again.
+        for _ in 0..ASKERS {
+            match self.accept_one(registry, now) {
+                Ok(()) => {}
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock => return Accept::Done,
+                    io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {}
+                    // Nobody asks more urgently than when there are no descriptors left.
+                    _ if is_out_of_descriptors(&error) => return Accept::Short,
+                    _ => {
+                        self.look_again(now);
+                        return Accept::Done;
+                    }
+                },
+            }
+        }
+        self.is_due = true;
+        Accept::Done
+    }
+
+    /// Looks at those at the socket again in a while: the kernel will not tell of them again.
+    pub fn look_again(&mut self, now: Instant) {
+        self.again = Some(now.after(RETRY_MS));
+    }
+
+    fn accept_one(&mut self, registry: &Registry, now: Instant) -> io::Result<()> {
+        let (listener, _) = self.listener.as_ref().ok_or(io::ErrorKind::WouldBlock)?;
+        let (stream, _) = listener.accept()?;
+        stream.set_nonblocking(true)?;
+        let vacant = self.vacate().ok_or(io::ErrorKind::ConnectionAborted)?;
+        let token = Wake::ControlClient(vacant.id().bits()).into();
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        let descriptor = stream.as_raw_fd();
+        registry.register(&mut SourceFd(&descriptor), token, interest)?;
+        vacant.insert(ControlClient {
+            stream,
+            until: now.after(ASK_MS),
+            asked: heapless::Vec::new(),
+            answer: None,
+        });
+        Ok(())
+    }
+
+    /// A place for the next; where all are taken, the one who has been there longest goes for it.
+    fn vacate(&mut self) -> Option<Vacant<'_, ControlClient>> {
+        if self.clients.len() >= ASKERS {
+            let oldest = self.clients.iter().min_by_key(|(_, client)| client.until);
+            let oldest = oldest.map(|(id, _)| id);
+            oldest.map(|id| self.clients.remove(id));
+        }
+        self.clients.vacancy()
+    }
+
+    /// Those who have more to be told, by their numbers; empty if nobody has, nor may wait at the socket unseen.
+    pub fn take_due(&mut self) -> Option<heapless::Vec<u32, ASKERS>> {
+        let is_due = core::mem::take(&mut self.is_due);
+        is_due.then(|| self.clients.iter().map(|(id, _)| id.bits()).collect())
+    }
+
+    /// Whether somebody has more to be told.
+    pub fn is_due(&self) -> bool {
+        self.is_due
+    }
+
+    /// Hears what a client asks, and tells as much as one turn may. An order has to be carried out, and then
+    /// answered by [`Control::reply`].
+    pub fn drive(&mut self, number: u32, view: &View<'_>) -> Option<Order> {
+        let id = Id::from_bits(number);
+        let client = self.clients.get_mut(id)?;
+        if client.answer.is_none() {
+            let line = client.hear()?;
+            match Question::parse(&line) {
+                Question::Order(order) => {
+                    self.in_hand = Some(id);
+                    return Some(order);
+                }
+                question => client.answer = Some(view.answer(&question)),
+            }
+        }
+        self.tell(id, view);
+        None
+    }
+
+    /// The order in hand was carried out.
+    pub fn reply(&mut self, reply: Reply, view: &View<'_>) {
+        if let Some(id) = self.in_hand.take()
+            && let Some(client) = self.clients.get_mut(id)
+        {
+            client.answer = Some(Answer::to(reply));
+            self.tell(id, view);
+        }
+    }
+
+    fn tell(&mut self, id: Id<ControlClient>, view: &View<'_>) {
+        let Some(client) = self.clients.get_mut(id) else {
+            return;
+        };
+        match client.send() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) | Ok(None | Some(Rest::Nothing)) => drop(self.clients.remove(id)),
+            Ok(Some(rest)) => {
+                client.answer = Some(view.go_on(rest));
+                self.is_due = true;
+            }
+        }
+    }
+
+    /// When somebody has taken too long, or those at the socket are looked at again.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let clients = self.clients.iter();
+        clients.fold(self.again, |soonest, (_, client)| {
+            sooner(soonest, Some(client.until))
+        })
+    }
+
+    /// Sends those away who have taken too long.
+    pub fn expire(&mut self, now: Instant) {
+        if self.again.take_if(|again| *again <= now).is_some() {
+            self.is_due = true;
+        }
+        loop {
+            let over = self.clients.iter().find(|(_, client)| client.until <= now);
+            let Some((id, _)) = over else { break };
+            self.clients.remove(id);
+        }
+    }
+}
+
+/// Makes the socket, for its owner alone. What a daemon that was killed has left there goes.
+fn bind(path: &Path) -> Result<UnixListener, String> {
+    if let Some(folder) = path.parent() {
+        // Where it fails, the binding says why.
+        let _ = DirBuilder::new().mode(0o755).create(folder);
+    }
+    if let Ok(about) = fs::symlink_metadata(path) {
+        if !about.file_type().is_socket() {
+            return Err("is there already, and no socket".into());
+        }
+        // A queue that is full is one that somebody has; and the loop must not wait for him.
+        match local::connect(path, 1) {
+            Ok(_) => return Err("another daemon listens there; give each its own".into()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                return Err("another daemon listens there; give each its own".into());
+            }
+            Err(_) => {}
+        }
+        let _ = fs::remove_file(path);
+    }
+    let listener = with_private_files(|| UnixListener::bind(path));
+    let listener = listener.map_err(|ref error| format!("{error}{}", OwnerHint { path, error }))?;
+    let prepared = listener.set_nonblocking(true);
+    prepared.map_err(|error| error.to_string())?;
+    Ok(listener)
+}
+
+/// Calls `make`, and only their owner can use the files that it creates (umask(2)).
+fn with_private_files<T>(make: impl FnOnce() -> T) -> T {
+    let before = umask(Mode::from_raw_mode(0o177));
+    let made = make();
+    umask(before);
+    made
+}
+
+impl ControlClient {
+    /// The line that was asked, once it is whole. What there is no room for is passed over: it is no
+    /// question, and will be told so.
+    fn hear(&mut self) -> Option<String> {
+        let mut heard = [0; 4 * ASKED_BYTES];
+        // More than that nobody has to say.
+        for _ in 0..ASKED_BYTES {
+            let heard = match self.stream.read(&mut heard) {
+                Ok(length) => &heard[..length],
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+                Err(_) => &[],
+            };
+            let line = heard.split(|&byte| byte == b'\n').next().unwrap_or(heard);
+            let is_whole = line.len() < heard.len() || heard.is_empty();
+            for &byte in line {
+                // The last byte that there is room for tells a line that is too long.
+                let _ = self.asked.push(byte);
+            }
+            if is_whole {
+                break;
+            }
+        }
+        let line = str::from_utf8(&self.asked).unwrap_or_default();
+        Some(if self.asked.is_full() { "" } else { line }.to_owned())
+    }
+
+    /// Sends what there is of the answer. How it goes on, once that is sent.
+    fn send(&mut self) -> io::Result<Option<Rest>> {
+        let Some(answer) = &mut self.answer else {
+            return Ok(None);
+        };
+        while let Some(unsent) = answer.unsent() {
+            match self.stream.write(unsent) {
+                Ok(sent) => answer.sent += sent,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Some(answer.rest))
+    }
+}

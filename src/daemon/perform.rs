@@ -1,0 +1,203 @@
+//! What becomes of effects: the one place that knows all tables of the shell. Performing never calls the core;
+//! what comes of it at once is an answer.
+
+use super::conns::Dial;
+use super::control::View;
+use super::host::Host;
+use super::nft::Refused;
+use super::sensor::{BOUND_MEANS, Sensor, Trouble, Way};
+use super::shell::Shell;
+use super::store::LoadError;
+use crate::limits::RETRY_MS;
+use crate::proto::Core;
+use crate::proto::effect::Effect;
+use crate::proto::event::{Event, Warning};
+use crate::proto::input::{ElementOutcome, Input, SavedBan};
+use crate::sys::socket::ListenAddress;
+
+impl<H: Host> Shell<H> {
+    /// Does what the core wants.
+    pub fn perform(&mut self, effect: Effect, core: &Core) {
+        let (now, registry) = (self.now.boot, self.poll.registry());
+        match effect {
+            Effect::Log(event) => self.log.write(&event),
+            Effect::Hold { conn, listens } => {
+                let visitor = self.in_hand.take();
+                self.conns
+                    .hold(conn, visitor, listens, registry, &mut self.answers);
+            }
+            Effect::Mute(conn) => self.conns.mute(conn, &mut self.answers),
+            Effect::GiveUp(conn) => {
+                self.has_given_up = true;
+                self.conns.give_up(conn, &mut self.answers);
+            }
+            Effect::Wait(conn) => self.conns.wait(conn, self.in_hand.take()),
+            Effect::Dial {
+                conn,
+                to,
+                source,
+                idle_ms,
+            } => {
+                let dial = Dial {
+                    conn,
+                    to,
+                    source,
+                    idle_ms,
+                };
+                let (visitor, answers) = (self.in_hand.take(), &mut self.answers);
+                self.conns.dial(dial, visitor, (registry, now), answers);
+            }
+            Effect::Exec { conn, words } => {
+                let visitor = self.in_hand.take();
+                self.conns.exec(conn, &words, visitor, &mut self.answers);
+            }
+            Effect::Close(conn) => self.conns.close(conn),
+            Effect::Ports(mirage) => {
+                let open = self.ports.follow(mirage, core, registry, now);
+                self.answers.push_back(Input::Listening { mirage, open });
+            }
+            Effect::Drain(drain) => self.ports.drain(drain, core),
+            Effect::Sense => self.sense(core),
+            Effect::Run { job, words } => match self.hooks.start(words, job) {
+                Ok(()) => self.start_jobs(),
+                Err(full) => {
+                    let failure = Some(full.to_string());
+                    self.answers.push_back(Input::JobEnded { job, failure });
+                }
+            },
+            Effect::Element {
+                job,
+                set,
+                address,
+                seconds,
+            } => {
+                let outcome = match self.nft.add(&set, address, seconds, job, now) {
+                    Ok(()) => None,
+                    Err(Refused::Full) => Some(ElementOutcome::Full),
+                    Err(Refused::Family) => Some(ElementOutcome::Family),
+                };
+                let ended = outcome.map(|outcome| Input::ElementEnded { job, outcome });
+                self.answers.extend(ended);
+                self.tell_sets();
+            }
+            Effect::Journal => self.write_journal(core),
+            Effect::Save => {
+                let changes = self.save(core);
+                self.answers.push_back(Input::Saved { changes });
+            }
+            Effect::Load => {
+                let bans = self.load();
+                self.answers.push_back(Input::Loaded(bans));
+            }
+            Effect::AskClock => {
+                let is_kept = self.host.clock_is_kept();
+                self.answers.push_back(Input::ClockKept(is_kept));
+            }
+            Effect::Reply(reply) => {
+                let packets = self.count_packets();
+                let started = self.started();
+                let view = View {
+                    core,
+                    ports: &self.ports,
+                    conns: &self.conns,
+                    packets,
+                    started,
+                };
+                self.control.reply(reply, &view);
+            }
+        }
+    }
+
+    fn write_journal(&mut self, core: &Core) {
+        let Some(store) = &mut self.store else { return };
+        let written = store.write_journal(core.openings(), |id| core.name(id), self.now);
+        if let Err(error) = written {
+            let path = store.journal();
+            self.log.write(&Event::JournalNotWritten { path, error });
+        }
+    }
+
+    /// Writes the bans down: what the file has then. Without a file, nothing is missing in it.
+    pub fn save(&mut self, core: &Core) -> Option<u64> {
+        let changes = core.bans().changes();
+        match self.store.as_ref().map_or(Ok(()), |store| store.save(core)) {
+            Ok(()) => Some(changes),
+            Err(error) => {
+                let warning = Warning::StateNotWritten(error);
+                self.log.write(&Event::Warning(warning));
+                None
+            }
+        }
+    }
+
+    fn load(&mut self) -> Vec<SavedBan> {
+        let Some(store) = &self.store else {
+            return Vec::new();
+        };
+        let path = store.path().to_path_buf();
+        let warning = match store.load() {
+            Ok(bans) => return bans,
+            Err(LoadError::Unreadable(error)) => Warning::StateUnread(path, error),
+            Err(LoadError::Damaged(aside, Ok(()))) => Warning::StateSetAside(path, aside),
+            Err(LoadError::Damaged(_, Err(error))) => Warning::StateDamaged(path, error),
+        };
+        self.log.write(&Event::Warning(warning));
+        Vec::new()
+    }
+
+    /// What the silent gates want to know of has changed.
+    fn sense(&mut self, core: &Core) {
+        let (ranges, hops) = (core.ranges(), core.hops());
+        let registry = self.poll.registry();
+        if self.sensor.is_none() && !ranges.is_empty() {
+            match Sensor::open(registry) {
+                Ok(sensor) => {
+                    if sensor.way() == Way::Bound {
+                        let warning = Warning::KnockPortsOpen(BOUND_MEANS);
+                        self.log.write(&Event::Warning(warning));
+                    }
+                    self.sensor = Some(sensor);
+                }
+                Err(error) => self.log.write(&Event::Warning(Warning::Deaf(error))),
+            }
+        }
+        let Some(sensor) = &mut self.sensor else {
+            return;
+        };
+        let place = |address: Option<_>| address.map_or(ListenAddress::Any, ListenAddress::One);
+        let spots = hops.into_iter().map(|(address, hop)| (place(address), hop));
+        let spots: Vec<_> = spots.collect();
+        match sensor.watch(registry, &ranges, &spots) {
+            Err(error) => self.log.write(&Event::Warning(Warning::Deaf(error))),
+            Ok(()) if sensor.has_closed() => self.ports.retry_at(self.now.boot),
+            Ok(()) => {}
+        }
+    }
+
+    /// Tries the ports again that could not be opened, if it is time.
+    pub fn open_again(&mut self, core: &Core) {
+        let Self {
+            ports,
+            sensor,
+            poll,
+            log,
+            now,
+            ..
+        } = self;
+        let (registry, now) = (poll.registry(), now.boot);
+        if !ports.is_time_to_retry(now) {
+            return;
+        }
+        ports.retry(core, registry, now, |event| log.write(&event));
+        let Some(sensor) = sensor else { return };
+        sensor.retry(registry, |Trouble { hop, error }| {
+            log.write(&match error {
+                Some(error) => Event::KnockPortClosed(hop, error),
+                None => Event::KnockPortOpen(hop),
+            });
+        });
+        if sensor.has_closed() {
+            ports.retry_at(now.after(RETRY_MS));
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! The bytes of sessions, from one socket to another.
+
+mod direction;
+mod link;
+mod pipes;
+
+pub use link::{Link, Progress, Ready};
+pub use pipes::Pipes;

@@ -1,0 +1,540 @@
+//! What outlives the daemon, in two small text files: the bans, and what has to be closed after a restart.
+//!
+//! ```text
+//! shimmer-state 1
+//! ban 192.0.2.7 1794000000 3          source, last touch in Unix seconds, connections
+//! end 1                               lines between the two: a file that was cut short lacks it
+//!
+//! shimmer-open 1
+//! open home 192.0.2.7 1794000030 30 /usr/sbin/close␟192.0.2.7
+//!      whose, for whom, until when, how many seconds that was, what closes it
+//! end 1
+//! ```
+//!
+//! A file is written anew and then takes the old one's name, so a kill leaves the one or the other, whole. There
+//! is no fsync: it would make the loop wait for a disk, or a router's flash wear, for a file whose loss costs a
+//! minute of bans.
+//!
+//! The second file, the journal, is written before each command that opens something, and after each that has
+//! closed something. Its lines are commands that we run. So one that others could have written is not read. A
+//! router without a battery boots with a clock that is behind, and what would be open until a day that is far
+//! away is not: after a restart nothing stays longer than it had left when it was written down.
+
+use crate::limits::{BANS, OPENINGS, STATE_BYTES, STATE_LINE_BYTES, STATE_WRITE_BYTES};
+use crate::proto::doors::{OpenFor, Openings, RestoredOpening};
+use crate::proto::event::Section;
+use crate::proto::ids::MirageId;
+use crate::proto::input::SavedBan;
+use crate::proto::{Core, Now, parse_number};
+use core::fmt::{self, Write as _};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write as _};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// The first line of a state file, and that of a journal.
+const STATE: &str = "shimmer-state 1";
+const JOURNAL: &str = "shimmer-open 1";
+
+/// Between the words of a command: a configuration has no control characters.
+const BETWEEN: char = '\u{1f}';
+
+/// For whom, where it is no address.
+const SERVICE: &str = "service";
+
+/// Rights by which others could have written a file.
+const WRITABLE_BY_OTHERS: u32 = 0o022;
+
+/// The state file and its journal, ours as long as this lives.
+#[derive(Debug)]
+pub struct Store {
+    path: PathBuf,
+    _lock: File,
+    /// The journal of the store that this one has taken the place of.
+    old_journal: Option<PathBuf>,
+}
+
+/// Why a state file can't be used.
+#[derive(Debug)]
+pub enum StoreError {
+    /// Another daemon has it.
+    Taken(PathBuf),
+    /// Its folder or its lock can't be made.
+    Unusable(PathBuf, io::Error),
+}
+
+/// Why there are no bans in a state file.
+#[derive(Debug)]
+pub enum LoadError {
+    /// It is no state; it was set aside under this name, or that failed.
+    Damaged(PathBuf, io::Result<()>),
+    /// It could not be read.
+    Unreadable(io::Error),
+}
+
+impl Store {
+    /// Takes a state file for ourselves, by a lock beside it. Makes its folder if that is missing.
+    ///
+    /// # Errors
+    /// Another daemon has it, or it can't be made.
+    pub fn take(path: &Path) -> Result<Self, StoreError> {
+        if let Some(folder) = path.parent() {
+            // Where it fails, opening the lock says why.
+            let _ = DirBuilder::new().mode(0o700).create(folder);
+        }
+        let lock_path = beside(path, ".lock");
+        let lock = match private().open(&lock_path) {
+            Ok(lock) => lock,
+            Err(error) => return Err(StoreError::Unusable(lock_path, error)),
+        };
+        match lock.try_lock() {
+            Ok(()) => Ok(Self {
+                path: path.to_path_buf(),
+                _lock: lock,
+                old_journal: None,
+            }),
+            Err(TryLockError::WouldBlock) => Err(StoreError::Taken(lock_path)),
+            Err(TryLockError::Error(error)) => Err(StoreError::Unusable(lock_path, error)),
+        }
+    }
+
+    /// The state file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The journal.
+    pub fn journal(&self) -> PathBuf {
+        beside(&self.path, ".open")
+    }
+
+    /// Takes the place of another, whose journal goes once this one has all of it.
+    pub fn replace(&mut self, old: &Self) {
+        self.old_journal = Some(old.journal());
+    }
+
+    /// The bans of the state file; none where there is no file.
+    ///
+    /// # Errors
+    /// It can't be read, or is damaged.
+    pub fn load(&self) -> Result<Vec<SavedBan>, LoadError> {
+        let mut text = Vec::new();
+        let read = File::open(&self.path)
+            .and_then(|file| file.take(STATE_BYTES + 1).read_to_end(&mut text));
+        match read {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(LoadError::Unreadable(error)),
+            Ok(_) => {}
+        }
+        // One that was made and not written yet is no damage.
+        if text.is_empty() {
+            return Ok(Vec::new());
+        }
+        parse(&text, STATE, BANS, parse_ban).ok_or_else(|| {
+            let aside = beside(&self.path, ".damaged");
+            let moved = fs::rename(&self.path, &aside);
+            LoadError::Damaged(aside, moved)
+        })
+    }
+
+    /// Writes the bans down.
+    ///
+    /// # Errors
+    /// What the file system says; the old file is still there then.
+    pub fn save(&self, core: &Core) -> io::Result<()> {
+        let now = core.now();
+        let bans = core.bans().iter().map(|ban| SavedBan {
+            source: ban.source,
+            unix: now.unix().saturating_sub(now.boot.since(ban.last) / 1_000),
+            attempts: ban.attempts,
+        });
+        write(&self.path, STATE, bans.map(BanLine))
+    }
+
+    /// What the journal says is open; nothing where there is none.
+    ///
+    /// # Errors
+    /// It can't be read, or is not ours alone, or is damaged; then nothing is closed.
+    pub fn read_journal(&self, now: Now) -> io::Result<Vec<RestoredOpening>> {
+        let mut options = OpenOptions::new();
+        let opened = options.read(true).custom_flags(libc::O_NOFOLLOW);
+        let opened = match opened.open(self.journal()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            opened => opened?,
+        };
+        let about = opened.metadata()?;
+        let is_ours = about.uid() == rustix::process::geteuid().as_raw();
+        let is_open = !about.is_file() || about.mode() & WRITABLE_BY_OTHERS != 0;
+        if !is_ours || is_open {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        let mut text = Vec::new();
+        opened.take(STATE_BYTES + 1).read_to_end(&mut text)?;
+        let openings = parse(&text, JOURNAL, OPENINGS, |line| parse_opening(line, now));
+        openings.ok_or_else(|| io::ErrorKind::InvalidData.into())
+    }
+
+    /// Writes down what has to be closed. Nothing is no file.
+    ///
+    /// # Errors
+    /// What the file system says; the old file is still there then.
+    pub fn write_journal(
+        &mut self,
+        openings: &Openings,
+        name: impl Fn(MirageId) -> Section,
+        now: Now,
+    ) -> io::Result<()> {
+        let journal = self.journal();
+        let mut lines = opening_lines(openings, name, now).peekable();
+        if lines.peek().is_some() {
+            write(&journal, JOURNAL, lines)?;
+        } else if let Err(error) = fs::remove_file(&journal)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            return Err(error);
+        }
+        if let Some(old) = self.old_journal.take() {
+            let _ = fs::remove_file(old);
+        }
+        Ok(())
+    }
+}
+
+/// Writes a file and then gives it its name.
+fn write(
+    path: &Path,
+    head: &str,
+    lines: impl Iterator<Item = impl fmt::Display>,
+) -> io::Result<()> {
+    let fresh = beside(path, ".new");
+    let mut file = private().truncate(true).open(&fresh)?;
+    let mut text = String::with_capacity(STATE_WRITE_BYTES + STATE_LINE_BYTES);
+    // Writing to a String can't fail.
+    let _ = writeln!(text, "{head}");
+    let mut count = 0;
+    for line in lines {
+        let _ = writeln!(text, "{line}");
+        count += 1;
+        if text.len() >= STATE_WRITE_BYTES {
+            file.write_all(text.as_bytes())?;
+            text.clear();
+        }
+    }
+    let _ = writeln!(text, "end {count}");
+    file.write_all(text.as_bytes())?;
+    fs::rename(&fresh, path)
+}
+
+/// The entries of a file. None where it is damaged.
+fn parse<T>(
+    text: &[u8],
+    head: &str,
+    most: usize,
+    entry: impl Fn(&str) -> Option<T>,
+) -> Option<Vec<T>> {
+    let text = str::from_utf8(text).ok()?;
+    let mut lines = text.strip_suffix('\n')?.split('\n');
+    if lines.next() != Some(head) {
+        return None;
+    }
+    let mut entries = Vec::new();
+    for line in lines.by_ref() {
+        if let Some(count) = line.strip_prefix("end ") {
+            let is_whole =
+                parse_number(count) == Some(entries.len() as u64) && lines.next().is_none();
+            return is_whole.then_some(entries);
+        }
+        if entries.len() == most {
+            return None;
+        }
+        entries.push(entry(line)?);
+    }
+    None
+}
+
+struct BanLine(SavedBan);
+
+impl fmt::Display for BanLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let SavedBan {
+            source,
+            unix,
+            attempts,
+        } = self.0;
+        write!(f, "ban {source} {unix} {attempts}")
+    }
+}
+
+fn parse_ban(line: &str) -> Option<SavedBan> {
+    let mut words = line.strip_prefix("ban ")?.split(' ');
+    let ban = SavedBan {
+        source: words.next()?.parse().ok()?,
+        unix: parse_number(words.next()?)?,
+        attempts: u32::try_from(parse_number(words.next()?)?).ok()?,
+    };
+    words.next().is_none().then_some(ban)
+}
+
+fn opening_lines(
+    openings: &Openings,
+    name: impl Fn(MirageId) -> Section,
+    now: Now,
+) -> impl Iterator<Item = String> {
+    openings.iter().filter_map(move |opening| {
+        let close = opening.to_close()?;
+        let seconds = opening.stays_ms(now.boot) / 1_000;
+        let until = now.unix() + seconds;
+        let open_for = match opening.open_for {
+            OpenFor::Service => SERVICE.to_owned(),
+            OpenFor::Address(address) | OpenFor::Element(address) => address.to_string(),
+        };
+        let mut line = format!(
+            "open {} {open_for} {until} {seconds} ",
+            name(opening.mirage)
+        );
+        for (index, word) in close.iter().enumerate() {
+            if index > 0 {
+                line.push(BETWEEN);
+            }
+            line.push_str(word);
+        }
+        Some(line)
+    })
+}
+
+/// What lies in the past is due now.
+fn parse_opening(line: &str, now: Now) -> Option<RestoredOpening> {
+    let mut parts = line.strip_prefix("open ")?.splitn(5, ' ');
+    let (section, open_for) = (parts.next()?, parts.next()?);
+    let unix = parse_number(parts.next()?)?;
+    let seconds = parse_number(parts.next()?)?;
+    let close = parts.next()?.split(BETWEEN).map(str::to_owned);
+    let left_s = unix.saturating_sub(now.unix()).min(seconds);
+    Some(RestoredOpening {
+        section: section.into(),
+        open_for: if open_for == SERVICE {
+            OpenFor::Service
+        } else {
+            OpenFor::Address(open_for.parse().ok()?)
+        },
+        close: Some(close.collect()),
+        until: now.boot.after(left_s.saturating_mul(1_000)),
+    })
+}
+
+/// How a file is opened that only we may write and read, and that is made where it is missing. A link there
+/// is not followed.
+fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true);
+    options.mode(0o600).custom_flags(libc::O_NOFOLLOW);
+    options
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::Instant;
+    use proptest::prelude::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn now(boot_ms: u64, unix: i64) -> Now {
+        Now {
+            boot: Instant(boot_ms),
+            real_ms: unix * 1_000,
+        }
+    }
+
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Self {
+            let name = format!("shimmer-store-{name}-{}", std::process::id());
+            Self(std::env::temp_dir().join(name))
+        }
+
+        fn take(&self) -> Store {
+            Store::take(&self.0.join("state")).unwrap()
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn ban(source: &str, unix: u64, attempts: u32) -> SavedBan {
+        SavedBan {
+            source: source.parse().unwrap(),
+            unix,
+            attempts,
+        }
+    }
+
+    #[test]
+    fn bans_are_read_as_they_were_written() {
+        let folder = Folder::new("bans");
+        let store = folder.take();
+        assert!(store.load().unwrap().is_empty());
+        let bans = [ban("192.0.2.7", 1_794_000_000, 3), ban("2001:db8::", 5, 1)];
+        write(store.path(), STATE, bans.into_iter().map(BanLine)).unwrap();
+        assert_eq!(store.load().unwrap(), bans);
+    }
+
+    #[test]
+    fn a_second_daemon_is_refused() {
+        let folder = Folder::new("second");
+        let _first = folder.take();
+        let second = Store::take(&folder.0.join("state"));
+        assert!(matches!(second, Err(StoreError::Taken(_))));
+    }
+
+    #[test]
+    fn an_empty_file_is_no_damage_and_a_cut_one_is() {
+        let folder = Folder::new("cut");
+        let store = folder.take();
+        fs::write(store.path(), "").unwrap();
+        assert!(store.load().unwrap().is_empty());
+        let whole = format!("{STATE}\nban 192.0.2.7 1794000000 3\nend 1\n");
+        let parse = |text: &[u8]| parse(text, STATE, BANS, parse_ban);
+        assert!(parse(whole.as_bytes()).is_some_and(|bans| bans.len() == 1));
+        for cut in 0..whole.len() {
+            assert!(parse(&whole.as_bytes()[..cut]).is_none(), "cut at {cut}");
+        }
+        assert!(parse(&[whole.as_bytes(), b"x\n"].concat()).is_none());
+        assert!(parse(b"\xff\xff\n").is_none());
+    }
+
+    #[test]
+    fn a_file_with_more_than_there_can_be_is_damaged() {
+        let text = |count: usize| {
+            let lines = "ban 192.0.2.7 1794000000 3\n".repeat(count);
+            format!("{STATE}\n{lines}end {count}\n")
+        };
+        let parse = |count| parse(text(count).as_bytes(), STATE, 3, parse_ban);
+        assert!(parse(3).is_some() && parse(4).is_none());
+    }
+
+    #[test]
+    fn a_damaged_file_is_set_aside() {
+        let folder = Folder::new("damaged");
+        let store = folder.take();
+        fs::write(store.path(), "nonsense").unwrap();
+        assert!(matches!(store.load(), Err(LoadError::Damaged(_, Ok(())))));
+        assert!(!store.path().exists());
+        let aside = folder.0.join("state.damaged");
+        assert_eq!(fs::read_to_string(aside).unwrap(), "nonsense");
+    }
+
+    /// Two things that are open: until 1030 and until 1060.
+    fn journal() -> String {
+        format!(
+            "{JOURNAL}\nopen home 192.0.2.7 1030 30 /bin/close it{BETWEEN}a=b c\n\
+             open home service 1060 60 /bin/close it{BETWEEN}a=b c\nend 2\n"
+        )
+    }
+
+    fn write_private(store: &Store, text: &str) {
+        let mut file = private().open(store.journal()).unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+    }
+
+    #[test]
+    fn what_was_open_is_closed_after_a_reboot_when_it_would_have_been() {
+        let folder = Folder::new("reboot");
+        let store = folder.take();
+        assert!(store.read_journal(now(0, 0)).unwrap().is_empty());
+        write_private(&store, &journal());
+        let open = store.read_journal(now(5_000, 1_050)).unwrap();
+        // The first is over, the second has ten seconds.
+        let until: Vec<Instant> = open.iter().map(|opening| opening.until).collect();
+        assert_eq!(until, [Instant(5_000), Instant(15_000)]);
+        let close = open[0].close.as_deref().unwrap();
+        assert_eq!(close, ["/bin/close it", "a=b c"]);
+        assert_eq!(open[1].open_for, OpenFor::Service);
+    }
+
+    #[test]
+    fn a_clock_that_is_behind_keeps_nothing_open() {
+        let folder = Folder::new("behind");
+        let store = folder.take();
+        write_private(&store, &journal());
+        let open = store.read_journal(now(0, 1)).unwrap();
+        let until: Vec<Instant> = open.iter().map(|opening| opening.until).collect();
+        assert_eq!(until, [Instant(30_000), Instant(60_000)]);
+    }
+
+    #[test]
+    fn a_journal_is_written_as_it_was_read_and_nothing_open_is_no_file() {
+        let folder = Folder::new("journal");
+        let mut store = folder.take();
+        write_private(&store, &journal());
+        let mut openings = Openings::default();
+        for opening in store.read_journal(now(0, 1_000)).unwrap() {
+            openings.restore(MirageId::of(1), opening, Instant(0));
+        }
+        fs::remove_file(store.journal()).unwrap();
+        let name = |_| Section::from("home");
+        store.write_journal(&openings, name, now(0, 1_000)).unwrap();
+        assert_eq!(fs::read_to_string(store.journal()).unwrap(), journal());
+        let none = Openings::default();
+        store.write_journal(&none, name, now(0, 0)).unwrap();
+        assert!(!store.journal().exists());
+        store.write_journal(&none, name, now(0, 0)).unwrap();
+    }
+
+    #[test]
+    fn an_old_journal_goes_once_the_new_one_is_written() {
+        let (one, other) = (Folder::new("old"), Folder::new("new"));
+        let (old, mut new) = (one.take(), other.take());
+        write_private(&old, &journal());
+        new.replace(&old);
+        assert!(old.journal().exists());
+        let name = |_| Section::from("home");
+        new.write_journal(&Openings::default(), name, now(0, 0))
+            .unwrap();
+        assert!(!old.journal().exists());
+    }
+
+    #[test]
+    fn what_others_could_have_written_is_not_run() {
+        let folder = Folder::new("others");
+        let store = folder.take();
+        write_private(&store, &journal());
+        fs::set_permissions(store.journal(), fs::Permissions::from_mode(0o620)).unwrap();
+        let error = store.read_journal(now(0, 0)).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
+    }
+
+    #[test]
+    fn a_journal_that_was_cut_short_is_not_run() {
+        let parse = |text: &str| {
+            parse(text.as_bytes(), JOURNAL, OPENINGS, |line| {
+                parse_opening(line, now(0, 0))
+            })
+        };
+        let whole = journal();
+        assert!(parse(&whole).is_some());
+        for cut in (0..whole.len()).filter(|&cut| whole.is_char_boundary(cut)) {
+            assert!(parse(&whole[..cut]).is_none(), "cut at {cut}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(text: Vec<u8>) {
+            for head in ["", STATE, JOURNAL] {
+                let text = [head.as_bytes(), b"\n", &text].concat();
+                parse(&text, STATE, BANS, parse_ban);
+                parse(&text, JOURNAL, OPENINGS, |line| parse_opening(line, now(0, 0)));
+            }
+        }
+    }
+}

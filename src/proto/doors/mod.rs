@@ -1,0 +1,11 @@
+//! What is open, for whom, and until when.
+
+mod admitted;
+mod elements;
+mod openings;
+
+pub use admitted::{Admission, Admitted};
+pub use elements::{Element, Elements};
+pub use openings::{
+    CommandEnd, OpenFor, OpenRequest, Opening, Openings, Requested, RestoredOpening, Words,
+};

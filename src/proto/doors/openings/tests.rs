@@ -1,0 +1,346 @@
+//! A test per verb and bound, with literal instants.
+
+use super::*;
+use core::sync::atomic::{AtomicU32, Ordering};
+
+const STAYS_MS: u64 = 30_000;
+
+fn words(text: &str) -> Words {
+    text.split(' ').map(str::to_owned).collect()
+}
+
+fn address() -> IpAddr {
+    [192, 0, 2, 7].into()
+}
+
+fn home() -> MirageId {
+    MirageId::of(1)
+}
+
+fn request(open_for: OpenFor) -> OpenRequest {
+    OpenRequest {
+        mirage: home(),
+        open_for,
+        open: words("open it"),
+        close: Some(words("close it")),
+        stays_ms: STAYS_MS,
+    }
+}
+
+/// An address passes, at a moment.
+fn pass(openings: &mut Openings, now: u64) -> Requested {
+    openings.request(
+        request(OpenFor::Address(address())),
+        &mut None,
+        Instant(now),
+    )
+}
+
+/// A command that was started.
+#[derive(Clone, Copy)]
+struct Run {
+    job: JobId,
+    is_opening: bool,
+}
+
+/// The next command, after what it opens was recorded.
+fn next(openings: &mut Openings, now: u64) -> Option<Run> {
+    static JOBS: AtomicU32 = AtomicU32::new(0);
+    openings.record();
+    let job = JobId::of(JOBS.fetch_add(1, Ordering::Relaxed));
+    let words = openings.next_command(job, Instant(now))?;
+    let is_opening = words[0] == "open";
+    assert_eq!(openings.of(job).unwrap().is_opening(), is_opening);
+    Some(Run { job, is_opening })
+}
+
+fn end(openings: &mut Openings, run: Run, has_succeeded: bool, now: Instant) -> CommandEnd {
+    let end = openings.command_ended(run.job, has_succeeded, now);
+    assert_eq!(openings.command_ended(run.job, has_succeeded, now), None);
+    end.unwrap()
+}
+
+#[test]
+fn it_opens_once_is_renewed_and_closes_after_its_time() {
+    let mut openings = Openings::default();
+    assert_eq!(pass(&mut openings, 0), Requested::Begun);
+    let ticket = next(&mut openings, 0).unwrap();
+    assert!(ticket.is_opening && next(&mut openings, 0).is_none());
+    assert_eq!(pass(&mut openings, 1), Requested::Begun);
+    let ended = end(&mut openings, ticket, true, Instant(2));
+    assert!(matches!(ended, CommandEnd::Opened(_)));
+    assert_eq!(pass(&mut openings, 10_000), Requested::Renewed);
+    assert!(next(&mut openings, 10_000 + STAYS_MS - 1).is_none());
+    let over = Instant(10_000 + STAYS_MS);
+    assert_eq!(openings.next_deadline(), Some(over));
+    let ticket = next(&mut openings, over.0).unwrap();
+    assert!(!ticket.is_opening);
+    assert!(matches!(
+        end(&mut openings, ticket, true, over),
+        CommandEnd::Closed
+    ));
+    assert!(openings.record() && openings.next_deadline().is_none());
+    assert!(openings.iter().next().is_none());
+}
+
+#[test]
+fn one_that_fails_to_open_is_not_open() {
+    let mut openings = Openings::default();
+    pass(&mut openings, 0);
+    let ticket = next(&mut openings, 0).unwrap();
+    let ended = end(&mut openings, ticket, false, Instant(1));
+    assert!(matches!(ended, CommandEnd::Failed(_)));
+    assert!(next(&mut openings, STAYS_MS).is_none());
+    assert_eq!(pass(&mut openings, 2), Requested::Begun);
+    assert!(next(&mut openings, 2).unwrap().is_opening);
+}
+
+#[test]
+fn a_failing_close_is_tried_again_with_growing_pauses() {
+    let mut openings = Openings::default();
+    pass(&mut openings, 0);
+    let ticket = next(&mut openings, 0).unwrap();
+    end(&mut openings, ticket, true, Instant(0));
+    let mut now = STAYS_MS;
+    let mut pauses = Vec::new();
+    for _ in 0..12 {
+        let ticket = next(&mut openings, now).unwrap();
+        assert!(!ticket.is_opening);
+        let ended = end(&mut openings, ticket, false, Instant(now));
+        assert!(matches!(ended, CommandEnd::StillOpen));
+        let again = openings.next_deadline().unwrap();
+        assert!(next(&mut openings, again.0 - 1).is_none());
+        pauses.push(again.0 - now);
+        now = again.0;
+    }
+    assert!(pauses.is_sorted() && pauses[0] == CLOSE_AGAIN_MS);
+    assert_eq!(pauses.last(), Some(&CLOSE_AGAIN_MOST_MS));
+}
+
+#[test]
+fn who_passes_while_it_closes_finds_it_open_again() {
+    let mut openings = Openings::default();
+    pass(&mut openings, 0);
+    let ticket = next(&mut openings, 0).unwrap();
+    end(&mut openings, ticket, true, Instant(0));
+    let closing = next(&mut openings, STAYS_MS).unwrap();
+    assert_eq!(pass(&mut openings, STAYS_MS + 1), Requested::Begun);
+    assert!(next(&mut openings, STAYS_MS + 1).is_none());
+    end(&mut openings, closing, true, Instant(STAYS_MS + 2));
+    assert!(next(&mut openings, STAYS_MS + 2).unwrap().is_opening);
+}
+
+#[test]
+fn what_is_to_be_closed_is_known_before_it_opens_and_until_it_is_closed() {
+    let mut openings = Openings::default();
+    let is_known = |openings: &Openings| openings.iter().any(|it| it.to_close().is_some());
+    pass(&mut openings, 0);
+    assert!(!is_known(&openings));
+    assert!(openings.record() && is_known(&openings) && !openings.record());
+    let ticket = next(&mut openings, 0).unwrap();
+    end(&mut openings, ticket, true, Instant(0));
+    // Its time is another now.
+    assert!(openings.record());
+    let ticket = next(&mut openings, STAYS_MS).unwrap();
+    assert!(is_known(&openings) && !openings.record());
+    end(&mut openings, ticket, true, Instant(STAYS_MS));
+    assert!(openings.record() && !is_known(&openings));
+}
+
+#[test]
+fn a_service_stays_while_it_is_used_and_goes_after_its_last_use() {
+    let mut openings = Openings::default();
+    let ready_ms = 10_000;
+    assert_eq!(
+        openings.request(request(OpenFor::Service), &mut None, Instant(0)),
+        Requested::Begun
+    );
+    assert!(openings.service_is_coming(home(), ready_ms, Instant(0)));
+    let ticket = next(&mut openings, 0).unwrap();
+    end(&mut openings, ticket, true, Instant(5));
+    assert!(openings.service_is_coming(home(), ready_ms, Instant(5)));
+    assert!(!openings.service_is_coming(home(), ready_ms, Instant(5 + ready_ms)));
+    openings.service_is_used(home(), Instant(6));
+    assert!(!openings.service_is_coming(home(), ready_ms, Instant(6)));
+    assert!(next(&mut openings, 100 * STAYS_MS).is_none());
+    openings.service_is_left(home(), Instant(7));
+    assert!(next(&mut openings, 7 + STAYS_MS - 1).is_none());
+    assert!(!next(&mut openings, 7 + STAYS_MS).unwrap().is_opening);
+}
+
+#[test]
+fn a_service_that_has_died_is_started_again() {
+    let mut openings = Openings::default();
+    openings.request(request(OpenFor::Service), &mut None, Instant(0));
+    let ticket = next(&mut openings, 0).unwrap();
+    end(&mut openings, ticket, true, Instant(0));
+    openings.service_is_used(home(), Instant(1));
+    openings.service_has_died(home());
+    assert!(openings.service_is_coming(home(), 1, Instant(50)));
+    assert!(next(&mut openings, 50).unwrap().is_opening);
+}
+
+#[test]
+fn what_was_open_before_a_restart_is_closed_at_its_time() {
+    let mut openings = Openings::default();
+    let remembered = RestoredOpening {
+        section: "gone".into(),
+        open_for: OpenFor::Address(address()),
+        close: Some(words("close it")),
+        until: Instant(100),
+    };
+    openings.restore(home(), remembered, Instant(0));
+    assert!(next(&mut openings, 99).is_none());
+    assert!(!next(&mut openings, 100).unwrap().is_opening);
+}
+
+#[test]
+fn who_passes_after_a_restart_finds_it_closed_and_opened_once() {
+    let mut openings = Openings::default();
+    let remembered = RestoredOpening {
+        section: "home".into(),
+        open_for: OpenFor::Address(address()),
+        close: Some(words("close it")),
+        until: Instant(100),
+    };
+    openings.restore(home(), remembered, Instant(0));
+    // Twice in one turn.
+    assert_eq!(pass(&mut openings, 10), Requested::Begun);
+    assert_eq!(pass(&mut openings, 10), Requested::Begun);
+    let closing = next(&mut openings, 10).unwrap();
+    assert!(!closing.is_opening && next(&mut openings, 10).is_none());
+    // It was not there to be closed any more.
+    assert!(matches!(
+        end(&mut openings, closing, false, Instant(11)),
+        CommandEnd::StillOpen
+    ));
+    let opening = next(&mut openings, 11).unwrap();
+    assert!(opening.is_opening);
+    end(&mut openings, opening, true, Instant(12));
+    assert_eq!(pass(&mut openings, 13), Requested::Renewed);
+    let closing = next(&mut openings, 13 + STAYS_MS).unwrap();
+    assert!(!closing.is_opening);
+    end(&mut openings, closing, true, Instant(14 + STAYS_MS));
+    assert!(openings.iter().next().is_none());
+}
+
+#[test]
+fn its_time_begins_when_it_is_open() {
+    let mut openings = Openings::default();
+    pass(&mut openings, 0);
+    let ticket = next(&mut openings, 0).unwrap();
+    end(&mut openings, ticket, true, Instant(STAYS_MS));
+    assert!(next(&mut openings, 2 * STAYS_MS - 1).is_none());
+    assert!(!next(&mut openings, 2 * STAYS_MS).unwrap().is_opening);
+
+    // But not for one whose owner has closed it meanwhile.
+    let mut openings = Openings::default();
+    pass(&mut openings, 0);
+    let ticket = next(&mut openings, 0).unwrap();
+    openings.close(home(), OpenFor::Address(address()), Instant(1));
+    end(&mut openings, ticket, true, Instant(2));
+    assert!(!next(&mut openings, 2).unwrap().is_opening);
+}
+
+#[test]
+fn a_service_that_could_not_be_stopped_and_is_used_again_stays() {
+    let mut openings = Openings::default();
+    openings.request(request(OpenFor::Service), &mut None, Instant(0));
+    let ticket = next(&mut openings, 0).unwrap();
+    end(&mut openings, ticket, true, Instant(0));
+    openings.service_is_used(home(), Instant(0));
+    openings.service_is_left(home(), Instant(0));
+    let ticket = next(&mut openings, STAYS_MS).unwrap();
+    end(&mut openings, ticket, false, Instant(STAYS_MS));
+    openings.service_is_used(home(), Instant(STAYS_MS + 1));
+    assert!(next(&mut openings, 100 * STAYS_MS).is_none());
+}
+
+#[test]
+fn what_no_command_closes_is_over_with_its_time() {
+    for open_for in [OpenFor::Address(address()), OpenFor::Service] {
+        let mut openings = Openings::default();
+        let close = None;
+        openings.request(
+            OpenRequest {
+                close,
+                ..request(open_for)
+            },
+            &mut None,
+            Instant(0),
+        );
+        // Its time is that from when it is open.
+        assert!(openings.next_end(Instant(STAYS_MS)).is_none());
+        let ticket = next(&mut openings, 0).unwrap();
+        assert!(openings.next_end(Instant(STAYS_MS)).is_none());
+        end(&mut openings, ticket, true, Instant(0));
+        openings.service_is_used(home(), Instant(0));
+        openings.service_is_left(home(), Instant(0));
+        assert!(openings.next_end(Instant(STAYS_MS - 1)).is_none());
+        openings.record();
+        assert_eq!(openings.next_deadline(), Some(Instant(STAYS_MS)));
+        assert!(next(&mut openings, STAYS_MS).is_none());
+        let over = openings.next_end(Instant(STAYS_MS));
+        assert_eq!(over, Some((home(), open_for)));
+        assert!(openings.iter().next().is_none());
+    }
+    // And not what one does close.
+    let mut openings = Openings::default();
+    pass(&mut openings, 0);
+    let ticket = next(&mut openings, 0).unwrap();
+    end(&mut openings, ticket, true, Instant(0));
+    assert!(openings.next_end(Instant(STAYS_MS)).is_none());
+}
+
+#[test]
+fn an_element_ends_by_itself_is_renewed_and_makes_room_for_what_a_command_opens() {
+    let mut openings = Openings::default();
+    let element = OpenFor::Element(address());
+    openings.include(home(), address(), Instant(100), Instant(0));
+    openings.include(home(), address(), Instant(200), Instant(50));
+    assert!(openings.iter().all(|it| it.to_close().is_none()));
+    assert!(openings.next_end(Instant(199)).is_none() && next(&mut openings, 200).is_none());
+    let over = openings.next_end(Instant(200));
+    assert_eq!(over, Some((home(), element)));
+    assert!(openings.next_end(Instant(200)).is_none());
+
+    // What is open by a command is another matter, after a reload to another door.
+    openings.include(home(), address(), Instant(300), Instant(200));
+    assert_eq!(pass(&mut openings, 200), Requested::Begun);
+    assert!(next(&mut openings, 200).unwrap().is_opening);
+    for number in 0..=OPENINGS {
+        let [.., high, low] = number.to_be_bytes();
+        let address = [10, 0, high, low].into();
+        openings.include(home(), address, Instant(300), Instant(200));
+    }
+    assert_eq!(openings.iter().count(), OPENINGS);
+    let other = request(OpenFor::Address([192, 0, 2, 8].into()));
+    assert_eq!(
+        openings.request(other, &mut None, Instant(200)),
+        Requested::Begun
+    );
+    let remembered = RestoredOpening {
+        section: "gone".into(),
+        open_for: OpenFor::Address(address()),
+        close: Some(words("close it")),
+        until: Instant(300),
+    };
+    openings.restore(home(), remembered, Instant(200));
+    assert_eq!(openings.iter().count(), OPENINGS);
+    let is_commands = |it: &&Opening| matches!(it.open_for, OpenFor::Address(_));
+    assert_eq!(openings.iter().filter(is_commands).count(), 3);
+}
+
+#[test]
+fn there_are_only_so_many() {
+    let mut openings = Openings::default();
+    for number in 0..OPENINGS {
+        let [.., high, low] = number.to_be_bytes();
+        let open_for = OpenFor::Address([10, 0, high, low].into());
+        assert_eq!(
+            openings.request(request(open_for), &mut None, Instant(0)),
+            Requested::Begun
+        );
+    }
+    assert_eq!(pass(&mut openings, 0), Requested::Full);
+}

@@ -1,0 +1,177 @@
+//! A configuration takes over.
+
+use super::mirages::Mirage;
+use super::tables::{Core, log};
+use super::transaction::{Adopted, Transaction};
+use crate::limits::{GUESTS, KNOCKERS, NFT_QUEUED, OPENINGS};
+use crate::proto::doors::Admitted;
+use crate::proto::effect::{Drain, Effect, Effects};
+use crate::proto::event::Event;
+use crate::proto::gates::{Gate, GateSettings};
+use crate::proto::scheme::key::{Key, KeyId};
+use crate::proto::scheme::knock::{Sequences, Tracker};
+use crate::proto::scheme::schedule::Schedule;
+use crate::proto::scheme::token::Nonces;
+use crate::proto::settings::{MirageSettings, Settings};
+use std::hash::RandomState;
+use std::rc::Rc;
+
+/// Connections that can wait for a door at once.
+const ALL_GUESTS: usize = OPENINGS * GUESTS + NFT_QUEUED;
+
+impl Core {
+    /// A configuration is to take over. Whoever waits at a port is judged by what they found there.
+    pub(super) fn adopt(&mut self, settings: Box<Settings>, effects: &mut Effects) {
+        self.look_at_clock(effects);
+        self.transaction = Some(Transaction::Adopting(settings));
+        effects.push_back(Effect::Drain(Drain::All));
+    }
+
+    pub(super) fn tell_adopted(&mut self, adopted: Adopted, effects: &mut Effects) {
+        for (id, address) in adopted.let_in {
+            let mirage = self.mirage(id);
+            if !mirage.is_some_and(|mirage| mirage.admitted.contains(address)) {
+                self.tell_shut(id, address, effects);
+            }
+        }
+        if !adopted.is_first {
+            let (mirages, dropped) = (self.mirages.ids().len(), adopted.dropped);
+            log(effects, Event::Reload { mirages, dropped });
+        }
+        self.forget_names();
+    }
+
+    /// Names of mirages that are not served and that nothing of ours comes from.
+    fn forget_names(&mut self) {
+        let Self {
+            mirages,
+            conns,
+            openings,
+            elements,
+            ..
+        } = self;
+        mirages.forget(|id| {
+            conns.iter_from(0).any(|(_, conn)| conn.mirage == id)
+                || openings.iter().any(|opening| opening.mirage == id)
+                || elements.iter().any(|element| element.mirage == id)
+        });
+    }
+
+    /// Another configuration counts from now on. What both have, stays: plans, admissions, whoever is in the
+    /// middle of a sequence.
+    pub(super) fn take_over(&mut self, settings: Settings, effects: &mut Effects) -> Adopted {
+        let Settings { common, mirages } = settings;
+        self.bans.set_ban_ms(u64::from(common.ban_s) * 1_000);
+        self.conns.grow(common.max_sessions, ALL_GUESTS);
+        self.clock.set_trust(common.clock);
+        self.common = common;
+        let is_first = self.mirages.ids().is_empty();
+        let mut old = self.mirages.take_all();
+        let let_in = old.iter().flat_map(|(id, mirage)| {
+            let addresses = mirage.admitted.iter();
+            addresses.map(|(address, _)| (*id, address))
+        });
+        let let_in = let_in.collect();
+        // What was used stays used, wherever in the file its secret is now, and if it is nowhere: it
+        // may come back.
+        let now = self.now.boot;
+        self.nonces.retain_mut(|(_, nonces)| {
+            nonces.expire(now);
+            !nonces.is_empty()
+        });
+        let left = mirages.len();
+        for (settings, key) in mirages {
+            let id = self.mirages.intern(&settings.section);
+            let before = old.iter().position(|(other, _)| *other == id);
+            let before = before.map(|before| old.swap_remove(before).1);
+            let mirage = self.prepare(settings, key, before);
+            self.mirages.push(id, mirage);
+            effects.push_back(Effect::Ports(id));
+        }
+        effects.push_back(Effect::Sense);
+        // What nobody has taken over is closed now that all else is open.
+        effects.extend(old.iter().map(|(id, _)| Effect::Ports(*id)));
+        let dropped = old.len();
+        Adopted {
+            left,
+            dropped,
+            let_in,
+            is_first,
+        }
+    }
+
+    /// A mirage as it will be served: with the ports that it has, if nothing about them changes.
+    fn prepare(
+        &mut self,
+        settings: MirageSettings,
+        key: Option<Key>,
+        before: Option<Mirage>,
+    ) -> Mirage {
+        let settings = Rc::new(settings);
+        let key_id = key.as_ref().map(Key::id);
+        let has_same_ports = |before: &Mirage| {
+            let drawn_with = before.schedule.as_ref().map(|it| it.key().id());
+            drawn_with == key_id && before.settings.pattern == settings.pattern
+        };
+        let mut mirage = match before.filter(has_same_ports) {
+            Some(mut mirage) => {
+                if mirage.settings.gate != settings.gate {
+                    mirage.tracker = tracker(&settings.gate);
+                    mirage.admitted = Admitted::default();
+                }
+                // No other door has ports.
+                if settings.forward().is_none() {
+                    mirage.admitted = Admitted::default();
+                }
+                mirage.told_of_redirect = false;
+                mirage
+            }
+            None => {
+                let drawn = key.zip(settings.pattern);
+                let mut schedule = drawn.map(|(key, pattern)| Schedule::new(key, pattern));
+                let unix = self.clock.believed(self.now);
+                let now = self.now.boot;
+                let plan = schedule
+                    .as_mut()
+                    .and_then(|schedule| schedule.turn(unix, now));
+                Mirage {
+                    settings: Rc::clone(&settings),
+                    plan: plan.unwrap_or_default(),
+                    next: None,
+                    schedule,
+                    settled_at: now,
+                    nonces: None,
+                    tracker: tracker(&settings.gate),
+                    sequences: Sequences::new(),
+                    admitted: Admitted::default(),
+                    told_of_redirect: false,
+                }
+            }
+        };
+        mirage.settings = settings;
+        let takes_nonces = matches!(mirage.settings.gate(), Gate::Token | Gate::Packet);
+        mirage.nonces = key_id.filter(|_| takes_nonces);
+        if let Some(key) = mirage.nonces {
+            self.remember_nonces(key, mirage.live_ms());
+        }
+        mirage.sequences = mirage.count_sequences();
+        mirage
+    }
+
+    fn remember_nonces(&mut self, key: KeyId, live_ms: u64) {
+        if self.nonces_of(key).is_none() {
+            self.nonces.push((key, Nonces::default()));
+        }
+        if let Some(nonces) = self.nonces_of(key) {
+            nonces.set_live_ms(live_ms);
+        }
+    }
+}
+
+/// Who is in the middle of a sequence, where there is one: nobody yet.
+fn tracker(gate: &GateSettings) -> Option<Tracker<RandomState>> {
+    match gate {
+        GateSettings::Knock(knock) => Some(Tracker::new(KNOCKERS, knock.rules, RandomState::new())),
+        GateSettings::Port | GateSettings::Token | GateSettings::Packet(_) => None,
+    }
+}

@@ -1,0 +1,290 @@
+//! The doors that are not a session: an address is let in to the ports, a command runs for it, or it becomes an
+//! element of a set.
+
+use super::tables::{Core, log};
+use super::visitors::Arrival;
+use crate::proto::conn::{ConnId, Stage};
+use crate::proto::doors::{
+    Admission, CommandEnd, Element, OpenFor, OpenRequest, Requested, RestoredOpening,
+};
+use crate::proto::effect::{Effect, Effects};
+use crate::proto::event::{Event, Limit};
+use crate::proto::gates::{Evidence, Passage, Verdict};
+use crate::proto::ids::{JobId, MirageId};
+use crate::proto::input::ElementOutcome;
+use crate::terms::Door;
+use core::net::IpAddr;
+use std::rc::Rc;
+
+impl Core {
+    /// Somebody has passed a silent gate; nobody is told who may not.
+    pub(super) fn pass(&mut self, mirage: MirageId, address: IpAddr, effects: &mut Effects) {
+        if self.judge(Evidence::Datagram(Passage::Passed), mirage, address) == Verdict::Admit {
+            self.open_door(mirage, address, &mut None, effects);
+        }
+    }
+
+    /// Opens the door for one whose connection is closed once that is done.
+    pub(super) fn open_door_for(
+        &mut self,
+        arrival: Arrival,
+        held: Option<ConnId>,
+        effects: &mut Effects,
+    ) {
+        let conn = match held {
+            Some(conn) => {
+                self.conns.enter(conn, Stage::Guest, None);
+                Some(conn)
+            }
+            None => self.keep(arrival, Stage::Guest, None),
+        };
+        let mut guest = conn;
+        self.open_door(arrival.mirage, arrival.peer, &mut guest, effects);
+        if let Some(conn) = guest {
+            // There is nothing to wait for. One that is in hand goes because nobody keeps it.
+            self.conns.remove(conn);
+            effects.extend(held.map(Effect::Close));
+        }
+    }
+
+    /// Opens the door of a mirage for an address. A guest that is taken waits for it.
+    fn open_door(
+        &mut self,
+        mirage: MirageId,
+        peer: IpAddr,
+        guest: &mut Option<ConnId>,
+        effects: &mut Effects,
+    ) {
+        let Some(settings) = self.mirage(mirage).map(|it| Rc::clone(&it.settings)) else {
+            return;
+        };
+        let seconds = settings.admitted_s;
+        match &settings.door {
+            Door::Forward(_) => self.let_in(mirage, peer, seconds, effects),
+            Door::Command { open, close } => {
+                let close = close.as_ref();
+                let request = OpenRequest {
+                    mirage,
+                    open_for: OpenFor::Address(peer),
+                    open: open.words(peer, &settings.section),
+                    close: close.map(|close| close.words(peer, &settings.section)),
+                    stays_ms: u64::from(seconds) * 1_000,
+                };
+                let conn = *guest;
+                match self.openings.request(request, guest, self.now.boot) {
+                    Requested::Begun if guest.is_none() => effects.extend(conn.map(Effect::Wait)),
+                    Requested::Begun => {}
+                    Requested::Renewed => {
+                        let open_for = OpenFor::Address(peer);
+                        self.count_open_door(mirage, open_for, seconds.into(), effects);
+                    }
+                    Requested::Full => self.tell_doors_full(mirage, peer, effects),
+                }
+            }
+            Door::Nft { set, .. } => {
+                let job = self.new_job();
+                let element = Element {
+                    mirage,
+                    address: peer,
+                    seconds,
+                    guest: guest.take(),
+                };
+                effects.extend(element.guest.map(Effect::Wait));
+                self.elements.insert(job, element);
+                effects.push_back(Effect::Element {
+                    job,
+                    set: set.clone(),
+                    address: peer,
+                    seconds,
+                });
+            }
+        }
+    }
+
+    fn tell_doors_full(&mut self, mirage: MirageId, peer: IpAddr, effects: &mut Effects) {
+        self.counters.turned_away += 1;
+        let event = Event::DoorsFull {
+            mirage: self.section(mirage),
+            peer,
+            what: Limit::Openings,
+        };
+        log(effects, event);
+    }
+
+    /// Takes an address back that was let in.
+    pub(super) fn close_door(&mut self, mirage: MirageId, peer: IpAddr, effects: &mut Effects) {
+        let now = self.now.boot;
+        self.openings.close(mirage, OpenFor::Address(peer), now);
+        let Some(served) = self.mirages.get_mut(mirage) else {
+            return;
+        };
+        served.admitted.end(peer, now);
+        let settings = Rc::clone(&served.settings);
+        if let Door::Nft { set, .. } = &settings.door {
+            let job = self.new_job();
+            let element = Element {
+                mirage,
+                address: peer,
+                seconds: 0,
+                guest: None,
+            };
+            self.elements.insert(job, element);
+            effects.push_back(Effect::Element {
+                job,
+                set: set.clone(),
+                address: peer,
+                seconds: 0,
+            });
+        }
+    }
+
+    /// Lets an address come to the minute's real ports.
+    fn let_in(&mut self, mirage: MirageId, peer: IpAddr, seconds: u32, effects: &mut Effects) {
+        let until = self.now.boot.after(u64::from(seconds) * 1_000);
+        let Some(served) = self.mirages.get_mut(mirage) else {
+            return;
+        };
+        match served.admitted.insert(peer, until) {
+            Admission::Full => {
+                let event = Event::DoorsFull {
+                    mirage: self.section(mirage),
+                    peer,
+                    what: Limit::Admitted,
+                };
+                log(effects, event);
+            }
+            // It is open, and the log has it: who knocks does so twice, for one may be lost.
+            Admission::Renewed => {}
+            Admission::New => {
+                effects.push_back(Effect::Ports(mirage));
+                let open_for = OpenFor::Address(peer);
+                self.count_open_door(mirage, open_for, seconds.into(), effects);
+            }
+        }
+    }
+
+    /// What is due for what commands have opened: an end, the journal, or one command.
+    pub(super) fn run_openings(&mut self, effects: &mut Effects) -> bool {
+        let now = self.now.boot;
+        if let Some((mirage, open_for)) = self.openings.next_end(now) {
+            let mirage = self.section(mirage);
+            log(effects, Event::Shut { mirage, open_for });
+            return true;
+        }
+        if self.openings.record() {
+            effects.push_back(Effect::Journal);
+            return true;
+        }
+        let job = self.new_job();
+        let command = self.openings.next_command(job, now);
+        let is_due = command.is_some();
+        effects.extend(command.map(|words| Effect::Run { job, words }));
+        is_due
+    }
+
+    /// A command has done its work, or `failure` says why not.
+    pub(super) fn job_ended(&mut self, job: JobId, failure: Option<String>, effects: &mut Effects) {
+        let now = self.now.boot;
+        let Some(opening) = self.openings.of(job) else {
+            return;
+        };
+        let (mirage, open_for) = (opening.mirage, opening.open_for);
+        let seconds = opening.stays_ms(now).div_ceil(1_000);
+        let key = if opening.is_opening() {
+            "open"
+        } else {
+            "close"
+        };
+        let has_succeeded = failure.is_none();
+        if let Some(outcome) = failure {
+            let event = Event::CommandFailed {
+                mirage: self.section(mirage),
+                open_for,
+                key,
+                outcome,
+            };
+            log(effects, event);
+        }
+        match self.openings.command_ended(job, has_succeeded, now) {
+            Some(CommandEnd::Opened(guests)) => {
+                self.count_open_door(mirage, open_for, seconds, effects);
+                self.let_guests_go(guests, effects);
+            }
+            Some(CommandEnd::Closed) => {
+                let mirage = self.section(mirage);
+                log(effects, Event::Shut { mirage, open_for });
+            }
+            Some(CommandEnd::Failed(guests)) => {
+                if open_for == OpenFor::Service {
+                    self.strand_waiting(mirage);
+                }
+                self.let_guests_go(guests, effects);
+            }
+            Some(CommandEnd::StillOpen) | None => {}
+        }
+    }
+
+    fn let_guests_go(&mut self, guests: impl IntoIterator<Item = ConnId>, effects: &mut Effects) {
+        for guest in guests {
+            self.let_go(Some(guest), effects);
+        }
+    }
+
+    /// What has become of an element of a set.
+    pub(super) fn element_ended(
+        &mut self,
+        job: JobId,
+        outcome: ElementOutcome,
+        effects: &mut Effects,
+    ) {
+        let now = self.now.boot;
+        let Some(element) = self.elements.remove(job) else {
+            return;
+        };
+        let Element {
+            mirage,
+            address,
+            seconds,
+            guest,
+        } = element;
+        let is_addition = seconds > 0;
+        let open_for = OpenFor::Element(address);
+        match outcome {
+            ElementOutcome::Done if is_addition => {
+                // The kernel's time for it began a moment ago.
+                let until = now.after(u64::from(seconds) * 1_000);
+                self.openings.include(mirage, address, until, now);
+                self.count_open_door(mirage, open_for, seconds.into(), effects);
+            }
+            ElementOutcome::Done => self.openings.close(mirage, open_for, now),
+            ElementOutcome::TooLate => {
+                let event = Event::ElementTooLate {
+                    mirage: self.section(mirage),
+                    peer: address,
+                    is_addition,
+                };
+                log(effects, event);
+            }
+            ElementOutcome::Full if is_addition => self.tell_doors_full(mirage, address, effects),
+            ElementOutcome::Family if is_addition => {
+                let event = Event::WrongFamily {
+                    mirage: self.section(mirage),
+                    peer: address,
+                    why: outcome.to_string(),
+                };
+                log(effects, event);
+            }
+            // What is to be taken out ends with its own time.
+            ElementOutcome::Full | ElementOutcome::Family | ElementOutcome::Replaced => {}
+        }
+        self.let_guests_go(guest, effects);
+    }
+
+    /// Puts back what a restart has to close.
+    pub fn restore(&mut self, restored: Vec<RestoredOpening>) {
+        for opening in restored {
+            let mirage = self.mirages.intern(&opening.section);
+            self.openings.restore(mirage, opening, self.now.boot);
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! The mirages that are served, and the names of those that something still refers to.
+
+use crate::limits::{BACKLOG, LIVE_WINDOWS, POOL_BACKLOG, RETRY_MS};
+use crate::proto::doors::Admitted;
+use crate::proto::event::Section;
+use crate::proto::gates::GateSettings;
+use crate::proto::ids::MirageId;
+use crate::proto::scheme::key::KeyId;
+use crate::proto::scheme::knock::{self, Hop, Protocol, Sequences, Tracker};
+use crate::proto::scheme::schedule::{Plan, Schedule};
+use crate::proto::settings::MirageSettings;
+use crate::proto::time::{Instant, Now};
+use core::net::IpAddr;
+use std::hash::RandomState;
+use std::rc::Rc;
+
+/// A mirage that is served.
+pub struct Mirage {
+    /// What its owner wants.
+    pub settings: Rc<MirageSettings>,
+    /// Its ports through time, if it draws any.
+    pub schedule: Option<Schedule>,
+    /// Its ports now.
+    pub plan: Plan,
+    /// Its ports after the turn that is under way.
+    pub next: Option<Plan>,
+    /// Before this it bans nobody.
+    pub settled_at: Instant,
+    /// Whose tokens or datagrams it takes, if it takes any.
+    pub nonces: Option<KeyId>,
+    /// Who is in the middle of its sequence, at gate = knock.
+    pub tracker: Option<Tracker<RandomState>>,
+    /// The sequences that count now.
+    pub sequences: Sequences,
+    /// Which addresses a silent gate lets in, at door = forward.
+    pub admitted: Admitted,
+    /// The log was told that the firewall sends nobody to its pool.
+    pub told_of_redirect: bool,
+}
+
+impl Mirage {
+    /// Milliseconds of a window; 0 where there are none.
+    pub fn period_ms(&self) -> u64 {
+        let pattern = self.settings.pattern;
+        pattern.map_or(0, |pattern| u64::from(pattern.period()) * 1_000)
+    }
+
+    /// Milliseconds for which a port can be the real one.
+    pub fn live_ms(&self) -> u64 {
+        LIVE_WINDOWS as u64 * self.period_ms()
+    }
+
+    /// When its ports have to be looked at again.
+    pub fn next_turn(&self, now: Now) -> Option<Instant> {
+        let schedule = self.schedule.as_ref()?;
+        let period_ms = self.period_ms();
+        let into = now.real_ms.rem_euclid(period_ms as i64) as u64;
+        let turn = now.boot.after(period_ms - into);
+        Some(if schedule.is_short() {
+            turn.min(now.boot.after(RETRY_MS))
+        } else {
+            turn
+        })
+    }
+
+    /// Whether it has ports open now. Behind a silent gate one is open while somebody is let in.
+    pub fn is_listening(&self) -> bool {
+        !self.settings.is_silent() || !self.admitted.is_empty()
+    }
+
+    /// Who alone may come to its ports. None: everybody.
+    pub fn filter(&self) -> Option<Vec<IpAddr>> {
+        let is_silent = self.settings.is_silent();
+        is_silent.then(|| self.admitted.addresses())
+    }
+
+    /// Visitors that the kernel keeps for each of its listeners.
+    pub fn backlog(&self) -> i32 {
+        match self.settings.pool_port {
+            Some(_) => POOL_BACKLOG,
+            None => BACKLOG,
+        }
+    }
+
+    /// The ports that have to listen for it, in ascending order: those of its plan, and of the next one while it
+    /// turns; or its pool's one.
+    pub fn bound(&self) -> Vec<u16> {
+        let mut ports = Vec::new();
+        if !self.is_listening() {
+            return ports;
+        }
+        for plan in [Some(&self.plan), self.next.as_ref()].into_iter().flatten() {
+            ports.extend_from_slice(plan.ports());
+        }
+        if let Some(port) = self.settings.pool_port {
+            ports = ports.first().map(|_| port).into_iter().collect();
+        }
+        ports.sort_unstable();
+        ports.dedup();
+        ports
+    }
+
+    /// Whether the turn that is under way closes a port, or makes something else of it. A pool's one stays, and
+    /// what comes to it is something else.
+    pub fn is_leaving(&self, port: u16) -> bool {
+        let Some(next) = &self.next else { return false };
+        match self.settings.pool_port {
+            Some(_) => !self.plan.ports().is_empty(),
+            None => {
+                self.plan.is_open(port)
+                    && !(next.is_open(port) && next.role(port) == self.plan.role(port))
+            }
+        }
+    }
+
+    /// How many ports the next plan opens, and how many it closes.
+    pub fn count_changes(&self, next: &Plan) -> (u32, u32) {
+        if !self.is_listening() {
+            return (0, 0);
+        }
+        let (now, then) = (self.plan.ports(), next.ports());
+        if self.settings.pool_port.is_some() {
+            let opens = now.is_empty() && !then.is_empty();
+            let closes = then.is_empty() && !now.is_empty();
+            return (u32::from(opens), u32::from(closes));
+        }
+        let opened = then.iter().filter(|&&port| !self.plan.is_open(port));
+        let closed = now.iter().filter(|&&port| !next.is_open(port));
+        (opened.count() as u32, closed.count() as u32)
+    }
+
+    /// The sequences that count now.
+    pub fn count_sequences(&self) -> Sequences {
+        let GateSettings::Knock(rules) = &self.settings.gate else {
+            return Sequences::new();
+        };
+        if rules.is_fixed() {
+            let close = Some(&rules.close_sequence).filter(|hops| !hops.is_empty());
+            return knock::fixed(&rules.sequence, close);
+        }
+        let (Some(schedule), Some(range)) = (&self.schedule, self.settings.range()) else {
+            return Sequences::new();
+        };
+        let (knocks, live) = (rules.knocks.into(), schedule.live());
+        knock::rotating(schedule.key(), range, &live, knocks, rules.protocols)
+    }
+
+    /// Where its datagrams come in now.
+    pub fn packet_ports(&self) -> heapless::Vec<u16, LIVE_WINDOWS> {
+        match &self.settings.gate {
+            GateSettings::Packet(packet) => match packet.port {
+                Some(port) => [port].into_iter().collect(),
+                None => self.plan.reals(),
+            },
+            GateSettings::Port | GateSettings::Token | GateSettings::Knock(_) => {
+                heapless::Vec::new()
+            }
+        }
+    }
+
+    /// What it wants to be knocked at.
+    pub fn hops(&self) -> impl Iterator<Item = Hop> {
+        let sequences = self.sequences.iter();
+        let knocks = sequences.flat_map(|sequence| sequence.hops.iter().copied());
+        let protocol = Protocol::Udp;
+        let ports = self.packet_ports().into_iter();
+        knocks.chain(ports.map(move |port| Hop { port, protocol }))
+    }
+}
+
+struct Slot {
+    /// None: nothing refers to it, and another may have the slot.
+    name: Option<Section>,
+    mirage: Option<Mirage>,
+}
+
+/// The mirages by their ids.
+#[derive(Default)]
+pub struct Mirages {
+    slots: Vec<Slot>,
+    /// Those that are served, in the order of the configuration.
+    order: Vec<MirageId>,
+}
+
+impl Mirages {
+    /// The id of a section, a new one if it has none.
+    pub fn intern(&mut self, section: &Section) -> MirageId {
+        let is_its = |slot: &Slot| slot.name.as_deref() == Some(section);
+        let known = self.slots.iter().position(is_its);
+        let place = known.or_else(|| self.slots.iter().position(|slot| slot.name.is_none()));
+        let place = place.unwrap_or_else(|| {
+            self.slots.push(Slot {
+                name: None,
+                mirage: None,
+            });
+            self.slots.len() - 1
+        });
+        self.slots[place].name = Some(Rc::clone(section));
+        MirageId(place as u32)
+    }
+
+    /// The section.
+    pub fn name(&self, id: MirageId) -> Section {
+        let slot = self.slots.get(id.0 as usize);
+        let name = slot.and_then(|slot| slot.name.clone());
+        name.unwrap_or_else(|| Rc::from(""))
+    }
+
+    /// One that is served.
+    pub fn get(&self, id: MirageId) -> Option<&Mirage> {
+        self.slots.get(id.0 as usize)?.mirage.as_ref()
+    }
+
+    /// One that is served, to be changed.
+    pub fn get_mut(&mut self, id: MirageId) -> Option<&mut Mirage> {
+        self.slots.get_mut(id.0 as usize)?.mirage.as_mut()
+    }
+
+    /// Those that are served, in the order of the configuration.
+    pub fn ids(&self) -> &[MirageId] {
+        &self.order
+    }
+
+    /// The same, each with what is served.
+    pub fn iter(&self) -> impl Iterator<Item = (MirageId, &Mirage)> {
+        let ids = self.order.iter();
+        ids.filter_map(|&id| Some((id, self.get(id)?)))
+    }
+
+    /// Serves one behind those that are served.
+    pub fn push(&mut self, id: MirageId, mirage: Mirage) {
+        self.slots[id.0 as usize].mirage = Some(mirage);
+        self.order.push(id);
+    }
+
+    /// Takes out all that are served. Their ids stay.
+    pub fn take_all(&mut self) -> Vec<(MirageId, Mirage)> {
+        let order = core::mem::take(&mut self.order);
+        let slots = &mut self.slots;
+        let take = |id: MirageId| Some((id, slots.get_mut(id.0 as usize)?.mirage.take()?));
+        order.into_iter().filter_map(take).collect()
+    }
+
+    /// Forgets the names of those that are not served and to which nothing refers.
+    pub fn forget(&mut self, is_referred_to: impl Fn(MirageId) -> bool) {
+        for (place, slot) in self.slots.iter_mut().enumerate() {
+            if slot.mirage.is_none() && !is_referred_to(MirageId(place as u32)) {
+                slot.name = None;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_a_sections_as_long_as_something_refers_to_it() {
+        let mut mirages = Mirages::default();
+        let (home, work) = (Section::from("home"), Section::from("work"));
+        let one = mirages.intern(&home);
+        assert_eq!(mirages.intern(&home), one);
+        let other = mirages.intern(&work);
+        assert_ne!(one, other);
+        mirages.forget(|id| id == one);
+        assert_eq!(&*mirages.name(one), "home");
+        assert_eq!(mirages.intern(&home), one);
+        // The other's slot is free.
+        assert_eq!(mirages.intern(&"away".into()), other);
+        assert_eq!(&*mirages.name(other), "away");
+    }
+}

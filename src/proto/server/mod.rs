@@ -1,0 +1,128 @@
+//! The core: it decides about visitors, doors, ports and time.
+//!
+//! It is told what has happened ([`Input`]) and says what is to be done ([`Effect`]). It has no descriptor, no
+//! file and no clock: all of a turn of the loop happens at the moment that [`Core::begin_turn`] is given.
+//!
+//! ```text
+//!   begin_turn(now) ─▶ watch.rs: a step of the clock, a state file to be read
+//!   handle(input)   ─▶ visitors.rs, sessions.rs, doors.rs, silent.rs, orders.rs,
+//!                       turns.rs and adoption.rs, which take more than one step (transaction.rs)
+//!   tick()          ─▶ one due thing a call: a connection, an end of an admission, of a ban, of an opening,
+//!                      the state file, a minute's turn
+//!   deadline()      ─▶ when there will be something to do
+//! ```
+//!
+//! Three rules keep it simple. Performing an effect never calls the core: what comes of it at once is an
+//! *answer*, handled before anything from outside. What no effect keeps is closed: a visitor in the shell's hand
+//! is gone unless an effect names the connection. And one input has a bounded number of effects: what could be
+//! many is made due, and [`Core::tick`] does it one by one.
+
+mod adoption;
+mod clock;
+mod conns;
+mod doors;
+mod mirages;
+mod orders;
+mod queries;
+mod sessions;
+mod silent;
+mod tables;
+mod transaction;
+mod turns;
+mod visitors;
+mod watch;
+
+pub use mirages::Mirage;
+pub use queries::{Forecast, Places, Wanted};
+pub use tables::{Core, Counters};
+
+use super::effect::{Effect, Effects};
+use super::event::{Event, Limit, UnbanCause};
+use super::input::Input;
+use super::time::Now;
+
+impl Core {
+    /// Begins a turn of the loop: everything until the next one happens now.
+    pub fn begin_turn(&mut self, now: Now, effects: &mut Effects) {
+        self.now = now;
+        self.has_turned = false;
+        self.watch_clock(effects);
+    }
+
+    /// Something has happened.
+    pub fn handle(&mut self, input: Input, effects: &mut Effects) {
+        match input {
+            Input::Accepted { mirage, peer, port } => self.accepted(mirage, peer, port, effects),
+            Input::Short => {
+                self.give_up_one(effects);
+            }
+            Input::TurnedAway { peer, port } => {
+                let peer = super::source::canonical(peer);
+                self.turn_away_full(peer, port, Limit::Descriptors, effects);
+            }
+            Input::Said { conn, token } => self.said(conn, token, effects),
+            Input::Gone { conn } => self.gone(conn),
+            Input::Started { conn, result } => self.started(conn, result, effects),
+            Input::Dialled { conn } => self.dialled(conn),
+            Input::DialFailed { conn, error } => self.dial_failed(conn, &error, effects),
+            Input::Over {
+                conn,
+                end,
+                bytes_in,
+                bytes_out,
+            } => self.over(conn, end, (bytes_in, bytes_out), effects),
+            Input::Sensed(sensed) => self.sensed(&sensed, effects),
+            Input::Drained => self.drained(effects),
+            Input::Listening { mirage, open } => self.listening(mirage, open, effects),
+            Input::JobEnded { job, failure } => self.job_ended(job, failure, effects),
+            Input::ElementEnded { job, outcome } => self.element_ended(job, outcome, effects),
+            Input::Saved { changes } => {
+                self.saved.at = self.now.boot;
+                self.saved.changes = changes.or(self.saved.changes);
+            }
+            Input::Loaded(bans) => self.loaded(bans, effects),
+            Input::Restored(openings) => {
+                self.restore(openings);
+                self.openings.record();
+                effects.push_back(Effect::Journal);
+                self.saved.changes = None;
+            }
+            Input::ClockKept(is_kept) => self.clock_kept(is_kept, effects),
+            Input::Configuration(settings) => self.adopt(settings, effects),
+            Input::Operator(order) => self.carry_out(order, effects),
+        }
+    }
+
+    /// Does one thing that is due. False when nothing is, for this turn of the loop.
+    pub fn tick(&mut self, effects: &mut Effects) -> bool {
+        self.expire_conn(effects)
+            || self.shut_a_mirage(effects)
+            || self.expire_ban(effects)
+            || self.run_openings(effects)
+            || self.save(effects)
+            || self.turn_a_mirage(effects)
+            || self.rest(effects)
+    }
+
+    fn expire_ban(&mut self, effects: &mut Effects) -> bool {
+        let ban = self.bans.expire(self.now.boot);
+        let by = UnbanCause::Time;
+        effects.extend(ban.map(|ban| Effect::Log(Event::Unban { ban, by })));
+        ban.is_some()
+    }
+
+    fn save(&mut self, effects: &mut Effects) -> bool {
+        let is_due = self.save_is_due().is_some_and(|due| due <= self.now.boot);
+        effects.extend(is_due.then_some(Effect::Save));
+        is_due
+    }
+
+    /// What is done last in a turn, and makes nothing else due.
+    fn rest(&mut self, effects: &mut Effects) -> bool {
+        self.expire_trackers();
+        if !self.has_turned {
+            self.tell_of_closed_ports(effects);
+        }
+        false
+    }
+}

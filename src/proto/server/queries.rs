@@ -1,0 +1,290 @@
+//! What the shell reads. None of these changes anything.
+
+use super::mirages::Mirage;
+use super::tables::{Core, Counters};
+use crate::limits::{NONCES, STATE_MS};
+use crate::proto::bans::{Ban, Blacklist};
+use crate::proto::conn::{Conn, ConnId};
+use crate::proto::doors::Openings;
+use crate::proto::event::Section;
+use crate::proto::gates::{self, Gate, Verdict, Visitor};
+use crate::proto::ids::MirageId;
+use crate::proto::scheme::knock::Hop;
+use crate::proto::scheme::schedule::{Range, Role};
+use crate::proto::source::Source;
+use crate::proto::time::{Instant, Now, sooner};
+use crate::terms::Level;
+use core::net::IpAddr;
+use std::hash::RandomState;
+
+/// The ports that a mirage wants open.
+#[derive(Debug, Default)]
+pub struct Wanted {
+    /// In ascending order.
+    pub ports: Vec<u16>,
+    /// At these addresses. Empty: all of both families.
+    pub listen: Vec<IpAddr>,
+    /// Who alone may come there. None: everybody.
+    pub admitted: Option<Vec<IpAddr>>,
+    /// Visitors that the kernel is to keep for each.
+    pub backlog: i32,
+}
+
+/// What would happen to an address at a mirage.
+#[derive(Debug)]
+pub struct Forecast {
+    /// Its section.
+    pub mirage: Section,
+    /// Its gate.
+    pub gate: Gate,
+    /// What happens to whoever has the secret.
+    pub right: Verdict,
+    /// What happens to whoever guesses.
+    pub wrong: Verdict,
+    /// What is known of them.
+    pub visitor: Visitor,
+}
+
+/// How full a table is.
+#[derive(Debug)]
+pub struct Places {
+    /// The table.
+    pub of: &'static str,
+    /// The mirage that has it to itself.
+    pub mirage: Option<Section>,
+    /// Entries that it has.
+    pub taken: usize,
+    /// Entries that it can have.
+    pub places: usize,
+}
+
+impl Core {
+    /// The moment of this turn.
+    #[must_use]
+    pub fn now(&self) -> Now {
+        self.now
+    }
+
+    /// The section of a mirage, which may be gone from the configuration.
+    #[must_use]
+    pub fn name(&self, id: MirageId) -> Section {
+        self.section(id)
+    }
+
+    /// Those that are served, in the order of the configuration.
+    pub fn mirages(&self) -> impl Iterator<Item = (MirageId, &Mirage)> {
+        self.mirages.iter()
+    }
+
+    /// The ports that a mirage wants open now; none if it is not served.
+    #[must_use]
+    pub fn wanted(&self, id: MirageId) -> Wanted {
+        let Some(mirage) = self.mirage(id) else {
+            return Wanted::default();
+        };
+        Wanted {
+            ports: mirage.bound(),
+            listen: mirage.settings.listen.clone(),
+            admitted: mirage.filter(),
+            backlog: mirage.backlog(),
+        }
+    }
+
+    /// The mirage that wants a port at an address of ours; None stands for all of both families.
+    #[must_use]
+    pub fn owner(&self, address: Option<IpAddr>, port: u16) -> Option<MirageId> {
+        let is_at = |mirage: &Mirage| match address {
+            None => mirage.settings.listen.is_empty(),
+            Some(address) => mirage.settings.listen.contains(&address),
+        };
+        let wants = |mirage: &Mirage| is_at(mirage) && mirage.bound().binary_search(&port).is_ok();
+        let owner = self.mirages().find(|(_, mirage)| wants(mirage));
+        owner.map(|(id, _)| id)
+    }
+
+    /// Whether a mirage stands for a whole range at one port, where the kernel has to be asked which was dialled.
+    #[must_use]
+    pub fn is_pool(&self, id: MirageId) -> bool {
+        self.mirage(id)
+            .is_some_and(|mirage| mirage.settings.pool_port.is_some())
+    }
+
+    /// Whether the turn that is under way closes a port, or makes something else of it.
+    #[must_use]
+    pub fn is_leaving(&self, id: MirageId, port: u16) -> bool {
+        self.mirage(id)
+            .is_some_and(|mirage| mirage.is_leaving(port))
+    }
+
+    /// How much it matters that a port can't be opened. None: the log does not name it yet, for it names no port
+    /// to come.
+    #[must_use]
+    pub fn severity(&self, id: MirageId, port: u16) -> Option<Level> {
+        let Mirage {
+            settings,
+            schedule,
+            plan,
+            ..
+        } = self.mirage(id)?;
+        let was_real = schedule.as_ref().is_some_and(|it| it.was_real(port));
+        match plan.role(port) {
+            _ if was_real || settings.pool_port == Some(port) => Some(Level::Error),
+            Role::Real => None,
+            Role::Grace | Role::Trap => Some(Level::Debug),
+        }
+    }
+
+    /// The ports of which the silent gates want to know, whatever the minute.
+    #[must_use]
+    pub fn ranges(&self) -> Vec<Range> {
+        self.silent()
+            .flat_map(|mirage| mirage.settings.gate.watched(mirage.settings.range()))
+            .collect()
+    }
+
+    /// What the silent gates want to be touched now, and at which addresses of ours; None stands for all.
+    #[must_use]
+    pub fn hops(&self) -> Vec<(Option<IpAddr>, Hop)> {
+        let mut hops = Vec::new();
+        for mirage in self.silent() {
+            let listen = &mirage.settings.listen;
+            for hop in mirage.hops() {
+                for place in 0..listen.len().max(1) {
+                    let spot = (listen.get(place).copied(), hop);
+                    if !hops.contains(&spot) {
+                        hops.push(spot);
+                    }
+                }
+            }
+        }
+        hops
+    }
+
+    fn silent(&self) -> impl Iterator<Item = &Mirage> {
+        let mirages = self.mirages().map(|(_, mirage)| mirage);
+        mirages.filter(|mirage| mirage.settings.is_silent())
+    }
+
+    /// What commands have opened.
+    #[must_use]
+    pub fn openings(&self) -> &Openings {
+        &self.openings
+    }
+
+    /// Who is banned.
+    #[must_use]
+    pub fn bans(&self) -> &Blacklist<RandomState> {
+        &self.bans
+    }
+
+    /// The ban of a source.
+    #[must_use]
+    pub fn ban_of(&self, source: Source) -> Option<Ban> {
+        self.bans.get(source, self.now.boot)
+    }
+
+    /// The sessions from a slot on: for who can't take them all at once.
+    pub fn sessions_from(&self, slot: usize) -> impl Iterator<Item = (ConnId, &Conn)> {
+        let all = self.conns.iter_from(slot);
+        all.filter(|(_, conn)| conn.stage.is_session())
+    }
+
+    /// How many sessions a source has.
+    #[must_use]
+    pub fn sessions_of(&self, source: Source) -> usize {
+        self.conns.share(source).sessions
+    }
+
+    /// What has happened since the start.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// Whether the clock is believed.
+    #[must_use]
+    pub fn is_clock_believed(&self) -> bool {
+        self.clock.believed(self.now).is_some()
+    }
+
+    /// How full the tables are.
+    #[must_use]
+    pub fn places(&self) -> Vec<Places> {
+        let (held, most_held) = self.conns.held();
+        let table = |of, taken, places| Places {
+            of,
+            mirage: None,
+            taken,
+            places,
+        };
+        let mut all = vec![
+            table("sessions", self.conns.sessions(), self.common.max_sessions),
+            table("traps", held, most_held),
+            table("bans", self.bans.len(), crate::limits::BANS),
+        ];
+        for (_, mirage) in self.mirages() {
+            let used = self
+                .nonces
+                .iter()
+                .find(|(key, _)| mirage.nonces == Some(*key));
+            all.extend(used.map(|(_, nonces)| Places {
+                of: "nonces",
+                mirage: Some(mirage.settings.section.clone()),
+                taken: nonces.len(),
+                places: NONCES,
+            }));
+        }
+        all
+    }
+
+    /// What would happen to somebody at each mirage.
+    pub fn forecast(&self, address: IpAddr) -> impl Iterator<Item = Forecast> {
+        self.mirages().map(move |(_, mirage)| {
+            let visitor = self.visitor(mirage, address);
+            let is_settled = mirage.settled_at <= self.now.boot;
+            let gate = mirage.settings.gate();
+            Forecast {
+                mirage: mirage.settings.section.clone(),
+                gate,
+                right: gates::judge(gate.key(), visitor, is_settled),
+                wrong: gates::judge(gate.guess(), visitor, is_settled),
+                visitor,
+            }
+        })
+    }
+
+    /// Whether nothing waits for an answer.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.transaction.is_none()
+    }
+
+    /// When the bans are to be written down. A clock that is not believed would date them to where
+    /// nobody believes them later.
+    #[must_use]
+    pub fn save_is_due(&self) -> Option<Instant> {
+        self.clock.believed(self.now)?;
+        (self.saved.changes? != self.bans.changes()).then(|| self.saved.at.after(STATE_MS))
+    }
+
+    /// When there is something to do though nothing happens. What lies in the past is due now.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        let now = self.now;
+        if self.has_turned {
+            return Some(now.boot);
+        }
+        let mut soonest = self.conns.next_deadline();
+        soonest = sooner(soonest, self.bans.next_end());
+        soonest = sooner(soonest, self.save_is_due());
+        soonest = sooner(soonest, self.clock.next_look());
+        soonest = sooner(soonest, self.openings.next_deadline());
+        for (_, mirage) in self.mirages() {
+            soonest = sooner(soonest, mirage.next_turn(now));
+            soonest = sooner(soonest, mirage.admitted.next_end());
+            let tracker = mirage.tracker.as_ref();
+            soonest = sooner(soonest, tracker.and_then(|it| it.next_deadline()));
+        }
+        soonest
+    }
+}

@@ -1,0 +1,324 @@
+//! Whoever is let in and the hidden service: caps, dials, services that are started on demand, ends.
+
+use super::tables::{Core, log};
+use super::visitors::Arrival;
+use crate::limits::{DIAL_MS, SERVICE_LOOK_MS};
+use crate::proto::conn::{Conn, ConnId, Stage};
+use crate::proto::doors::{OpenFor, OpenRequest, Requested};
+use crate::proto::effect::{Effect, Effects};
+use crate::proto::event::{Event, Limit};
+use crate::proto::ids::MirageId;
+use crate::proto::input::{End, Fault};
+use crate::terms::{OnDemand, Service};
+use std::io;
+use std::rc::Rc;
+
+impl Core {
+    /// Opens the door, if there is room behind it. Whoever was held until now has the connection already.
+    pub(super) fn admit(&mut self, arrival: Arrival, held: Option<ConnId>, effects: &mut Effects) {
+        let Some(mirage) = self.mirage(arrival.mirage) else {
+            return;
+        };
+        let settings = Rc::clone(&mirage.settings);
+        let Some(forward) = settings.forward() else {
+            // The connection itself leads nowhere; that it is closed tells that the door is open.
+            return self.open_door_for(arrival, held, effects);
+        };
+        let full =
+            if self.conns.share(arrival.source).sessions >= self.common.max_sessions_per_source {
+                Some(Limit::Source)
+            } else if self.conns.sessions() >= self.common.max_sessions {
+                Some(Limit::Sessions)
+            } else {
+                None
+            };
+        if let Some(what) = full {
+            self.turn_away_full(arrival.peer, arrival.port, what, effects);
+            return self.let_go(held, effects);
+        }
+        let (stage, deadline) = match &forward.to {
+            Service::At(_) => (
+                Stage::Dialling { is_told: false },
+                Some(self.now.boot.after(DIAL_MS)),
+            ),
+            Service::Exec(_) => (Stage::Process, None),
+        };
+        let conn = match held {
+            Some(conn) => {
+                self.conns.begin_at(conn, self.now.boot);
+                self.conns.enter(conn, stage, deadline);
+                Some(conn)
+            }
+            None => self.keep(arrival, stage, deadline),
+        };
+        let start = conn.and_then(|conn| self.start(conn));
+        effects.extend(start);
+    }
+
+    /// Closes a connection that is held. One that is in the shell's hand goes because nobody keeps it.
+    pub(super) fn let_go(&mut self, held: Option<ConnId>, effects: &mut Effects) {
+        if let Some(conn) = held {
+            self.conns.remove(conn);
+            effects.push_back(Effect::Close(conn));
+        }
+    }
+
+    /// What joins a connection to its service, as it is configured now.
+    fn start(&self, id: ConnId) -> Option<Effect> {
+        let conn = self.conns.get(id)?;
+        let settings = &self.mirage(conn.mirage)?.settings;
+        let forward = settings.forward()?;
+        Some(match &forward.to {
+            Service::At(to) => Effect::Dial {
+                conn: id,
+                to: *to,
+                source: conn.source,
+                idle_ms: settings.idle_s.map(|seconds| u64::from(seconds) * 1_000),
+            },
+            Service::Exec(program) => Effect::Exec {
+                conn: id,
+                words: program.words(conn.peer, &settings.section),
+            },
+        })
+    }
+
+    /// A dial is under way, or a process runs; or neither.
+    pub(super) fn started(&mut self, id: ConnId, result: Result<(), Fault>, effects: &mut Effects) {
+        let Some(conn) = self.conns.get(id) else {
+            return;
+        };
+        let was_told = match conn.stage {
+            Stage::Dialling { is_told } => is_told,
+            Stage::Process => false,
+            _ => return,
+        };
+        match result {
+            Ok(()) if was_told => {}
+            Ok(()) => {
+                let event = Event::Accept {
+                    mirage: self.section(conn.mirage),
+                    peer: conn.peer,
+                    port: conn.port,
+                };
+                log(effects, event);
+                self.counters.accepted += 1;
+                if let Stage::Dialling { .. } = conn.stage {
+                    let deadline = conn.since.after(DIAL_MS);
+                    let stage = Stage::Dialling { is_told: true };
+                    self.conns.enter(id, stage, Some(deadline));
+                }
+            }
+            // A visitor who may come in is worth more than one in a trap.
+            Err(Fault::Short(error)) => {
+                if self.give_up_one(effects)
+                    && let Some(start) = self.start(id)
+                {
+                    effects.push_back(start);
+                } else {
+                    self.could_not_start(id, was_told, error, effects);
+                }
+            }
+            Err(Fault::Other(error)) => self.could_not_start(id, was_told, error, effects),
+        }
+    }
+
+    fn could_not_start(
+        &mut self,
+        id: ConnId,
+        was_told: bool,
+        error: io::Error,
+        effects: &mut Effects,
+    ) {
+        if was_told {
+            return self.dial_failed(id, &error, effects);
+        }
+        let Some(conn) = self.conns.remove(id) else {
+            return;
+        };
+        let mirage = self.mirage(conn.mirage);
+        let forward = mirage.and_then(|mirage| mirage.settings.forward());
+        let service = forward.map(|forward| forward.to.to_string());
+        let event = Event::ServiceNotStarted {
+            mirage: self.section(conn.mirage),
+            peer: conn.peer,
+            service: service.unwrap_or_default(),
+            error,
+        };
+        log(effects, event);
+        effects.push_back(Effect::Close(id));
+    }
+
+    /// The service has accepted.
+    pub(super) fn dialled(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get(id) else {
+            return;
+        };
+        let mirage = conn.mirage;
+        if let Stage::Dialling { .. } = conn.stage {
+            self.conns.enter(id, Stage::Open, None);
+            self.openings.service_is_used(mirage, self.now.boot);
+        }
+    }
+
+    /// The service of a visitor takes no connection, whatever the reason: what starts it may bring up the
+    /// way to it as well.
+    pub(super) fn dial_failed(&mut self, id: ConnId, error: &io::Error, effects: &mut Effects) {
+        let Some(Conn {
+            stage: Stage::Dialling { .. },
+            ..
+        }) = self.conns.get(id)
+        else {
+            return;
+        };
+        if self.waits_for_service(id, error, effects) {
+            let again = self.now.boot.after(SERVICE_LOOK_MS);
+            self.conns.enter(id, Stage::Waiting, Some(again));
+        } else {
+            self.end_without_service(id, error, effects);
+        }
+    }
+
+    /// Whether a visitor, whose service takes no connection, waits until it does: because it is started
+    /// for those who come. It is started if nobody has done so.
+    fn waits_for_service(&mut self, id: ConnId, error: &io::Error, effects: &mut Effects) -> bool {
+        let now = self.now.boot;
+        let Some(conn) = self.conns.get(id) else {
+            return false;
+        };
+        let (mirage, since, peer) = (conn.mirage, conn.since, conn.peer);
+        let Some(settings) = self.mirage(mirage).map(|it| Rc::clone(&it.settings)) else {
+            return false;
+        };
+        let Some(OnDemand {
+            open,
+            close,
+            idle_s,
+        }) = settings.forward().and_then(|to| to.on_demand.as_ref())
+        else {
+            return false;
+        };
+        let ready_ms = u64::from(settings.ready_s) * 1_000;
+        let is_over = since.after(ready_ms) <= now;
+        if !is_over && !self.openings.service_is_coming(mirage, ready_ms, now) {
+            let close = close.as_ref();
+            let request = OpenRequest {
+                mirage,
+                open_for: OpenFor::Service,
+                open: open.words(peer, &settings.section),
+                close: close.map(|close| close.words(peer, &settings.section)),
+                stays_ms: u64::from(*idle_s) * 1_000,
+            };
+            match self.openings.request(request, &mut None, now) {
+                Requested::Begun => {}
+                // It was started, and is not there.
+                Requested::Renewed => self.openings.service_has_died(mirage),
+                Requested::Full => return false,
+            }
+        }
+        if is_over {
+            let event = Event::ServiceNotReady {
+                mirage: Rc::clone(&settings.section),
+                seconds: settings.ready_s,
+                error: error.to_string(),
+            };
+            log(effects, event);
+        }
+        !is_over
+    }
+
+    fn end_without_service(&mut self, id: ConnId, error: &io::Error, effects: &mut Effects) {
+        let Some(conn) = self.conns.remove(id) else {
+            return;
+        };
+        let event = Event::ServiceFailed {
+            mirage: self.section(conn.mirage),
+            peer: conn.peer,
+            error: error.to_string(),
+        };
+        log(effects, event);
+        self.end(&conn, "no-service", (0, 0), effects);
+        effects.push_back(Effect::Close(id));
+    }
+
+    /// A session has ended by itself.
+    pub(super) fn over(&mut self, id: ConnId, end: End, bytes: (u64, u64), effects: &mut Effects) {
+        if let Some(conn) = self.conns.remove(id) {
+            self.end(&conn, end.word(), bytes, effects);
+        }
+    }
+
+    fn end(
+        &mut self,
+        conn: &Conn,
+        end: &'static str,
+        (bytes_in, bytes_out): (u64, u64),
+        effects: &mut Effects,
+    ) {
+        let now = self.now.boot;
+        let event = Event::Close {
+            mirage: self.section(conn.mirage),
+            peer: conn.peer,
+            port: conn.port,
+            bytes_in,
+            bytes_out,
+            seconds: now.since(conn.since) / 1_000,
+            end,
+        };
+        log(effects, event);
+        // Without another session, its service runs on for a while only.
+        if self.conns.sessions_of(conn.mirage) == 0 {
+            self.openings.service_is_left(conn.mirage, now);
+        }
+    }
+
+    /// A service that could not be started: those who wait for it have waited in vain, and end one after the
+    /// other.
+    pub(super) fn strand_waiting(&mut self, mirage: MirageId) {
+        let now = self.now.boot;
+        let is_waiting =
+            |conn: &Conn| conn.mirage == mirage && matches!(conn.stage, Stage::Waiting);
+        let all = self.conns.iter_from(0);
+        let waiting: Vec<ConnId> = all
+            .filter_map(|(id, conn)| is_waiting(conn).then_some(id))
+            .collect();
+        for id in waiting {
+            self.conns.enter(id, Stage::Stranded, Some(now));
+        }
+    }
+
+    /// The time of one connection is over. False when no other's is.
+    pub(super) fn expire_conn(&mut self, effects: &mut Effects) -> bool {
+        let now = self.now.boot;
+        let Some(id) = self.conns.next_due(now) else {
+            return false;
+        };
+        match self.conns.get(id).map(|conn| conn.stage) {
+            Some(Stage::Listening { claims, until }) => {
+                self.judge_token(id, claims, until, None, effects);
+            }
+            Some(Stage::Muted { .. }) => self.let_go(Some(id), effects),
+            // Nobody has answered: a machine that is to be woken, say.
+            Some(Stage::Dialling { .. }) => {
+                self.dial_failed(id, &io::ErrorKind::TimedOut.into(), effects);
+            }
+            Some(Stage::Waiting) => self.dial_again(id, effects),
+            Some(Stage::Stranded) => {
+                let error = io::ErrorKind::ConnectionRefused.into();
+                self.end_without_service(id, &error, effects);
+            }
+            Some(Stage::Leaving { .. } | Stage::Open | Stage::Process | Stage::Guest) | None => {}
+        }
+        true
+    }
+
+    /// Dials the service again for one who waits until it accepts.
+    fn dial_again(&mut self, id: ConnId, effects: &mut Effects) {
+        let deadline = self.now.boot.after(DIAL_MS);
+        let stage = Stage::Dialling { is_told: true };
+        self.conns.enter(id, stage, Some(deadline));
+        match self.start(id) {
+            Some(dial @ Effect::Dial { .. }) => effects.push_back(dial),
+            _ => self.dial_failed(id, &io::ErrorKind::NotFound.into(), effects),
+        }
+    }
+}

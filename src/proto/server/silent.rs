@@ -1,0 +1,117 @@
+//! The silent gates: what has come to ports where nobody listens, and what it means.
+
+use super::tables::{Core, log};
+use crate::proto::effect::Effects;
+use crate::proto::event::{Event, Limit, Refusal};
+use crate::proto::gates::GateSettings;
+use crate::proto::ids::MirageId;
+use crate::proto::input::Sensed;
+use crate::proto::scheme::knock::{Answer, Protocol, Which};
+use crate::proto::scheme::packet::{self, Shown};
+use crate::proto::source::Source;
+
+impl Core {
+    /// Every mirage that is at the packet's address weighs it.
+    pub(super) fn sensed(&mut self, sensed: &Sensed, effects: &mut Effects) {
+        for place in 0..self.mirages.ids().len() {
+            let id = self.mirages.ids()[place];
+            let Some(mirage) = self.mirage(id) else {
+                continue;
+            };
+            // Whoever is let in comes to the minute's port, and does not knock at it.
+            let is_visit = sensed.hop.protocol == Protocol::Tcp
+                && mirage.admitted.contains(sensed.from)
+                && mirage.plan.is_open(sensed.hop.port);
+            if !mirage.settings.is_at(sensed.to) || is_visit {
+                continue;
+            }
+            match &mirage.settings.gate {
+                GateSettings::Knock(_) => self.hear_knock(id, sensed, effects),
+                GateSettings::Packet(_) => self.read_packet(id, sensed, effects),
+                GateSettings::Port | GateSettings::Token => {}
+            }
+        }
+    }
+
+    /// Forgets those whose sequence, or whose lock, is over.
+    pub(super) fn expire_trackers(&mut self) {
+        let now = self.now.boot;
+        for place in 0..self.mirages.ids().len() {
+            let id = self.mirages.ids()[place];
+            let mirage = self.mirages.get_mut(id);
+            if let Some(tracker) = mirage.and_then(|mirage| mirage.tracker.as_mut()) {
+                tracker.expire(now);
+            }
+        }
+    }
+
+    fn hear_knock(&mut self, id: MirageId, sensed: &Sensed, effects: &mut Effects) {
+        let (now, peer) = (self.now.boot, sensed.from);
+        let Some(mirage) = self.mirages.get_mut(id) else {
+            return;
+        };
+        let Some(tracker) = &mut mirage.tracker else {
+            return;
+        };
+        let answer = tracker.knock(Source::of(peer), sensed.hop, &mirage.sequences, now);
+        let mirage = self.section(id);
+        match answer {
+            Answer::Passed(Which::Close) => self.close_door(id, peer, effects),
+            Answer::Passed(Which::Open | Which::Minute(_)) => self.pass(id, peer, effects),
+            Answer::Wrong { position: knocks } => {
+                let event = Event::WrongKnock {
+                    mirage,
+                    peer,
+                    knocks,
+                };
+                log(effects, event);
+            }
+            Answer::Used(_) => log(effects, Event::UsedKnock { mirage, peer }),
+            Answer::Nothing | Answer::Ignored | Answer::Waiting { .. } | Answer::Again => {}
+        }
+    }
+
+    fn read_packet(&mut self, id: MirageId, sensed: &Sensed, effects: &mut Effects) {
+        let (now, peer, port) = (self.now, sensed.from, sensed.hop.port);
+        let Self {
+            mirages, nonces, ..
+        } = self;
+        let Some(mirage) = mirages.get(id) else {
+            return;
+        };
+        let GateSettings::Packet(rules) = &mirage.settings.gate else {
+            return;
+        };
+        let is_its = sensed.hop.protocol == Protocol::Udp && mirage.packet_ports().contains(&port);
+        let nonces = mirage.nonces.and_then(|key| {
+            let mut all = nonces.iter_mut();
+            all.find(|(known, _)| *known == key)
+        });
+        let (Some(datagram), Some(schedule), Some((_, nonces)), true) =
+            (&sensed.said, &mirage.schedule, nonces, is_its)
+        else {
+            return;
+        };
+        let shown = packet::prove(schedule, datagram, peer, rules.address, nonces, now.boot);
+        let reason = match shown {
+            Shown::Good { address } => return self.pass(id, address, effects),
+            Shown::Unremembered => {
+                self.turn_away_full(peer, port, Limit::Nonces, effects);
+                return self.tell_nonces_full(id, effects);
+            }
+            // Anybody's bytes.
+            Shown::NotOurs => return,
+            Shown::Stale { unix } => Refusal::Clock(now.unix().abs_diff(unix)),
+            Shown::Replayed => Refusal::Replayed,
+            Shown::NoAddress => Refusal::NoAddress,
+            Shown::WrongAddress { .. } => Refusal::Address,
+        };
+        let mirage = self.section(id);
+        let event = Event::Refuse {
+            mirage,
+            peer,
+            reason,
+        };
+        log(effects, event);
+    }
+}

@@ -1,0 +1,151 @@
+//! What the core knows, table by table.
+
+use super::clock::Clock;
+use super::conns::Conns;
+use super::mirages::{Mirage, Mirages};
+use super::transaction::Transaction;
+use crate::limits::BANS;
+use crate::proto::bans::Blacklist;
+use crate::proto::doors::{Elements, OpenFor, Openings};
+use crate::proto::effect::{Effect, Effects};
+use crate::proto::event::{Event, Section};
+use crate::proto::ids::{JobId, MirageId};
+use crate::proto::scheme::key::KeyId;
+use crate::proto::scheme::token::Nonces;
+use crate::proto::settings::CommonSettings;
+use crate::proto::time::{Instant, Now};
+use std::hash::RandomState;
+
+/// What has happened since the start.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counters {
+    /// Handshakes.
+    pub visitors: u64,
+    /// Sessions.
+    pub accepted: u64,
+    /// Bans that began.
+    pub banned: u64,
+    /// Connections of banned sources that were closed at once.
+    pub refused: u64,
+    /// Visitors who were held and not banned.
+    pub held: u64,
+    /// Tokens that were good.
+    pub good_tokens: u64,
+    /// Tokens that were not; to say none is not good.
+    pub bad_tokens: u64,
+    /// Visitors for whom something was full.
+    pub turned_away: u64,
+    /// Addresses for which a door was opened.
+    pub passed: u64,
+}
+
+/// When the log was told last that something is full.
+#[derive(Default)]
+pub struct ToldFull {
+    pub bans: Option<Instant>,
+    pub nonces: Option<Instant>,
+}
+
+/// What is on disk.
+pub struct SavedState {
+    /// The bans that the state file has, by their count of changes; None until it was read.
+    pub changes: Option<u64>,
+    /// When it was written or read last.
+    pub at: Instant,
+}
+
+/// What decides about visitors, doors, ports and time.
+pub struct Core {
+    pub(super) now: Now,
+    /// A mirage has turned in this turn of the loop, so another may have to.
+    pub(super) has_turned: bool,
+    pub(super) common: CommonSettings,
+    pub(super) mirages: Mirages,
+    /// Used tokens and datagrams. They are remembered longer than the mirage.
+    pub(super) nonces: Vec<(KeyId, Nonces)>,
+    pub(super) conns: Conns,
+    pub(super) bans: Blacklist<RandomState>,
+    pub(super) openings: Openings,
+    pub(super) elements: Elements,
+    pub(super) next_job: u32,
+    pub(super) clock: Clock,
+    pub(super) transaction: Option<Transaction>,
+    pub(super) counters: Counters,
+    pub(super) told_full: ToldFull,
+    pub(super) saved: SavedState,
+}
+
+impl Core {
+    /// A core that serves nothing yet. `is_kept`: somebody keeps the machine's clock right. Traps hold
+    /// `most_held` visitors at once.
+    #[must_use]
+    pub fn new(common: CommonSettings, now: Now, is_kept: bool, most_held: usize) -> Self {
+        let ban_ms = u64::from(common.ban_s) * 1_000;
+        Self {
+            now,
+            has_turned: false,
+            clock: Clock::new(common.clock, now, is_kept),
+            common,
+            mirages: Mirages::default(),
+            nonces: Vec::new(),
+            conns: Conns::new(most_held),
+            bans: Blacklist::new(BANS, ban_ms, RandomState::new()),
+            openings: Openings::default(),
+            elements: Elements::default(),
+            next_job: 0,
+            transaction: None,
+            counters: Counters::default(),
+            told_full: ToldFull::default(),
+            saved: SavedState {
+                changes: None,
+                at: now.boot,
+            },
+        }
+    }
+
+    /// A name for the next job.
+    pub(super) fn new_job(&mut self) -> JobId {
+        self.next_job = self.next_job.wrapping_add(1);
+        JobId(self.next_job)
+    }
+
+    pub(super) fn mirage(&self, id: MirageId) -> Option<&Mirage> {
+        self.mirages.get(id)
+    }
+
+    /// The section of a mirage, for the log.
+    pub(super) fn section(&self, id: MirageId) -> Section {
+        self.mirages.name(id)
+    }
+
+    /// The used tokens or datagrams of a key.
+    pub(super) fn nonces_of(&mut self, key: KeyId) -> Option<&mut Nonces> {
+        let mut all = self.nonces.iter_mut();
+        all.find(|(known, _)| *known == key)
+            .map(|(_, nonces)| nonces)
+    }
+
+    /// Counts a door that is open now.
+    pub(super) fn count_open_door(
+        &mut self,
+        mirage: MirageId,
+        open_for: OpenFor,
+        seconds: u64,
+        effects: &mut Effects,
+    ) {
+        self.counters.passed += 1;
+        log(
+            effects,
+            Event::Open {
+                mirage: self.section(mirage),
+                open_for,
+                seconds,
+            },
+        );
+    }
+}
+
+/// Has a line written.
+pub fn log(effects: &mut Effects, event: Event) {
+    effects.push_back(Effect::Log(event));
+}

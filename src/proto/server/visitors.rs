@@ -1,0 +1,384 @@
+//! A visitor comes, is judged, and is held, turned away or let in.
+//!
+//! ```text
+//!   Accepted ─┬─ gate = port ──▶ verdict ─┬─▶ admit ──▶ a session or a guest
+//!             │                           └─▶ Hold, muted ──its time──▶ Close
+//!             └─ gate = token ─▶ Hold, listening ──Said, 3 s──▶ verdict ─┬─▶ admit
+//!                                                                        └─▶ Mute ──its time──▶ Close
+//! ```
+
+use super::mirages::Mirage;
+use super::tables::{Core, ToldFull, log};
+use crate::limits::{TELL_FULL_MS, TOKEN_MS};
+use crate::proto::bans::{Touch, Why};
+use crate::proto::conn::{Conn, ConnId, Stage};
+use crate::proto::effect::{Effect, Effects};
+use crate::proto::event::{Event, Limit, Touched, UnbanCause};
+use crate::proto::gates::{self, Evidence, Gate, Reason, Verdict, Visitor};
+use crate::proto::ids::MirageId;
+use crate::proto::scheme::schedule::Claims;
+use crate::proto::scheme::token::{self, Proof, TOKEN};
+use crate::proto::source::{self, Network, Source};
+use crate::proto::time::Instant;
+use core::net::IpAddr;
+use std::rc::Rc;
+
+/// Who has come, and where to.
+#[derive(Clone, Copy)]
+pub struct Arrival {
+    pub mirage: MirageId,
+    pub source: Source,
+    pub peer: IpAddr,
+    pub port: u16,
+}
+
+/// How the log names a port that was touched.
+fn touched(mirage: &Mirage, port: u16) -> Touched {
+    let Some(schedule) = &mirage.schedule else {
+        return Touched {
+            port: Some(port),
+            clock_off_s: 0,
+        };
+    };
+    Touched {
+        port: (!schedule.is_to_come(port)).then_some(port),
+        clock_off_s: schedule.clock_off(port).unwrap_or(0),
+    }
+}
+
+impl Core {
+    /// A visitor is in the shell's hand.
+    pub(super) fn accepted(
+        &mut self,
+        id: MirageId,
+        peer: IpAddr,
+        port: Option<u16>,
+        effects: &mut Effects,
+    ) {
+        let Some(mirage) = self.mirages.get_mut(id) else {
+            return;
+        };
+        let settings = Rc::clone(&mirage.settings);
+        let is_its = |port: &u16| match (settings.pool_port, settings.range()) {
+            (Some(_), Some(range)) => range.contains(*port),
+            _ => true,
+        };
+        let Some(port) = port.filter(is_its) else {
+            if !core::mem::replace(&mut mirage.told_of_redirect, true) {
+                let event = Event::RedirectMissing {
+                    mirage: Rc::clone(&settings.section),
+                    port: settings.pool_port.unwrap_or(0),
+                };
+                log(effects, event);
+            }
+            return;
+        };
+        let peer = source::canonical(peer);
+        let arrival = Arrival {
+            mirage: id,
+            source: Source::of(peer),
+            peer,
+            port,
+        };
+        self.counters.visitors += 1;
+        match settings.gate() {
+            Gate::Port => {
+                let evidence = Evidence::Port(mirage.plan.role(port));
+                self.judge_arrival(evidence, arrival, effects);
+            }
+            // Whatever port it is, and whoever comes: first of all they are held alike.
+            Gate::Token => {
+                let claims = mirage.plan.claims(port);
+                self.hold(arrival, Some(claims), effects);
+            }
+            // The port's filter lets nobody else through. But their time may have ended since.
+            Gate::Knock | Gate::Packet => {
+                if mirage.admitted.contains(peer) {
+                    self.admit(arrival, None, effects);
+                }
+            }
+        }
+    }
+
+    fn judge_arrival(&mut self, evidence: Evidence, arrival: Arrival, effects: &mut Effects) {
+        match self.judge(evidence, arrival.mirage, arrival.peer) {
+            Verdict::Admit => self.admit(arrival, None, effects),
+            Verdict::Refuse { renews } => {
+                self.counters.refused += 1;
+                if renews {
+                    self.bans.touch(arrival.source, Why::Trap, self.now.boot);
+                } else {
+                    self.bans.count_attempt(arrival.source);
+                }
+            }
+            verdict => {
+                self.turn_away(verdict, arrival, Why::Trap, effects);
+                self.hold(arrival, None, effects);
+            }
+        }
+    }
+
+    pub(super) fn judge(&self, evidence: Evidence, mirage: MirageId, peer: IpAddr) -> Verdict {
+        let Some(served) = self.mirage(mirage) else {
+            return Verdict::Ignore;
+        };
+        let is_settled = served.settled_at <= self.now.boot;
+        gates::judge(evidence, self.visitor(served, peer), is_settled)
+    }
+
+    /// What is known of a visitor to a mirage.
+    pub(super) fn visitor(&self, mirage: &Mirage, peer: IpAddr) -> Visitor {
+        let source = Source::of(peer);
+        let share = self.conns.share(source);
+        let is_in = |networks: &[Network]| networks.iter().any(|network| network.contains(peer));
+        let from = &mirage.settings.from;
+        Visitor {
+            is_allowed: is_in(&self.common.allow),
+            is_welcome: from.is_empty() || is_in(from),
+            is_banned: self.bans.is_banned(source, self.now.boot),
+            forgiven: (share.sessions > 0).then_some(share.forgiven),
+        }
+    }
+
+    /// What follows for one who is held from a verdict that lets nobody in.
+    fn turn_away(&mut self, verdict: Verdict, arrival: Arrival, why: Why, effects: &mut Effects) {
+        let Arrival {
+            mirage,
+            source,
+            peer,
+            port,
+        } = arrival;
+        let Some(served) = self.mirage(mirage) else {
+            return;
+        };
+        let (section, touched) = (Rc::clone(&served.settings.section), touched(served, port));
+        match verdict {
+            Verdict::Hold(Reason::Unremembered) => {
+                self.turn_away_full(peer, port, Limit::Nonces, effects);
+                self.tell_nonces_full(mirage, effects);
+            }
+            Verdict::Hold(reason) => {
+                self.counters.held += 1;
+                if reason == Reason::Forgiven {
+                    self.conns.forgive(source);
+                }
+                let event = Event::Trap {
+                    peer,
+                    mirage: section,
+                    touched,
+                    reason,
+                };
+                log(effects, event);
+            }
+            Verdict::Ban => {
+                if !self.bans.is_banned(source, self.now.boot) {
+                    let event = Event::Ban {
+                        peer,
+                        mirage: section,
+                        touched,
+                        seconds: self.common.ban_s,
+                    };
+                    log(effects, event);
+                }
+                self.ban(source, why, effects);
+            }
+            Verdict::Admit | Verdict::Refuse { .. } | Verdict::Ignore => {}
+        }
+    }
+
+    /// Puts a source on the list, or begins its ban anew.
+    pub(super) fn ban(&mut self, source: Source, why: Why, effects: &mut Effects) {
+        let touch = self.bans.touch(source, why, self.now.boot);
+        if touch != Touch::Renewed {
+            self.counters.banned += 1;
+        }
+        if let Touch::BannedInsteadOf(ban) = touch {
+            let by = UnbanCause::Time;
+            log(effects, Event::Unban { ban, by });
+            if self.is_news(|told| &mut told.bans) {
+                let bans = self.bans.len();
+                log(effects, Event::BansFull { bans });
+            }
+        }
+    }
+
+    /// Counts a visitor for whom something is full, and says so.
+    pub(super) fn turn_away_full(
+        &mut self,
+        peer: IpAddr,
+        port: u16,
+        what: Limit,
+        effects: &mut Effects,
+    ) {
+        self.counters.turned_away += 1;
+        log(effects, Event::Full { peer, port, what });
+    }
+
+    pub(super) fn tell_nonces_full(&mut self, mirage: MirageId, effects: &mut Effects) {
+        if self.is_news(|told| &mut told.nonces) {
+            let mirage = self.section(mirage);
+            log(effects, Event::NoncesFull { mirage });
+        }
+    }
+
+    /// Whether the log has been silent for a while about something that is full.
+    fn is_news(&mut self, of: fn(&mut ToldFull) -> &mut Option<Instant>) -> bool {
+        let now = self.now.boot;
+        let told = of(&mut self.told_full);
+        let is_news = told.is_none_or(|told| told.after(TELL_FULL_MS) <= now);
+        if is_news {
+            *told = Some(now);
+        }
+        is_news
+    }
+
+    /// Keeps a visitor in a trap. With claims they may still say a token.
+    fn hold(&mut self, arrival: Arrival, claims: Option<Claims>, effects: &mut Effects) {
+        let Some(mirage) = self.mirage(arrival.mirage) else {
+            return;
+        };
+        let now = self.now.boot;
+        let until = now.after(u64::from(mirage.settings.trap_s) * 1_000);
+        self.make_room_in_traps(1, effects);
+        let (stage, deadline) = match claims {
+            Some(claims) => {
+                let stage = Stage::Listening { claims, until };
+                (stage, now.after(TOKEN_MS).min(until))
+            }
+            None => (Stage::Muted { until }, until),
+        };
+        if let Some(conn) = self.keep(arrival, stage, Some(deadline)) {
+            let listens = claims.is_some();
+            effects.push_back(Effect::Hold { conn, listens });
+        }
+    }
+
+    /// Gives the connection in hand its place. The effect that keeps it has to follow.
+    pub(super) fn keep(
+        &mut self,
+        arrival: Arrival,
+        stage: Stage,
+        deadline: Option<Instant>,
+    ) -> Option<ConnId> {
+        let conn = self.conns.insert(Conn {
+            mirage: arrival.mirage,
+            source: arrival.source,
+            peer: arrival.peer,
+            port: arrival.port,
+            since: self.now.boot,
+            stage,
+        })?;
+        self.conns.enter(conn, stage, deadline);
+        Some(conn)
+    }
+
+    /// Lets others go until so many more can be held.
+    fn make_room_in_traps(&mut self, more: usize, effects: &mut Effects) {
+        loop {
+            let (held, most) = self.conns.held();
+            if held + more <= most || !self.give_up_one(effects) {
+                return;
+            }
+        }
+    }
+
+    /// Lets go of the one in a trap who is most dispensable, unless they turn out to have said a whole token.
+    /// False when nobody is left.
+    pub(super) fn give_up_one(&mut self, effects: &mut Effects) -> bool {
+        let Some(conn) = self.conns.most_dispensable() else {
+            return false;
+        };
+        let (claims, until) = match self.conns.get(conn).map(|conn| conn.stage) {
+            Some(Stage::Listening { claims, until }) => (Some(claims), until),
+            Some(Stage::Muted { until }) => (None, until),
+            _ => return false,
+        };
+        self.conns
+            .enter(conn, Stage::Leaving { claims, until }, None);
+        effects.push_back(Effect::GiveUp(conn));
+        true
+    }
+
+    /// One who was listened to has said what there is to be said.
+    pub(super) fn said(&mut self, id: ConnId, token: Option<[u8; TOKEN]>, effects: &mut Effects) {
+        let now = self.now.boot;
+        let Some(conn) = self.conns.get(id) else {
+            return;
+        };
+        // Too late is too late, whichever was seen first: the token or the end of its time.
+        let token = token.filter(|_| now < conn.since.after(TOKEN_MS));
+        if let Stage::Listening { claims, until }
+        | Stage::Leaving {
+            claims: Some(claims),
+            until,
+        } = conn.stage
+        {
+            self.judge_token(id, claims, until, token, effects);
+        }
+    }
+
+    /// The verdict of gate = token. A mirage that a reload has dropped judges nobody.
+    pub(super) fn judge_token(
+        &mut self,
+        id: ConnId,
+        claims: Claims,
+        until: Instant,
+        token: Option<[u8; TOKEN]>,
+        effects: &mut Effects,
+    ) {
+        let Some(conn) = self.conns.get(id) else {
+            return;
+        };
+        let arrival = Arrival {
+            mirage: conn.mirage,
+            source: conn.source,
+            peer: conn.peer,
+            port: conn.port,
+        };
+        if self.mirage(arrival.mirage).is_some() {
+            let proof = self.prove(arrival, &claims, token);
+            match proof {
+                Proof::Good => self.counters.good_tokens += 1,
+                _ => self.counters.bad_tokens += 1,
+            }
+            let verdict = self.judge(Evidence::Token(proof), arrival.mirage, arrival.peer);
+            if verdict == Verdict::Admit {
+                if let Some(ban) = self.bans.lift(arrival.source) {
+                    let by = UnbanCause::Token;
+                    log(effects, Event::Unban { ban, by });
+                }
+                return self.admit(arrival, Some(id), effects);
+            }
+            self.turn_away(verdict, arrival, Why::Token, effects);
+        }
+        self.conns.enter(id, Stage::Muted { until }, Some(until));
+        effects.push_back(Effect::Mute(id));
+        // Whoever was to leave and stays after all needs a place.
+        self.make_room_in_traps(0, effects);
+    }
+
+    fn prove(&mut self, arrival: Arrival, claims: &Claims, token: Option<[u8; TOKEN]>) -> Proof {
+        let now = self.now.boot;
+        let Self {
+            mirages, nonces, ..
+        } = self;
+        let Some(mirage) = mirages.get(arrival.mirage) else {
+            return Proof::Nothing;
+        };
+        let nonces = mirage.nonces.and_then(|key| {
+            let mut all = nonces.iter_mut();
+            all.find(|(known, _)| *known == key)
+        });
+        match (token, &mirage.schedule, nonces) {
+            (Some(token), Some(schedule), Some((_, nonces))) => {
+                token::prove(schedule.key(), claims, arrival.port, &token, nonces, now)
+            }
+            _ => Proof::Nothing,
+        }
+    }
+
+    /// A connection that was held or waited is no more.
+    pub(super) fn gone(&mut self, id: ConnId) {
+        self.conns.remove(id);
+    }
+}
