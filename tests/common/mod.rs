@@ -13,6 +13,7 @@ pub mod gates;
 pub mod processes;
 #[cfg(target_os = "linux")]
 pub mod silent;
+pub mod wire;
 
 use shimmer::proto::scheme::key::Key;
 use shimmer::proto::scheme::schedule::{Pattern, Range};
