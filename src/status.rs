@@ -400,13 +400,13 @@ pub fn begin(text: &mut String) {
 }
 
 /// Adds a field to an answer, on a line of its own.
-pub fn push_field(text: &mut String, key: &str, value: &impl ToJson) {
+pub fn push_field(text: &mut String, key: &str, value: &dyn ToJson) {
     push_key(text, key, ",\n");
     value.write(text);
 }
 
 /// Adds a field to an answer, on the line of the field before it.
-pub fn push_beside(text: &mut String, key: &str, value: &impl ToJson) {
+pub fn push_beside(text: &mut String, key: &str, value: &dyn ToJson) {
     push_key(text, key, ",");
     value.write(text);
 }
@@ -418,7 +418,7 @@ pub fn begin_list(text: &mut String, key: &str) {
 }
 
 /// Adds a row to a list.
-pub fn push_row(text: &mut String, is_first: bool, row: &impl ToJson) {
+pub fn push_row(text: &mut String, is_first: bool, row: &dyn ToJson) {
     text.push_str(if is_first { "\n" } else { ",\n" });
     row.write(text);
 }
@@ -434,7 +434,7 @@ pub fn end(text: &mut String) {
 }
 
 /// A whole answer, on one line.
-pub fn answer(value: &impl ToJson) -> String {
+pub fn answer(value: &dyn ToJson) -> String {
     let mut text = String::new();
     value.write(&mut text);
     text.push('\n');
