@@ -49,6 +49,7 @@ impl Error for JoinError {
 }
 
 /// What the two directions share.
+#[derive(Debug)]
 struct Connection {
     stream: TcpStream,
     /// Why stdin could not be passed on. It is locked while a write goes on: the kernel reports a reset to

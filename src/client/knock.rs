@@ -63,6 +63,7 @@ fn take_hops(first: &str, args: &mut Args) -> Result<Vec<Hop>, Error> {
 }
 
 /// The arguments that only knock has.
+#[derive(Debug)]
 struct KnockArgs<'a> {
     host: Option<&'a str>,
     /// `--address`: let it in instead of the sender.

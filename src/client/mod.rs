@@ -26,6 +26,7 @@ use std::ffi::OsStr;
 const MINUTES: u32 = 1;
 
 /// The arguments about a mirage, which port, connect and knock have in common.
+#[derive(Debug)]
 pub struct MirageArgs {
     /// A section of the configuration, or NAME:LOW:HIGH.
     mirage: Option<&'static OsStr>,
@@ -79,6 +80,7 @@ impl MirageArgs {
 }
 
 /// The mirage that a command is about.
+#[derive(Debug)]
 pub struct Target {
     name: String,
     /// What its ports are drawn from. None where a fixed sequence leaves nothing to draw.

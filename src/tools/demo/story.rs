@@ -9,7 +9,7 @@ mod member;
 mod scanner;
 
 pub use self::check::{Check, Claim};
-pub use self::member::Member;
+pub use self::member::MemberVisit;
 pub use self::scanner::Scanner;
 
 use self::check::CHECKS;
@@ -32,7 +32,7 @@ const SCAN_UNTIL_MS: u64 = 11_500;
 
 /// Somebody at another terminal, who tries what `--stay` invites to.
 #[derive(Debug)]
-pub struct Guest {
+pub struct Player {
     /// Their address.
     pub source: String,
     /// What happened to them.
@@ -74,11 +74,11 @@ pub struct Story {
     /// When the ports last changed, in milliseconds since the show began.
     pub turned_ms: Option<u64>,
     /// The member, once it is in.
-    pub member: Option<Member>,
+    pub member: Option<MemberVisit>,
     /// The scanner.
     pub scanner: Scanner,
-    /// The guest who came last.
-    pub guest: Option<Guest>,
+    /// The player who came last.
+    pub player: Option<Player>,
     /// By [`Claim`].
     pub checks: [Check; 5],
     /// Lines that the screen has not taken yet.
@@ -104,7 +104,7 @@ impl Story {
             turned_ms: None,
             member: None,
             scanner: Scanner::default(),
-            guest: None,
+            player: None,
             checks: CHECKS,
             lines: Vec::new(),
             failure: None,
@@ -292,7 +292,7 @@ impl Story {
 
     fn handle_entry(&mut self, port: u16) {
         let minute = self.scene.schedule.minute(self.now.real_ms);
-        self.member = Some(Member::new(port, minute));
+        self.member = Some(MemberVisit::new(port, minute));
         self.prove(
             Claim::GetsIn,
             format!("the member computed port {port} from the secret, and got in at once"),

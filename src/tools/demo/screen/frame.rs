@@ -4,7 +4,7 @@ use super::row::{Look, Row};
 use super::text::{CLOSING, invitation};
 use crate::tools::demo::event::Found;
 use crate::tools::demo::scene::PERIOD_S;
-use crate::tools::demo::story::{Check, Guest, Member, Story};
+use crate::tools::demo::story::{Check, MemberVisit, Player, Story};
 use std::iter;
 
 /// Ports in a row of the map.
@@ -236,10 +236,10 @@ impl Painter {
         let row = self.row().at(LEFT);
         let row = match &story.member {
             None => row.put(Look::Faint, "computes the port ..."),
-            Some(Member { port, echoes, .. }) if story.ports.real.contains(port) => row
+            Some(MemberVisit { port, echoes, .. }) if story.ports.real.contains(port) => row
                 .put(Look::Member, "IN")
                 .put(Look::Plain, &format!(" by port {port}, {echoes} echoes")),
-            Some(Member { port, echoes, .. }) => {
+            Some(MemberVisit { port, echoes, .. }) => {
                 let is_open = story.ports.open.contains(port);
                 let state = if is_open { "a trap" } else { "closed" };
                 row.put(Look::Member, "STILL IN").put(
@@ -297,9 +297,9 @@ impl Painter {
         let mut rows: Vec<Row> = lines
             .map(|(look, line)| self.row().at(LEFT).put(look, &line))
             .collect();
-        rows.push(match &story.guest {
+        rows.push(match &story.player {
             None => self.row(),
-            Some(Guest { source, what }) => self
+            Some(Player { source, what }) => self
                 .row()
                 .at(LEFT)
                 .put(Look::Member, source)

@@ -1,6 +1,6 @@
 //! What the daemon's log says: the time, a verb, `key=value`.
 
-use super::{Claim, Guest, Story};
+use super::{Claim, Player, Story};
 use core::net::Ipv4Addr;
 
 impl Story {
@@ -38,7 +38,7 @@ impl Story {
                     self.disprove(Claim::StaysIn, format!("port {port} let a newcomer in"));
                 }
             }
-            _ => self.read_guest(verb, source, port),
+            _ => self.read_player(verb, source, port),
         }
     }
 
@@ -68,7 +68,7 @@ impl Story {
         }
     }
 
-    fn read_guest(&mut self, verb: &str, source: &str, port: Option<u16>) {
+    fn read_player(&mut self, verb: &str, source: &str, port: Option<u16>) {
         let port = port.map_or_else(String::new, |port| format!(" {port}"));
         let ban_s = self.scene.ban_s;
         let what = match verb {
@@ -79,8 +79,8 @@ impl Story {
             "unban" => "is no longer banned".into(),
             _ => return,
         };
-        self.tell("guest", format!("{source} {what}"));
-        self.guest = Some(Guest {
+        self.tell("player", format!("{source} {what}"));
+        self.player = Some(Player {
             source: source.into(),
             what,
         });

@@ -8,7 +8,7 @@ pub const LATE_ECHOES: u32 = 3;
 
 /// The member, once it is in.
 #[derive(Debug)]
-pub struct Member {
+pub struct MemberVisit {
     /// The port by which it got in.
     pub port: u16,
     /// The minute in which it got in.
@@ -21,7 +21,7 @@ pub struct Member {
     newcomer_found: Option<Found>,
 }
 
-impl Member {
+impl MemberVisit {
     /// It has just got in.
     pub fn new(port: u16, minute: u64) -> Self {
         Self {
