@@ -1,7 +1,7 @@
 //! The client at its edges: the real binary with its arguments, its environment and its files.
 //!
-//! What it asks for on a terminal is in `terminal.rs`. What it computes is in `vectors.rs`; here is where the secret comes from, what is said to whom,
-//! and with which exit code.
+//! `terminal.rs` tests what it asks at a terminal, and `vectors.rs` what it computes. This file tests where the
+//! secret comes from, what goes to stdout and stderr, and the exit code.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -10,13 +10,13 @@ use std::process::{Command, Output, Stdio};
 
 const SHIMMER: &str = env!("CARGO_BIN_EXE_shimmer");
 
-/// The port of `ssh:10000:10999` and the secret `password` at unix time 0.
+/// The port of `ssh:10000:10999` with the secret `password` at Unix time 0.
 const PORT: &str = "10242\n";
 
-/// The first line of the ports of that minute is [`PORT`]; this is the second.
+/// The second port of that minute. The first is [`PORT`].
 const DECOY: &str = "10916";
 
-/// A directory of its own for each test: they run in parallel.
+/// A directory for one test, because tests run in parallel.
 fn directory(test: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("client-{test}"));
     let _ = fs::remove_dir_all(&path);
@@ -68,7 +68,7 @@ fn run(command: &mut Command) -> Outcome {
     }
 }
 
-/// It is done: nothing but the result is on stdout, and nothing on stderr.
+/// It succeeds: only the result is on stdout, and nothing on stderr.
 #[track_caller]
 fn prints(command: &mut Command, stdout: &str) {
     let outcome = run(command);
@@ -77,7 +77,7 @@ fn prints(command: &mut Command, stdout: &str) {
     assert_eq!(outcome.code, Some(0));
 }
 
-/// It is done, and stderr has warnings: the secret of the test vectors is a weak one.
+/// It succeeds with warnings on stderr, because the secret of the test vectors is weak.
 #[track_caller]
 fn prints_with_warnings(command: &mut Command, stdout: &str) {
     let outcome = run(command);
@@ -88,7 +88,7 @@ fn prints_with_warnings(command: &mut Command, stdout: &str) {
     assert_eq!(outcome.code, Some(0));
 }
 
-/// It is not done: nothing is on stdout, and stderr says all of this.
+/// It fails: nothing is on stdout, and stderr says all of this.
 #[track_caller]
 fn fails(command: &mut Command, code: i32, stderr: &[&str]) {
     let outcome = run(command);
@@ -155,7 +155,7 @@ fn a_file_without_a_secret_is_named() {
 }
 
 #[test]
-fn a_secret_that_others_can_read_is_warned_of() {
+fn a_secret_that_others_can_read_gets_a_warning() {
     use std::os::unix::fs::PermissionsExt;
     let file = directory("open-secret").join("secret");
     fs::write(&file, "password\n").unwrap();
@@ -285,7 +285,7 @@ fn the_line_of_the_original_still_works() {
 }
 
 #[test]
-fn a_moment_is_unix_seconds_or_a_date() {
+fn a_time_is_unix_seconds_or_a_date() {
     let file = directory("moment").join("secret");
     write_private(&file, "password\n");
     let file = file.to_str().unwrap();
@@ -307,13 +307,13 @@ fn a_moment_is_unix_seconds_or_a_date() {
 }
 
 #[test]
-fn wrong_words_are_named_before_a_secret_is_asked_for() {
+fn wrong_arguments_are_reported_before_the_prompt_for_a_secret() {
     for (arguments, words) in [
         (["port"].as_slice(), ["no mirage given", ""]),
         (&["port", "ssh:10000"], ["ssh:10000", "10000:10999"]),
         (&["port", "ssh:9:1"], ["runs backwards", "1:9"]),
         (&["port", ":1:9"], ["name", ""]),
-        (&["port", "ssh:1:9"], ["9 ports", "8 at most"]),
+        (&["port", "ssh:1:9"], ["9 ports", "at most 8"]),
         (&["port", "ssh:1:99", "--decoys", "64"], ["--decoys", "63"]),
         (&["port", "ssh:1:99", "--period", "1s"], ["--period", "2s"]),
         (&["port", "ssh:1:99", "--at"], ["--at", "value"]),
@@ -349,7 +349,7 @@ fn wrong_words_are_named_before_a_secret_is_asked_for() {
 }
 
 #[test]
-fn helps_are_results_and_no_words_are_a_mistake() {
+fn help_is_a_result_and_no_arguments_are_a_mistake() {
     fails(&mut shimmer(&[]), 2, &["usage: shimmer"]);
     let overview = run(&mut shimmer(&["help"])).stdout;
     assert!(overview.contains("usage: shimmer"));
@@ -369,7 +369,7 @@ fn helps_are_results_and_no_words_are_a_mistake() {
 }
 
 #[test]
-fn under_the_daemons_name_it_is_the_daemon() {
+fn under_the_name_shimmerd_it_is_the_daemon() {
     let name = directory("shimmerd").join("shimmerd");
     std::os::unix::fs::symlink(SHIMMER, &name).unwrap();
     let help = run(Command::new(&name).arg("--help"));
@@ -436,13 +436,13 @@ fn check_says_what_would_be_served_or_everything_that_is_wrong() {
 }
 
 #[test]
-fn output_that_cannot_be_written_is_an_error_and_no_panic() {
+fn output_that_cannot_be_written_is_an_error_not_a_panic() {
     let full = || fs::File::options().write(true).open("/dev/full").unwrap();
     let output = shimmer(&["keygen"]).stdout(full()).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("stdout: "));
 
-    // Where even stderr is full, the exit code is all that can be said.
+    // If stderr is full too, only the exit code is left.
     let status = shimmer(&["prot"]).stderr(full()).status().unwrap();
     assert_eq!(status.code(), Some(2));
 }
@@ -461,7 +461,7 @@ fn output_that_nobody_reads_is_a_quiet_end() {
 }
 
 #[test]
-fn without_a_terminal_nobody_is_asked() {
+fn without_a_terminal_there_is_no_prompt() {
     fails(
         &mut without_terminal(&["port", "ssh:10000:10999"]),
         1,
@@ -469,7 +469,7 @@ fn without_a_terminal_nobody_is_asked() {
     );
 }
 
-/// The port of each window is a line of its own, at once, and the end of the reader is the end.
+/// Each minute's port is a line, printed at once, and it ends when its reader does.
 #[test]
 fn watching_through_a_pipe_prints_a_line_at_each_change() {
     let mut child = shimmer(&["port", "ssh:10000:10999", "--watch", "--period", "2"])
@@ -489,7 +489,7 @@ fn watching_through_a_pipe_prints_a_line_at_each_change() {
     assert_eq!(stderr, "");
 }
 
-/// A window of a day has no change that would end it: the reader's end alone has to do.
+/// With a period of a day no new port comes that would fail to be written.
 #[test]
 fn watching_ends_when_the_reader_does() {
     let mut child = shimmer(&["port", "ssh:10000:10999", "--watch", "--period", "1d"])

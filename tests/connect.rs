@@ -19,7 +19,7 @@ fn what_is_typed_comes_back_until_stdin_ends() {
         wire.say(line);
         wire.assert_hears(line);
     }
-    // The echo ends when it has heard the end, which comes through the daemon.
+    // The echo ends when the end of stdin has come through the daemon.
     wire.stdin = None;
     wire.assert_hears_the_end();
     wire.assert_ends_quietly();
@@ -54,7 +54,7 @@ fn the_end_of_stdin_leaves_the_other_way_open() {
     service.read_to_end(&mut heard).unwrap();
     assert!(heard == there);
     sender.join().unwrap();
-    // It has said its last word, and only now it is told something.
+    // It has sent everything, and only now gets an answer.
     let to_send = back.clone();
     let sender = thread::spawn(move || service.write_all(&to_send).unwrap());
     wire.assert_hears(&back);
@@ -64,7 +64,7 @@ fn the_end_of_stdin_leaves_the_other_way_open() {
 }
 
 #[test]
-fn the_end_of_the_service_is_the_end_though_stdin_is_open() {
+fn it_ends_with_the_service_even_if_stdin_is_open() {
     let bare = Bare::start(0);
     let mut wire = bare.wire(&[]);
     let mut service = bare.accept();
@@ -82,9 +82,9 @@ fn the_end_of_the_service_is_the_end_though_stdin_is_open() {
     wire.assert_ends_quietly();
 }
 
-/// A service that has closed takes nothing any more, and what it had said is all there.
+/// A service that has closed reads nothing any more, but all that it sent arrives.
 #[test]
-fn saying_more_than_the_service_takes_is_no_mistake() {
+fn sending_more_than_the_service_reads_is_not_an_error() {
     let bare = Bare::start(0);
     let mut wire = bare.wire(&[]);
     let mut service = bare.accept();
@@ -111,7 +111,7 @@ fn a_reader_that_goes_away_is_a_quiet_end() {
 }
 
 #[test]
-fn a_reset_in_the_middle_is_told() {
+fn a_reset_in_the_middle_is_reported() {
     let bare = Bare::start(0);
     let host = bare.member.host.to_string();
     let mut wire = bare.wire(&[]);
@@ -122,9 +122,9 @@ fn a_reset_in_the_middle_is_told() {
     wire.assert_fails(&[&host, "broke off", "reset", "log"]);
 }
 
-/// The reset may come to the one who writes, and is then a plain end to the one who reads.
+/// The kernel may report the reset to the write. Then the read sees an ordinary end.
 #[test]
-fn a_reset_is_told_whichever_way_hears_of_it() {
+fn a_reset_is_reported_whichever_direction_meets_it() {
     for _ in 0..20 {
         let bare = Bare::start(0);
         let mut wire = bare.wire(&[]);
@@ -141,9 +141,9 @@ fn a_reset_is_told_whichever_way_hears_of_it() {
     }
 }
 
-/// Whoever shares them with us may have made them so: it is the open file's, and not the process's.
+/// Another process that shares the open file may have set O_NONBLOCK for all.
 #[test]
-fn a_stdin_and_a_stdout_that_do_not_block_are_waited_for() {
+fn it_waits_for_a_stdin_and_a_stdout_that_do_not_block() {
     let bare = Bare::start(0);
     let (stdin, mut typist) = UnixStream::pair().unwrap();
     let (mut reader, stdout) = UnixStream::pair().unwrap();
@@ -157,7 +157,7 @@ fn a_stdin_and_a_stdout_that_do_not_block_are_waited_for() {
         .stdout(OwnedFd::from(stdout));
     let wire = Wire::start(command);
     let mut service = bare.accept();
-    // Only now is there something to be read, and somebody who takes it.
+    // Only now there is something to read, and somebody who reads what it writes.
     service.write_all(b"?").unwrap();
     reader.read_exact(&mut [0]).unwrap();
     typist.write_all(b"!").unwrap();
@@ -173,7 +173,7 @@ fn a_stdin_and_a_stdout_that_do_not_block_are_waited_for() {
 }
 
 #[test]
-fn a_stdin_that_is_closed_from_the_start_is_an_end() {
+fn a_stdin_that_is_closed_from_the_start_counts_as_its_end() {
     let bare = Bare::start(0);
     let mut command = connect_to(range(&bare.member), &bare.member.host.to_string(), &[]);
     command.stdin(Stdio::null());

@@ -1,5 +1,5 @@
-//! The demo: whoever types `shimmer demo` sees all of it, on a terminal or not, and nothing is left
-//! behind, however it ends.
+//! Goal: whoever types `shimmer demo` sees all of it, on a terminal or not, and it leaves nothing behind,
+//! however it ends.
 
 #![cfg(all(feature = "demo", target_os = "linux"))]
 
@@ -10,10 +10,10 @@ use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Nothing here takes so long, save on a machine that has stopped.
+/// Nothing here takes this long, unless the machine hangs.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// The same for rexpect, which wants milliseconds.
+/// The same in ms, for rexpect.
 const DEADLINE_MS: u64 = 60_000;
 
 fn demo() -> Command {
@@ -32,7 +32,7 @@ fn demo() -> Command {
 fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !is_so() {
-        assert!(begun.elapsed() < DEADLINE, "waited in vain: {what}");
+        assert!(begun.elapsed() < DEADLINE, "timed out: {what}");
         thread::sleep(Duration::from_millis(20));
     }
 }
@@ -52,7 +52,7 @@ fn signal(demo: &Child, signal: i32) {
     unsafe { libc::kill(demo.id() as i32, signal) };
 }
 
-/// A demo that runs, and the lines that it writes.
+/// A running demo, and the lines that it writes.
 fn start(stay: bool) -> (Child, Lines<BufReader<ChildStdout>>) {
     let mut command = demo();
     if stay {
@@ -88,7 +88,7 @@ fn is_served(address: Ipv4Addr) -> bool {
 }
 
 #[test]
-fn in_a_pipe_it_is_told_line_by_line() {
+fn in_a_pipe_it_prints_lines() {
     let output = demo().output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let errors = String::from_utf8(output.stderr).unwrap();
@@ -112,7 +112,7 @@ fn in_a_pipe_it_is_told_line_by_line() {
 fn on_a_terminal(command: Command) -> String {
     let mut session = rexpect::session::spawn_command(command, Some(DEADLINE_MS)).unwrap();
     let letters = session.exp_eof().unwrap();
-    // rexpect makes a letter of each byte.
+    // rexpect makes a char of each byte.
     let bytes = letters.chars().map(|byte| byte as u8).collect();
     let text = String::from_utf8(bytes).unwrap();
     let status = session.process().wait().unwrap();
@@ -173,7 +173,7 @@ fn a_window_that_is_too_narrow_gets_lines() {
 }
 
 #[test]
-fn it_stays_until_it_is_interrupted_and_leaves_nothing() {
+fn with_stay_it_runs_until_ctrl_c_and_leaves_nothing() {
     let (mut demo, mut lines) = start(true);
     let address = address(&line_with(&mut lines, " at 127."));
     line_with(&mut lines, "from another terminal");
@@ -186,7 +186,7 @@ fn it_stays_until_it_is_interrupted_and_leaves_nothing() {
 }
 
 #[test]
-fn one_that_is_stopped_before_its_end_says_so() {
+fn one_that_is_stopped_early_says_so() {
     let (mut demo, mut lines) = start(false);
     let address = address(&line_with(&mut lines, " at 127."));
     signal(&demo, libc::SIGTERM);
@@ -204,7 +204,7 @@ fn one_that_is_killed_takes_the_daemon_with_it() {
 }
 
 #[test]
-fn one_that_nobody_reads_ends() {
+fn it_ends_when_its_reader_does() {
     let (mut demo, mut lines) = start(true);
     let address = address(&line_with(&mut lines, " at 127."));
     drop(lines);

@@ -11,9 +11,9 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// On these days the hundred ports of RANGE have one for two of three: 2027-02-17, 2027-04-23, 2027-08-02.
+/// On these days two of three minutes have the same port in RANGE: 2027-02-17, 2027-04-23, 2027-08-02.
 #[test]
-fn the_ports_that_are_told_apart_differ_on_every_day() {
+fn the_members_three_ports_differ_on_every_day() {
     for day in [20_866, 20_931, 21_032] {
         let ports = |member: &Member| [day - 1, day, day + 1].map(|day| member.real(day));
         let [a, b, c] = ports(&member_at(|_| day));
@@ -21,8 +21,8 @@ fn the_ports_that_are_told_apart_differ_on_every_day() {
     }
 }
 
-/// The three ports of a member, this minute's first, and listeners at every port of the range that
-/// is not to refuse.
+/// The three ports of a member, this minute's first, and listeners at every port of the range that should
+/// not refuse.
 struct Street {
     member: Member,
     ports: [u16; 3],
@@ -45,7 +45,7 @@ impl Street {
         }
     }
 
-    /// The ports that were dialled so far.
+    /// The ports that have been dialled so far.
     fn dialled(&self) -> Vec<u16> {
         let was_dialled = |(_, door): &&(u16, TcpListener)| {
             door.set_nonblocking(true).unwrap();
@@ -57,7 +57,7 @@ impl Street {
 }
 
 #[test]
-fn the_first_port_that_answers_is_the_only_one_it_comes_to() {
+fn the_first_port_that_answers_is_the_only_one_it_connects_to() {
     for refuse in 0..3 {
         let street = Street::new(refuse);
         let port = street.ports[refuse];
@@ -75,7 +75,7 @@ fn the_first_port_that_answers_is_the_only_one_it_comes_to() {
 }
 
 #[test]
-fn where_all_three_are_refused_it_dials_no_other() {
+fn if_all_three_are_refused_it_dials_no_other() {
     let street = Street::new(3);
     let host = street.member.host.to_string();
     let wire = Wire::start(connect_to(range(&street.member), &host, &[]));
@@ -91,7 +91,7 @@ fn where_all_three_are_refused_it_dials_no_other() {
     assert_eq!(street.dialled(), [0; 0]);
 }
 
-/// A listener that has its hands full: what dials it hears nothing.
+/// A listener with a full backlog: whoever dials it gets no answer.
 fn deaf(at: SocketAddr) -> (Socket, Vec<TcpStream>) {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.bind(&SockAddr::from(at)).unwrap();
@@ -104,7 +104,7 @@ fn deaf(at: SocketAddr) -> (Socket, Vec<TcpStream>) {
 }
 
 #[test]
-fn a_port_that_is_silent_is_given_up_for_the_last_minutes() {
+fn after_a_silent_port_it_tries_the_last_minutes() {
     let bare = Bare::start(-1);
     let member = &bare.member;
     let _deaf = deaf(member.at(member.real(bare.minute + 1)));
@@ -117,7 +117,7 @@ fn a_port_that_is_silent_is_given_up_for_the_last_minutes() {
 }
 
 #[test]
-fn silence_at_the_only_port_is_waited_for_once() {
+fn it_waits_only_once_for_a_single_silent_port() {
     let host = own_address();
     let _deaf = deaf((host, 10_000).into());
     let host = host.to_string();
@@ -134,7 +134,7 @@ fn silence_at_the_only_port_is_waited_for_once() {
 }
 
 #[test]
-fn a_close_without_a_byte_has_its_reasons() {
+fn a_close_without_a_byte_is_explained() {
     for (gate, others) in [("port", "gate (here port)"), ("token", "gate (here token)")] {
         let bare = Bare::start(0);
         let host = bare.member.host.to_string();
@@ -158,7 +158,7 @@ fn a_token_comes_before_anything_else_and_at_once() {
     for _ in 0..3 {
         let mut wire = bare.wire(&["--gate=token"]);
         let mut service = bare.accept();
-        // Nothing was said on stdin yet.
+        // Nothing has been written to stdin yet.
         nonces.push(bare.assert_token(&mut service));
         let sent = noise(100_000, 5);
         let to_send = sent.clone();
@@ -196,7 +196,7 @@ fn a_token_opens_the_daemons_gate() {
     sender.join().unwrap();
     wire.assert_ends_quietly();
 
-    // Without one the trap has it, mute, whatever it says.
+    // Without one it ends up in a trap, which says nothing.
     let mut wire = Wire::start(connect_to_daemon(&daemon));
     wire.say(b"SSH-2.0-OpenSSH_9.6\r\n");
     wire.assert_fails(&["hung up", "gate (here port)"]);
@@ -294,7 +294,7 @@ fn every_address_of_a_name_is_tried() {
     for address in addresses.map(|address| address.ip()) {
         let listener = TcpListener::bind((address, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
-        // Nobody can have it at the other family's address either, or that is tried and answers.
+        // It has to be free at the other family's address too, or that one is dialled and answers.
         let other: IpAddr = match address {
             IpAddr::V4(_) => Ipv6Addr::LOCALHOST.into(),
             IpAddr::V6(_) => Ipv4Addr::LOCALHOST.into(),
@@ -316,18 +316,18 @@ fn every_address_of_a_name_is_tried() {
 }
 
 #[test]
-fn a_name_without_an_address_is_named() {
-    // No label is longer than 63 letters, so nobody has to be asked.
+fn a_name_without_an_address_is_reported() {
+    // No label is longer than 63 letters, so no name server has to be asked.
     let host = format!("{}.invalid", "x".repeat(64));
     let wire = Wire::start(connect_to(RANGE, &host, &[]));
     wire.assert_fails(&["cannot resolve", &host]);
 }
 
 #[test]
-fn a_banned_member_is_told_what_it_may_be() {
+fn a_banned_member_is_told_the_likely_reason() {
     let (daemon, _echo) = hidden_echo();
     let member = Member::new(daemon.host, (10_000, 10_999));
-    // From where `connect` comes as well.
+    // From the same address as `connect`.
     let trap = member.traps()[0];
     let touch = TcpStream::connect(member.at(trap)).unwrap();
     daemon.wait_for_line(" ban ");

@@ -1,5 +1,5 @@
-//! Goal: the rules that an owner loads say what their configuration says, nft takes them, and whoever
-//! reads them learns nothing that a visitor could not find out.
+//! Goal: the rules do what the configuration says, nft accepts them, and whoever reads them learns nothing
+//! that a visitor could not find out.
 
 use std::fs;
 use std::io::Write;
@@ -8,7 +8,7 @@ use std::process::{Command, Output, Stdio};
 
 const SECRET: &str = "b4xq7lhk2mzvtrs5n3wpyd6cgjeufoai";
 
-/// A configuration that is gone with the test.
+/// A configuration that is removed at the end of the test.
 struct Configuration(PathBuf);
 
 impl Configuration {
@@ -41,7 +41,7 @@ impl Drop for Configuration {
     }
 }
 
-/// The rules of a chain, without what it begins with.
+/// The rules of a chain, without its first line and its comments.
 fn chain<'a>(rules: &'a str, name: &str) -> Vec<&'a str> {
     let start = format!("\tchain {name} {{\n");
     let (_, chain) = rules.split_once(&start).unwrap();
@@ -53,8 +53,7 @@ fn chain<'a>(rules: &'a str, name: &str) -> Vec<&'a str> {
         .collect()
 }
 
-/// Whether nft would take the rules. It is not everywhere, nor may everybody ask it: then nobody
-/// knows, and that is no error.
+/// Asserts that nft accepts the rules, if it is installed and we may run it.
 #[track_caller]
 fn assert_nft_takes(rules: &str) {
     let nft = |rules: &str| {
@@ -76,7 +75,7 @@ fn assert_nft_takes(rules: &str) {
 }
 
 #[test]
-fn a_pool_is_led_to_its_port_and_nothing_else_gets_there() {
+fn a_pools_range_leads_to_its_port_and_nothing_else_does() {
     let configuration = Configuration::new(
         "pool",
         "[mirage-home]
@@ -124,7 +123,7 @@ listen-address = 0.0.0.0 2001:db8::7 ::1
 ",
     );
     let rules = configuration.rules();
-    // An address that is named comes before the loopback's exception, so that it may be one.
+    // Named addresses come before the loopback exception, because they may be loopback addresses.
     assert_eq!(
         chain(&rules, "pools"),
         [
@@ -247,7 +246,7 @@ listen-address = ::, 127.0.0.9
 }
 
 #[test]
-fn no_secret_is_in_them_and_the_time_changes_nothing() {
+fn they_contain_no_secret_and_do_not_depend_on_the_time() {
     let configuration = Configuration::new(
         "secret",
         "[mirage-home]
@@ -260,7 +259,7 @@ listen = pool
     );
     let rules = configuration.rules();
     assert!(!rules.contains(SECRET));
-    // No port of the range but its ends.
+    // Of the range, only its ends.
     let inside = |word: &str| {
         word.parse()
             .is_ok_and(|port| (10_001..10_999).contains(&port))
@@ -273,7 +272,7 @@ listen = pool
 }
 
 #[test]
-fn removing_needs_no_configuration_and_loading_begins_with_it() {
+fn removing_needs_no_configuration_and_loading_removes_first() {
     let configuration = Configuration::new("remove", "[mirage-home]\nnonsense = 1\n");
     let removal = configuration.firewall(&["--remove"]);
     assert_eq!(removal.status.code(), Some(0));

@@ -34,7 +34,7 @@ fn three_minutes_are_live_and_no_fourth() {
 }
 
 #[test]
-fn a_wrong_knock_begins_anew_and_a_doubled_one_breaks_nothing() {
+fn a_wrong_knock_starts_again_and_a_doubled_one_does_no_harm() {
     apart(|| {
         let setting = SilentGate::new("gate = knock\n", "");
         let (keeper, hops) = (&setting.keeper, setting.sequence(0));
@@ -49,23 +49,23 @@ fn a_wrong_knock_begins_anew_and_a_doubled_one_breaks_nothing() {
         let doubled: Vec<Hop> = hops.iter().flat_map(|&hop| [hop, hop]).collect();
         keeper.knock(visitor(2), &doubled);
         setting.wait_for("open", visitor(2));
-        // A knock of another's is none of his.
+        // Knocks from different sources do not add up.
         keeper.knock(visitor(3), &hops[..2]);
         keeper.knock(visitor(4), &hops[2..]);
         assert_eq!(keeper.counter("passed"), 2);
     });
 }
 
-/// Its echo is over by then, which would last as long as this.
+/// A sequence counts as its own echo for at most half of the open-timeout, so it can be renewed afterwards.
 #[test]
-fn who_is_let_in_for_a_short_time_knocks_again_and_stays() {
+fn whoever_knocks_again_in_time_stays_in() {
     apart(|| {
         let setting = SilentGate::new("gate = knock\n", "open-timeout = 4s\n");
         let (keeper, hops) = (&setting.keeper, setting.sequence(0));
         let seconds = || keeper.ask("status")["doors"][0]["seconds"].as_u64();
         keeper.knock(visitor(1), &hops);
         for _ in 0..2 {
-            wait_for("half of his time", || (seconds() <= Some(2)).then_some(()));
+            wait_for("half of the time", || (seconds() <= Some(2)).then_some(()));
             keeper.knock(visitor(1), &hops);
             assert!(seconds() > Some(2));
         }
@@ -73,14 +73,14 @@ fn who_is_let_in_for_a_short_time_knocks_again_and_stays() {
     });
 }
 
-/// Where packets of neighbours come in each other's place, or twice, nothing is wrong: each knock is sent
-/// twice, so one of them is there before the next.
+/// It does no harm if neighbouring packets swap places or come twice: each knock is sent twice, so one of them
+/// arrives before the next knock.
 #[test]
 fn a_network_that_shuffles_keeps_nobody_out() {
     apart(|| {
         for (word, protocols) in [("tcp", Protocols::Tcp), ("udp", Protocols::Udp)] {
             let gate = format!("gate = knock\nprotocols = {word}\n");
-            // Whoever was wrong once would be out for longer than this lasts.
+            // A single wrong knock would lock the source out for longer than this test takes.
             let setting = SilentGate::new(&gate, "lock = 1h\n");
             let (keeper, member) = (&setting.keeper, &setting.member);
             let hops = member.sequence(member.minute(), KNOCKS, protocols);
@@ -88,7 +88,7 @@ fn a_network_that_shuffles_keeps_nobody_out() {
                 &[0, 2, 1, 4, 3, 5][..],
                 &[1, 0, 3, 2, 5, 4],
                 &[0, 0, 2, 2, 1, 1, 4, 4, 3, 3, 5, 5],
-                // One that comes when all is over.
+                // One that arrives after all the others.
                 &[0, 1, 3, 4, 5, 2],
             ]) {
                 let network = Shuffler::new(&hops);
@@ -109,7 +109,7 @@ fn a_network_that_shuffles_keeps_nobody_out() {
 }
 
 #[test]
-fn a_lock_ignores_its_source_for_its_time_and_tells_nobody() {
+fn a_lock_ignores_its_source_silently_for_its_time() {
     apart(|| {
         let setting = SilentGate::new("gate = knock\n", "lock = 3s\nopen-timeout = 1s\n");
         let (keeper, hops) = (&setting.keeper, setting.sequence(0));
@@ -153,7 +153,7 @@ fn a_lock_of_all_ignores_everybody() {
 }
 
 #[test]
-fn a_datagram_lets_in_whom_it_names_once_and_in_its_time() {
+fn a_datagram_lets_in_the_address_it_names_once_and_in_its_time() {
     apart(|| {
         let setting = SilentGate::new("gate = packet\n", "");
         let (keeper, member) = (&setting.keeper, &setting.member);
@@ -161,7 +161,7 @@ fn a_datagram_lets_in_whom_it_names_once_and_in_its_time() {
         let mine = member.datagram(now, None);
         keeper.send(visitor(1), member.port(), &mine);
         setting.wait_for("open", visitor(1));
-        // Whoever has seen it comes too late, from wherever.
+        // Whoever has captured it is too late, from any address.
         keeper.send(visitor(2), member.port(), &mine);
         let line = setting.wait_for("refuse", visitor(2));
         assert!(line.ends_with(" reason=replayed"), "{line}");
@@ -176,7 +176,7 @@ fn a_datagram_lets_in_whom_it_names_once_and_in_its_time() {
         let line = setting.wait_for("refuse", visitor(4));
         assert!(line.contains(" reason=clock off=2592"), "{line}");
 
-        // Another port, another length, another key.
+        // Wrong port, wrong length, wrong key.
         keeper.send(
             visitor(5),
             setting.wrong().port,
@@ -229,7 +229,7 @@ fn outside_from_nobody_is_let_in() {
                 let datagram = member.datagram(clock::unix(), None);
                 keeper.send(source, member.port(), &datagram);
             }
-            // Whom it is for counts, and not who sends it.
+            // The address inside counts, not the sender's.
             let forwarded = member.datagram(clock::unix(), Some(IpAddr::V4(visitor(2))));
             keeper.send(inside, member.port(), &forwarded);
             setting.wait_for("open", inside);
@@ -239,7 +239,7 @@ fn outside_from_nobody_is_let_in() {
 }
 
 #[test]
-fn who_is_banned_elsewhere_may_knock() {
+fn a_source_that_is_banned_elsewhere_may_knock() {
     apart(|| {
         let (host, echo) = (own_address(), Echo::start());
         let loud = format!(
@@ -267,16 +267,16 @@ fn who_is_banned_elsewhere_may_knock() {
     });
 }
 
-/// Once begun and never ended, a sequence kept the loop awake for ever.
+/// A sequence that was begun and never finished once kept the loop awake forever.
 #[test]
-fn a_sequence_that_is_broken_off_costs_nothing() {
+fn an_unfinished_sequence_costs_nothing() {
     apart(|| {
         let setting = SilentGate::new("gate = knock\n", "seq-timeout = 1s\nlock = 1s\n");
         let (keeper, hops) = (&setting.keeper, setting.sequence(0));
         keeper.knock(visitor(1), &hops[..1]);
         keeper.knock(visitor(2), &[hops[0], setting.wrong()]);
         setting.wait_for("wrong", visitor(2));
-        // Longer than anything of theirs is remembered.
+        // Longer than the daemon remembers anything about them.
         let_pass(Duration::from_secs(6));
         let before = keeper.daemon.ticks();
         let_pass(Duration::from_secs(2));
@@ -285,9 +285,9 @@ fn a_sequence_that_is_broken_off_costs_nothing() {
     });
 }
 
-/// A reload gives the port of a silent gate to a loud one, while somebody is let in.
+/// A reload gives the port of a silent gate to gate = port, while somebody is let in.
 #[test]
-fn a_port_that_was_for_some_is_for_all_after_a_reload() {
+fn a_port_that_was_open_to_some_is_open_to_all_after_a_reload() {
     apart(|| {
         let setting = SilentGate::new("gate = packet\n", "");
         let (keeper, member) = (&setting.keeper, &setting.member);
@@ -305,11 +305,11 @@ fn a_port_that_was_for_some_is_for_all_after_a_reload() {
         setting.wait_for("shut", visitor(1));
         assert_echo(&mut member.enter(visitor(2)), "in");
         assert!(keeper.doors().is_empty());
-        // And back: whoever was let in is so no more.
+        // And back: those who were let in are not any more.
         keeper.daemon.reload(&text);
         keeper.daemon.wait_for_lines(" reload mirages=1 ", 2);
         assert_shut(visitor(1), member.at(member.port()));
-        // A new minute would do the same to who is in: nothing.
+        // A new minute changes nothing for those who are in either.
         keeper.send(
             visitor(3),
             member.port(),

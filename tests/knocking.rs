@@ -19,7 +19,7 @@ fn fixed() -> SilentGate {
 }
 
 #[test]
-fn knocking_opens_and_runs_what_stands_behind_it() {
+fn knocking_opens_and_runs_the_command_after_it() {
     apart(|| {
         for protocols in ["tcp", "udp", "mixed"] {
             let gate = format!("gate = knock\nprotocols = {protocols}\n");
@@ -31,7 +31,7 @@ fn knocking_opens_and_runs_what_stands_behind_it() {
             assert_eq!(String::from_utf8(output.stdout).unwrap(), port + "\n");
             setting.wait_for("open", LAPTOP);
             assert_echo(&mut setting.member.enter(LAPTOP), "in");
-            // With the host beside it; and a command that is not there.
+            // With the host as an argument, and a command that does not exist.
             let output = setting.knock(&[NAME, &host, "--", "/nonexistent/ssh", "x"]);
             assert_eq!(output.status.code(), Some(1));
             let said = String::from_utf8(output.stderr).unwrap();
@@ -42,7 +42,7 @@ fn knocking_opens_and_runs_what_stands_behind_it() {
 }
 
 #[test]
-fn what_would_be_sent_is_shown_and_not_sent() {
+fn print_shows_what_would_be_sent_and_sends_nothing() {
     apart(|| {
         let setting = SilentGate::new("gate = knock\nprotocols = mixed\nknocks = 4\n", "");
         let member = &setting.member;
@@ -82,12 +82,12 @@ fn what_would_be_sent_is_shown_and_not_sent() {
 }
 
 #[test]
-fn the_next_minutes_sequence_opens_where_this_ones_is_used() {
+fn the_next_minutes_sequence_opens_after_this_ones_was_used() {
     apart(|| {
         let setting = SilentGate::new("gate = knock\nonce = yes\n", "open-timeout = 1s\n");
         setting.knocks(&[NAME]);
         setting.wait_for("shut", LAPTOP);
-        // Whoever comes: for the same source it could be the network's echo, a while longer.
+        // Another visitor: from the same source, knocks count as an echo of the network for a while.
         setting.keeper.knock(visitor(1), &setting.sequence(0));
         setting.wait_for("used", visitor(1));
         assert_eq!(setting.opened(LAPTOP), 1);
@@ -99,7 +99,7 @@ fn the_next_minutes_sequence_opens_where_this_ones_is_used() {
 
 /// Each sequence counts once, and there are three.
 #[test]
-fn connecting_knocks_and_goes_on_to_another_minute() {
+fn connecting_knocks_and_tries_the_other_minutes() {
     apart(|| {
         let setting = SilentGate::new("gate = knock\nonce = yes\n", "open-timeout = 1s\n");
         let shut = format!(" shut mirage={NAME} source={LAPTOP}");
@@ -168,7 +168,7 @@ fn a_door_behind_a_token_is_open_when_the_knock_returns() {
 }
 
 #[test]
-fn what_makes_no_sense_says_so_and_sends_nothing() {
+fn what_makes_no_sense_is_an_error_and_sends_nothing() {
     apart(|| {
         let rotating = SilentGate::new("gate = knock\n", "");
         let packet = SilentGate::new("gate = packet\n", "");
@@ -228,7 +228,7 @@ fn what_makes_no_sense_says_so_and_sends_nothing() {
         for setting in [&rotating, &packet, &fixed] {
             assert_eq!(setting.keeper.counter("passed"), 0);
         }
-        // And there is no port of the minute to connect to.
+        // And there is no port that changes to connect to.
         assert!(fixed.connect().unwrap_err().contains("shimmer knock"));
     });
 }

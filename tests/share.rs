@@ -1,5 +1,5 @@
-//! Goal: what `shimmer share` prints on the server is all that a laptop needs. It is pasted as it
-//! is, read by the real reader, and gets in.
+//! Goal: `shimmer share` on the server prints all that a laptop needs. It is pasted as it is, read by the
+//! real reader, and gets in.
 
 mod common;
 
@@ -10,7 +10,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-/// The comment above what belongs into ssh's file.
+/// The comment above the lines for ssh's file.
 const SSH: &str = "\n# For its ~/.ssh/config, so that ";
 
 fn share(words: &[&str], config: &Path) -> Output {
@@ -85,7 +85,7 @@ host = 2001:db8::7
 ";
 
 #[test]
-fn what_a_laptop_takes_for_granted_is_left_out() {
+fn settings_with_their_default_are_left_out() {
     let server = Server::new(SERVER);
     let (config, ssh) = shared(&["home", "--host", "example.org"], &server.path);
     let mut lines = config.lines();
@@ -132,9 +132,9 @@ fn everything_else_is_read_back_as_the_server_has_it() {
     assert!(ssh.contains("HostName 192.0.2.7\n"), "{ssh}");
 }
 
-/// To ssh, what stands before the last @ is a user.
+/// To ssh, everything before the last @ is a user.
 #[test]
-fn a_section_with_an_at_is_what_stands_behind_it_to_ssh() {
+fn the_alias_of_a_section_with_an_at_is_what_follows_it() {
     let server = Server::new(&SERVER.replace("mirage-home", "mirage-me@home"));
     let (config, ssh) = shared(&["me@home", "--host=example.org"], &server.path);
     assert_eq!(read(&config).section, "me@home");
@@ -168,7 +168,7 @@ fn what_is_pasted_gets_in() {
 }
 
 #[test]
-fn a_secret_that_fits_into_no_line_has_to_be_copied_as_a_file() {
+fn a_secret_that_fits_in_no_line_has_to_be_copied_as_a_file() {
     let server = Server::new(&SERVER.replace(
         "secret = b4xq7lhk2mzvtrs5n3wpyd6cgjeufoai",
         "secret-file = secret",
@@ -192,7 +192,7 @@ fn a_secret_that_fits_into_no_line_has_to_be_copied_as_a_file() {
 }
 
 #[test]
-fn mistakes_are_named() {
+fn mistakes_are_reported() {
     let server = Server::new(SERVER);
     let path = &server.path;
     fails(&share(&["home"], path), 2, &["--host"]);
@@ -207,7 +207,7 @@ fn mistakes_are_named() {
         &["/nonexistent"],
     );
 
-    // A host that the configuration may have, and ssh's file may not.
+    // The configuration allows this host, and ssh's file does not.
     let odd = Server::new(&SERVER.replace("2001:db8::7", "fe80::1%eth0"));
     fails(&share(&["web"], &odd.path), 2, &["[mirage-web] host: "]);
 
@@ -217,8 +217,7 @@ fn mistakes_are_named() {
 
 const KEYS: &str = "secret = b4xq7lhk2mzvtrs5n3wpyd6cgjeufoai\nrange = 10000-10999\n";
 
-/// What the server has, and what the laptop is told of it beside its keys and its host. What follows a | is
-/// the server's alone.
+/// Settings of the server. Those before the | belong on the laptop too, besides the keys and the host.
 const GATES: [&str; 9] = [
     "|gate = port\ntrap-time = 40s\n",
     "gate = token\n",
@@ -231,7 +230,7 @@ const GATES: [&str; 9] = [
     "period = 90s\ngate = packet\n|from = 192.0.2.0/24\n",
 ];
 
-/// The same of doors.
+/// The same for doors.
 const DOORS: [&str; 5] = [
     "|port = 22\n",
     "|exec = /usr/sbin/sshd -i\n",
@@ -249,7 +248,7 @@ fn shared_lines(text: &str) -> &str {
 fn each_gate_with_each_door_is_read_back_as_the_server_has_it() {
     for gate in GATES {
         for door in DOORS {
-            // A fixed sequence that leads to no port of the minute draws nothing.
+            // A fixed sequence whose door has no port of its own needs no keys.
             let is_keyed = !gate.contains("sequence = ") || !shared_lines(door).contains("door");
             let keys = if is_keyed { KEYS } else { "" };
             let both = format!("[mirage-home]\n{keys}{gate}{door}").replace('|', "");

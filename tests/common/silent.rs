@@ -9,16 +9,16 @@ pub fn range() -> (u16, u16) {
     calm_range(NAME, (10_000, 10_999))
 }
 
-/// What both sides have of a mirage that draws.
+/// The settings that both sides have, where ports are drawn from a secret.
 pub fn keys() -> String {
     let (low, high) = range();
     format!("secret = {SECRET}\nrange = {low}-{high}\n{STILL}")
 }
 
-/// What three knocks are by default.
+/// How many knocks there are by default.
 pub const KNOCKS: usize = 3;
 
-/// A mirage, as both sides have it, and what only the server has.
+/// A daemon with one mirage, and a laptop that knows it.
 pub struct SilentGate {
     pub keeper: Gatekeeper,
     pub member: Member,
@@ -28,7 +28,7 @@ pub struct SilentGate {
 }
 
 impl SilentGate {
-    /// With a secret, a range, and a service behind it.
+    /// A mirage with a secret, a range, and a service behind it.
     pub fn new(shared: &str, servers: &str) -> Self {
         let (host, echo) = (own_address(), Echo::start());
         let server = format!("forward = {}\n{servers}", echo.address);
@@ -48,7 +48,7 @@ impl SilentGate {
         }
     }
 
-    /// `shimmer knock` or `connect`, as it is on the laptop.
+    /// Runs `shimmer knock` or `connect` on the laptop.
     fn laptop(&self, words: &[&str]) -> Output {
         let mut child = Command::new(program())
             .args(words)
@@ -60,7 +60,7 @@ impl SilentGate {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        // Whoever does not want it has gone.
+        // It may have ended without reading this.
         let _ = child.stdin.take().unwrap().write_all(b"hello");
         child.wait_with_output().unwrap()
     }
@@ -71,7 +71,7 @@ impl SilentGate {
         self.laptop(&[&["knock", "--config", config], words].concat())
     }
 
-    /// The same, and all goes well.
+    /// Knocks, and asserts that it succeeds.
     #[track_caller]
     pub fn knocks(&self, words: &[&str]) -> String {
         let output = self.knock(words);
@@ -80,7 +80,7 @@ impl SilentGate {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// Joins the service, or says why not.
+    /// Connects to the service, or gives what stderr said.
     pub fn connect(&self) -> Result<Vec<u8>, String> {
         let config = self.laptop.to_str().unwrap();
         let output = self.laptop(&["connect", "--config", config, NAME]);
@@ -96,8 +96,8 @@ impl SilentGate {
         hops.to_vec()
     }
 
-    /// A knock that is never right when it comes: the next of nobody who is in the sequence of now. It is
-    /// one of the next minute's, or a daemon without CAP_NET_RAW would not see it.
+    /// A knock that is wrong at every step of this minute's sequence. It is one of the next minute's, because a
+    /// daemon without CAP_NET_RAW sees no others.
     pub fn wrong(&self) -> Hop {
         self.sequence(1)[2]
     }
@@ -115,5 +115,5 @@ impl SilentGate {
     }
 }
 
-/// Where `shimmer knock` comes from.
+/// The address that `shimmer knock` comes from.
 pub const LAPTOP: Ipv4Addr = Ipv4Addr::LOCALHOST;

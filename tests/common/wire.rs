@@ -4,11 +4,11 @@ use super::*;
 use shimmer::proto::scheme::token::{NONCE, TOKEN};
 use std::process::{ChildStdin, ChildStdout};
 
-/// Few enough ports that a test can listen at them all.
+/// Few enough ports for a test to listen at all of them.
 pub const RANGE: (u16, u16) = (10_000, 10_099);
 
-/// A member of a range as small, in which the last minute, this one and the next have a port each. With
-/// so few ports, two of them have the same on a few days of each year.
+/// A member of such a small range for whom the last minute, this one and the next have different ports. With
+/// so few ports, two of them are the same on a few days of each year.
 pub fn member_at(minute: impl Fn(&Member) -> u64) -> Member {
     let host = own_address();
     let has_three = |member: &Member| {
@@ -22,7 +22,7 @@ pub fn member_at(minute: impl Fn(&Member) -> u64) -> Member {
         .expect("one of twenty ranges")
 }
 
-/// The same for now.
+/// Such a member for the current minute.
 pub fn member() -> Member {
     stay_clear_of_its_end();
     member_at(Member::minute)
@@ -33,7 +33,7 @@ pub fn range(member: &Member) -> (u16, u16) {
     (range.low(), range.high())
 }
 
-/// `connect` with these words, no configuration, and the secret in the environment.
+/// `connect` with these arguments, no configuration, and the secret in the environment.
 pub fn connect(words: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_shimmer"));
     command
@@ -48,7 +48,7 @@ pub fn connect(words: &[&str]) -> Command {
     command
 }
 
-/// The same, to a mirage whose ports stay as they are.
+/// `connect` to a mirage whose ports do not change during a test.
 pub fn connect_to(range: (u16, u16), host: &str, more: &[&str]) -> Command {
     stay_clear_of_its_end();
     let mirage = format!("{NAME}:{}:{}", range.0, range.1);
@@ -101,7 +101,7 @@ impl Wire {
         assert_eq!(rest, b"");
     }
 
-    /// Its exit code and what it has said on stderr. Whatever is left of stdin stays open until then.
+    /// Its exit code and its stderr. Until then stdin stays open, unless it has been taken.
     #[track_caller]
     pub fn end(mut self) -> (Option<i32>, String) {
         let status = wait_for("its end", || self.child.try_wait().unwrap());
@@ -116,7 +116,7 @@ impl Wire {
         assert_eq!(self.end(), (Some(0), String::new()));
     }
 
-    /// It has ended with 1, and with one line that has all of this.
+    /// It ends with 1 and one line on stderr, which says all of this.
     #[track_caller]
     pub fn assert_fails(self, parts: &[&str]) {
         let (code, said) = self.end();
@@ -136,7 +136,7 @@ impl Drop for Wire {
     }
 }
 
-/// Takes one visitor.
+/// Accepts one visitor.
 #[track_caller]
 pub fn accept(listener: &TcpListener) -> TcpStream {
     listener.set_nonblocking(true).unwrap();
@@ -147,7 +147,7 @@ pub fn accept(listener: &TcpListener) -> TcpStream {
     stream
 }
 
-/// A service at this minute's port, without a daemon before it.
+/// A service at this minute's port, without a daemon in front of it.
 pub struct Bare {
     pub member: Member,
     pub minute: u64,
@@ -176,7 +176,7 @@ impl Bare {
         accept(&self.listener)
     }
 
-    /// Reads a token, and shows that it is one for this port in this minute.
+    /// Reads a token, and asserts that it is one for this port in this minute.
     #[track_caller]
     pub fn assert_token(&self, stream: &mut TcpStream) -> [u8; NONCE] {
         let mut read = [0; TOKEN];
@@ -196,7 +196,7 @@ pub fn reset(stream: TcpStream) {
         .unwrap();
 }
 
-/// Bytes among which none that is lost or swapped goes unseen.
+/// Bytes that show when one of them is lost or swapped.
 pub fn noise(count: usize, seed: u64) -> Vec<u8> {
     let mut state = seed;
     let mut bytes = Vec::with_capacity(count + 8);
@@ -212,7 +212,7 @@ pub fn noise(count: usize, seed: u64) -> Vec<u8> {
 
 pub const MUCH: usize = 4 << 20;
 
-/// A daemon before an echo, and the words that lead there.
+/// A daemon in front of an echo service.
 pub fn hidden_echo() -> (Daemon, Echo) {
     let echo = Echo::start();
     let host = own_address();
