@@ -1,16 +1,15 @@
-//! A sentence for a person: what is wrong, and what would be right.
+//! A sentence for a person: what is wrong, then what to do.
 
 use core::fmt;
 
-/// A text behind one word, so that a `Result` with it comes back in registers, and moving an error
-/// up through its callers is one instruction each: kilobytes of code.
-#[derive(Debug, PartialEq, Eq)]
+/// An error that is only ever shown: nobody handles one sentence in another way than the next.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message(
     #[allow(clippy::box_collection, reason = "a boxed str is two words")] Box<String>,
 );
 
 impl Message {
-    /// Words it. Every place that does so is a cold one.
+    /// The sentence. It is #[cold], because every caller is about to give up.
     #[cold]
     #[must_use]
     pub fn new(text: fmt::Arguments) -> Self {
@@ -26,31 +25,16 @@ impl fmt::Display for Message {
     }
 }
 
-/// A value, or what is wrong with its text and what would be right.
+/// A value, or what is wrong with its text and what to write.
 pub type Parsed<T> = Result<T, Message>;
 
-/// An error with this text.
+/// `Err` with this sentence.
 macro_rules! wrong {
     ($($text:tt)*) => {
         Err($crate::message::Message::new(format_args!($($text)*)))
     };
 }
 pub(crate) use wrong;
-
-/// Words, with commas between them.
-pub struct List<'a>(pub &'a [&'a str]);
-
-impl fmt::Display for List<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut between = "";
-        for word in self.0 {
-            f.write_str(between)?;
-            f.write_str(word)?;
-            between = ", ";
-        }
-        Ok(())
-    }
-}
 
 #[cfg(test)]
 impl PartialEq<&str> for Message {

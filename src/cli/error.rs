@@ -1,6 +1,6 @@
 //! Why a command ended without its result.
 
-use crate::message::{List, Message};
+use crate::message::Message;
 use crate::nearest::nearest;
 use core::{error, fmt};
 use std::io;
@@ -73,7 +73,7 @@ impl Error {
         let unknown = format_args!("{file} has no [mirage-{section}]");
         match nearest(section, sections.iter().copied()) {
             Some(near) => Self::usage(format_args!("{unknown}; did you mean {near}?")),
-            None => Self::usage(format_args!("{unknown}; it has {}", List(sections))),
+            None => Self::usage(format_args!("{unknown}; it has {}", sections.join(", "))),
         }
     }
 

@@ -7,7 +7,7 @@ use super::diagnostic::Diagnostic;
 use super::file::is_open_to_others;
 use super::keys::{self, ConfigKey, Value};
 use crate::ini::{KeyValue, Section};
-use crate::message::{List, Parsed, wrong};
+use crate::message::{Parsed, wrong};
 use crate::nearest::nearest;
 use core::fmt;
 use std::path::Path;
@@ -169,7 +169,7 @@ fn known_key<'a, S>(
     let names: Vec<&str> = keys.iter().map(|key| key.name).collect();
     match nearest(entry.key, names.iter().copied()) {
         Some(near) => wrong!("unknown key; did you mean {near}?"),
-        None => wrong!("unknown key; use one of {}", List(&names)),
+        None => wrong!("unknown key; use one of {}", names.join(", ")),
     }
 }
 

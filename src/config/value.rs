@@ -3,7 +3,7 @@
 use super::common::{Location, LogTarget};
 use super::mirage::DoorKind;
 use crate::limits::{LONGEST_S, MAX_DECOYS, MAX_KNOCKS, MAX_PERIOD_S, MIN_PERIOD_S, MOST_SESSIONS};
-use crate::message::{List, Message, Parsed, wrong};
+use crate::message::{Message, Parsed, wrong};
 use crate::proto::gates::Gate;
 use crate::proto::scheme::knock::{self, Hop, Hops, Protocols, Scope};
 use crate::proto::scheme::packet::Admits;
@@ -216,7 +216,7 @@ fn one_of<T: Copy>(text: &str, values: &[(&str, T)]) -> Parsed<T> {
         return Ok(*value);
     }
     let words: Vec<&str> = values.iter().map(|(word, _)| *word).collect();
-    wrong!("{text} is not one of {}", List(&words))
+    wrong!("{text} is not one of {}", words.join(", "))
 }
 
 pub(super) fn door(text: &str) -> Parsed<DoorKind> {

@@ -1,7 +1,6 @@
 //! What opens for a visitor who has passed the gate.
 
 use super::command_template::CommandTemplate;
-use super::endpoint::Endpoint;
 use super::nft_set::NftSet;
 use core::fmt;
 use core::net::SocketAddr;
@@ -70,7 +69,7 @@ pub enum Service {
 impl fmt::Display for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::At(service) => Endpoint(*service).fmt(f),
+            Self::At(service) => service.fmt(f),
             Self::Exec(_) => f.write_str("exec"),
         }
     }

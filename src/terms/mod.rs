@@ -4,13 +4,11 @@
 mod clock_trust;
 mod command_template;
 mod door;
-mod endpoint;
 mod level;
 mod nft_set;
 
 pub use clock_trust::ClockTrust;
 pub use command_template::{CommandTemplate, CommandTemplateError};
 pub use door::{Door, Forward, OnDemand, Service};
-pub use endpoint::Endpoint;
 pub use level::Level;
 pub use nft_set::{NftFamily, NftSet, NftSetError};
