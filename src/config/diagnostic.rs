@@ -16,7 +16,12 @@ pub struct Diagnostic {
 }
 
 impl Diagnostic {
-    pub(super) fn new(path: &Path, line: usize, key: Option<&str>, what: fmt::Arguments) -> Self {
+    pub(super) fn new(
+        path: &Path,
+        line: usize,
+        key: Option<&str>,
+        what: impl fmt::Display,
+    ) -> Self {
         let path = path.display();
         let text = match key.filter(|key| is_like_a_key(key)) {
             Some(key) => format!("{path}:{line}: {key}: {what}"),

@@ -9,7 +9,7 @@ use super::keys::{self, ConfigKey, Value};
 use crate::ini::{KeyValue, Section};
 use crate::message::{Parsed, wrong};
 use crate::nearest::nearest;
-use core::fmt;
+use core::fmt::Display;
 use std::path::Path;
 
 /// What a file is read for.
@@ -48,12 +48,12 @@ impl<'a> Reader<'a> {
         (self.errors, self.warnings)
     }
 
-    pub(super) fn error(&mut self, line: usize, key: Option<&str>, what: fmt::Arguments) {
+    pub(super) fn error(&mut self, line: usize, key: Option<&str>, what: impl Display) {
         self.errors
             .push(Diagnostic::new(self.path, line, key, what));
     }
 
-    pub(super) fn warn(&mut self, line: usize, key: &str, what: fmt::Arguments) {
+    pub(super) fn warn(&mut self, line: usize, key: &str, what: impl Display) {
         self.warnings
             .push(Diagnostic::new(self.path, line, Some(key), what));
     }
@@ -64,7 +64,7 @@ impl<'a> Reader<'a> {
         !section.find(key).is_some_and(|entry| has_error(entry.line))
     }
 
-    pub(super) fn is_servers(&self) -> bool {
+    pub(super) fn is_for_server(&self) -> bool {
         self.purpose == Purpose::Server
     }
 
@@ -109,7 +109,7 @@ impl<'a> Reader<'a> {
             .iter()
             .filter(|entry| keys.contains(&entry.key) && section.line_of(entry.key) == entry.line);
         let Some(first) = given.next() else {
-            if self.is_servers() {
+            if self.is_for_server() {
                 self.missing(section, keys[0], hint);
             }
             return None;
@@ -141,7 +141,7 @@ impl<'a> Reader<'a> {
         match parsed {
             Ok(value) => Some(value),
             Err(wrong) => {
-                self.error(entry.line, Some(entry.key), format_args!("{wrong}"));
+                self.error(entry.line, Some(entry.key), wrong);
                 None
             }
         }

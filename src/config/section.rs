@@ -32,7 +32,7 @@ pub(super) fn read<'a>(
     document: &'a Document<'a>,
 ) -> (Common, Vec<Draft<'a>>) {
     let (common, drafts) = reader.read_sections(document);
-    if reader.is_servers() {
+    if reader.is_for_server() {
         reader.check_state_file(&common, &drafts);
     }
     (common, drafts)
@@ -41,8 +41,7 @@ pub(super) fn read<'a>(
 impl Reader<'_> {
     fn read_sections<'b>(&mut self, document: &'b Document<'b>) -> (Common, Vec<Draft<'b>>) {
         for problem in &document.problems {
-            let what = format_args!("{}", problem.kind);
-            self.error(problem.line, problem.key, what);
+            self.error(problem.line, problem.key, problem.kind);
         }
         let mut common = Common::default();
         let mut drafts = Vec::new();
@@ -62,14 +61,12 @@ impl Reader<'_> {
                     drafts.push(self.read_mirage(section, label));
                 }
             } else {
-                let what = format_args!("unknown section; use [common] or [mirage-NAME]");
+                let what = "unknown section; use [common] or [mirage-NAME]";
                 self.error(section.line, None, what);
             }
         }
         if !has_mirage {
-            let what = format_args!(
-                "no mirage defined: add a [mirage-NAME] section with secret, port and range"
-            );
+            let what = "no mirage defined: add a [mirage-NAME] section with secret, port and range";
             self.error(1, None, what);
         }
         (common, drafts)
@@ -90,7 +87,7 @@ impl Reader<'_> {
         self.read_entries(section, keys::MIRAGE, |set, text| set(&mut draft, text));
 
         if let Err(wrong) = value::parse_name(label) {
-            self.error(section.line, None, format_args!("{wrong}"));
+            self.error(section.line, None, wrong);
         }
         if !self.check_keys(&draft) {
             return draft;
@@ -145,29 +142,29 @@ impl Reader<'_> {
                 }
                 if let (Some(entry), Some(_)) = (section.find("open-command"), &draft.exec) {
                     let what = "is not needed with exec, which is started for each visitor";
-                    self.error(entry.line, Some(entry.key), format_args!("{what}"));
+                    self.error(entry.line, Some(entry.key), what);
                 }
             }
-            DoorKind::Command if section.find("open-command").is_none() && self.is_servers() => {
+            DoorKind::Command if section.find("open-command").is_none() && self.is_for_server() => {
                 let hint = "open-command = COMMAND, which may contain %IP%";
                 self.missing(section, "open-command", hint);
             }
-            DoorKind::Nft if section.find("open-set").is_none() && self.is_servers() => {
+            DoorKind::Nft if section.find("open-set").is_none() && self.is_for_server() => {
                 self.missing(section, "open-set", "open-set = inet/TABLE/SET");
             }
             DoorKind::Command | DoorKind::Nft => {}
         }
         if let (Some(entry), None) = (section.find("close-command"), section.find("open-command"))
-            && self.is_servers()
+            && self.is_for_server()
         {
-            let what = format_args!("there is nothing to close without open-command");
+            let what = "there is nothing to close without open-command";
             self.error(entry.line, Some(entry.key), what);
         }
     }
 
     /// A knock needs no handshake, so a wrong one may come from anybody.
     fn warn_of_lock(&mut self, draft: &Draft) {
-        if draft.lock_s == 0 || !self.is_servers() {
+        if draft.lock_s == 0 || !self.is_for_server() {
             return;
         }
         let whom = match draft.lock_scope {
@@ -182,7 +179,7 @@ impl Reader<'_> {
     /// A client sends each knock twice, because one may be lost.
     fn warn_of_close(&mut self, draft: &Draft) {
         let is_doubled = draft.knock.close_sequence.first() == draft.knock.sequence.last();
-        if is_doubled && !draft.knock.close_sequence.is_empty() && self.is_servers() {
+        if is_doubled && !draft.knock.close_sequence.is_empty() && self.is_for_server() {
             let (key, line) = ("close-sequence", draft.section.line_of("close-sequence"));
             let what = format_args!(
                 "starts with the last knock of sequence, which is sent twice; start with another port"
@@ -198,9 +195,8 @@ impl Reader<'_> {
         }
         for draft in drafts {
             if let Some(entry) = draft.section.find("close-command") {
-                let what = format_args!(
-                    "needs a state file, so that what is open is closed after a crash; remove state-file = none"
-                );
+                let what = "needs a state file, so that what is open is closed after a crash; \
+                            remove state-file = none";
                 self.error(entry.line, Some(entry.key), what);
             }
         }
@@ -227,14 +223,14 @@ impl Reader<'_> {
         let line = draft.pool_line();
         if !draft.is_pool {
             if draft.pool_port.is_some() {
-                let what = format_args!("is only for pools; add listen = pool");
+                let what = "is only for pools; add listen = pool";
                 self.error(line, Some("pool-port"), what);
             }
             return None;
         }
         let port = draft.pool_port.unwrap_or(range.low() - 1);
         if port == 0 {
-            let what = format_args!("missing; there is no port below a range that begins with 1");
+            let what = "missing; there is no port below a range that begins with 1";
             self.error(line, Some("pool-port"), what);
         } else if range.contains(port) {
             let what =
@@ -264,7 +260,7 @@ impl Reader<'_> {
         };
         let secret = self.accept(entry, secret)?;
         if secret.is_weak() {
-            let what = format_args!("the secret looks weak; `shimmer keygen` makes a strong one");
+            let what = "the secret looks weak; `shimmer keygen` makes a strong one";
             self.warn(entry.line, entry.key, what);
         }
         Some(secret)
