@@ -9,7 +9,7 @@ mod common;
 use common::gates::apart;
 use common::{own_address, visitor, wait_for};
 use mio::{Events, Poll};
-use shimmer::daemon::sensor::{Sensed, Sensor, Spot, Way};
+use shimmer::daemon::sensor::{HopAt, Sensed, Sensor, Way};
 use shimmer::limits::{SENSE_AGAIN_MS, SENSED_PER_SECOND, TELL_FULL_MS, TURN_PACKETS};
 use shimmer::proto::Instant;
 use shimmer::proto::scheme::knock::{Hop, Protocol};
@@ -51,7 +51,7 @@ impl Rig {
         }
     }
 
-    fn watch(&mut self, range: (u16, u16), hops: &[Spot]) {
+    fn watch(&mut self, range: (u16, u16), hops: &[HopAt]) {
         let range = Range::new(range.0, range.1).unwrap();
         let registry = self.poll.registry();
         self.sensor.watch(registry, &[range], hops).unwrap();
@@ -64,7 +64,8 @@ impl Rig {
         self.poll.poll(&mut events, at_once).unwrap();
         for event in &events {
             // The other bits say that it is the sensor's.
-            self.sensor.heed((event.token().0 & 0x0fff_ffff) as u32);
+            self.sensor
+                .mark_ready((event.token().0 & 0x0fff_ffff) as u32);
         }
         std::iter::from_fn(|| self.sensor.next(self.now)).collect()
     }

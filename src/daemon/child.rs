@@ -21,7 +21,7 @@ pub struct Child {
     until: Option<Instant>,
     /// None once all have closed it who had it.
     output: Option<File>,
-    line: Line,
+    line: TellingLine,
     /// There is more to read, and it is read then.
     again: Option<Instant>,
 }
@@ -36,7 +36,7 @@ pub enum Telling {
 }
 
 /// The telling line of what a child has said.
-struct Line {
+struct TellingLine {
     telling: Telling,
     bytes: heapless::Vec<u8, HOOK_LINE>,
     /// Whether the next letter begins another.
@@ -113,7 +113,7 @@ impl Child {
             pid: Some(child::spawn(words, streams)?),
             until: Some(now.after(ms)),
             output: Some(File::from(read)),
-            line: Line::new(telling),
+            line: TellingLine::new(telling),
             again: None,
         })
     }
@@ -195,7 +195,7 @@ impl Child {
     }
 }
 
-impl Line {
+impl TellingLine {
     fn new(telling: Telling) -> Self {
         Self {
             telling,
@@ -242,7 +242,7 @@ mod tests {
     use super::*;
 
     fn line(telling: Telling, said: &[&[u8]]) -> String {
-        let mut line = Line::new(telling);
+        let mut line = TellingLine::new(telling);
         said.iter().for_each(|bytes| line.follow(bytes));
         line.text()
     }

@@ -35,15 +35,15 @@ pub fn log_path(target: &LogTarget) -> PathBuf {
 }
 
 /// A line in the making. What does not fit is cut.
-struct Line(heapless::String<LOG_LINE>);
+struct LogLine(heapless::String<LOG_LINE>);
 
-impl Line {
+impl LogLine {
     fn new() -> Self {
         Self(heapless::String::new())
     }
 }
 
-impl fmt::Write for Line {
+impl fmt::Write for LogLine {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         // One byte stays free for the line's end. A control character would be a line of its own,
         // or worse; none of our values has one, but error texts come from elsewhere.
@@ -136,7 +136,7 @@ impl Sink {
         }
     }
 
-    fn write(&mut self, level: Level, timed: &mut Line, start: usize) -> bool {
+    fn write(&mut self, level: Level, timed: &mut LogLine, start: usize) -> bool {
         match self {
             Self::Stream(file) => {
                 let _ = timed.0.push('\n');
@@ -192,7 +192,7 @@ pub fn report_panics() {
 }
 
 fn panic_line(place: Option<&Location>, message: &str) -> heapless::String<LOG_LINE> {
-    let mut line = Line::new();
+    let mut line = LogLine::new();
     let _ = match place {
         Some(place) => write!(
             line,
@@ -332,7 +332,7 @@ impl Log {
     }
 
     fn put_line(&mut self, event: &Event) -> bool {
-        let mut line = Line::new();
+        let mut line = LogLine::new();
         let unix_ms = self.now.real_ms;
         let _ = write!(line, "{} ", Rfc3339 { unix_ms });
         let start = line.0.len();

@@ -5,19 +5,20 @@
 //! ```text
 //!   mod.rs      the loop                        perform.rs   an effect, and what is done
 //!   shell.rs    what has happened               wake.rs      whom an event is for
-//!   ports.rs    what listens                    conns.rs     what there is of each connection
+//!   ports.rs    what listens                    sockets.rs   what there is of each connection
 //!   relay/      the bytes of a session          trap.rs      those of a visitor who is held
 //!   sensor.rs   packets that nobody answers     arrival.rs   what is in one
 //!   hooks.rs    commands                        nft.rs       the kernel's sets
 //!   child.rs    a child of either               control/     whoever asks
-//!   store.rs    the state file, the journal     reload.rs    a configuration that is coming
-//!   log.rs      the log                         user.rs      who the daemon is
+//!   store.rs    the state file, the journal     reload.rs    the keys of a configuration that is coming
+//!   log.rs      the log                         configuration.rs   what it says, taken over
+//!   user.rs     who the daemon is
 //!   host.rs     the time and the signals, as a value
 //! ```
 
 mod arrival;
 mod child;
-mod conns;
+mod configuration;
 mod control;
 mod failure;
 pub mod hooks;
@@ -31,6 +32,7 @@ mod relay;
 mod reload;
 pub mod sensor;
 mod shell;
+mod sockets;
 mod store;
 mod trap;
 mod user;

@@ -70,7 +70,7 @@ pub enum News<T> {
     },
 }
 
-struct Element<T> {
+struct Queued<T> {
     /// As nft names it.
     set: String,
     address: IpAddr,
@@ -81,7 +81,7 @@ struct Element<T> {
     ticket: T,
 }
 
-impl<T> Element<T> {
+impl<T> Queued<T> {
     fn contradicts(&self, other: &Self) -> bool {
         self.stays != other.stays && self.address == other.address && self.set == other.set
     }
@@ -99,9 +99,9 @@ struct Failing {
 pub struct Nft<T> {
     program: String,
     token: Token,
-    waiting: Vec<Element<T>>,
+    waiting: Vec<Queued<T>>,
     /// What `child` was given.
-    batch: Vec<Element<T>>,
+    batch: Vec<Queued<T>>,
     child: Option<Child>,
     /// No nft is started before this.
     next_run: Instant,
@@ -151,7 +151,7 @@ impl<T> Nft<T> {
         } else {
             NFT_REMOVAL_MS
         };
-        let element = Element {
+        let element = Queued {
             set: set.of(address),
             address,
             stays,
@@ -287,7 +287,7 @@ impl<T> Nft<T> {
                 break;
             }
             let element = self.waiting.remove(place);
-            let Element { set, address, .. } = &element;
+            let Queued { set, address, .. } = &element;
             let _ = write!(
                 text,
                 "add element {set} {{ {address} }}\n\
@@ -322,7 +322,7 @@ impl<T> Nft<T> {
             self.most = NFT_QUEUED;
             // Another of the set's may have more luck.
             let is_replaced =
-                |old: &mut Element<T>| self.waiting.iter().any(|new| new.contradicts(old));
+                |old: &mut Queued<T>| self.waiting.iter().any(|new| new.contradicts(old));
             let replaced = batch.extract_if(.., is_replaced);
             self.news
                 .extend(replaced.map(|old| News::Replaced(old.ticket)));

@@ -1,12 +1,12 @@
 //! What becomes of effects: the one place that knows all tables of the shell. Performing never calls the core;
 //! what comes of it at once is an answer.
 
-use super::conns::Dial;
 use super::control::View;
 use super::host::Host;
 use super::nft::Refused;
 use super::sensor::{BOUND_MEANS, Sensor, Trouble, Way};
 use super::shell::Shell;
+use super::sockets::Dial;
 use super::store::LoadError;
 use crate::limits::RETRY_MS;
 use crate::proto::Core;
@@ -23,15 +23,15 @@ impl<H: Host> Shell<H> {
             Effect::Log(event) => self.log.write(&event),
             Effect::Hold { conn, listens } => {
                 let visitor = self.in_hand.take();
-                self.conns
+                self.sockets
                     .hold(conn, visitor, listens, registry, &mut self.answers);
             }
-            Effect::Mute(conn) => self.conns.mute(conn, &mut self.answers),
+            Effect::Mute(conn) => self.sockets.mute(conn, &mut self.answers),
             Effect::GiveUp(conn) => {
                 self.has_given_up = true;
-                self.conns.give_up(conn, &mut self.answers);
+                self.sockets.give_up(conn, &mut self.answers);
             }
-            Effect::Wait(conn) => self.conns.wait(conn, self.in_hand.take()),
+            Effect::Wait(conn) => self.sockets.wait(conn, self.in_hand.take()),
             Effect::Dial {
                 conn,
                 to,
@@ -45,13 +45,13 @@ impl<H: Host> Shell<H> {
                     idle_ms,
                 };
                 let (visitor, answers) = (self.in_hand.take(), &mut self.answers);
-                self.conns.dial(dial, visitor, (registry, now), answers);
+                self.sockets.dial(dial, visitor, (registry, now), answers);
             }
             Effect::Exec { conn, words } => {
                 let visitor = self.in_hand.take();
-                self.conns.exec(conn, &words, visitor, &mut self.answers);
+                self.sockets.exec(conn, &words, visitor, &mut self.answers);
             }
-            Effect::Close(conn) => self.conns.close(conn),
+            Effect::Close(conn) => self.sockets.close(conn),
             Effect::Ports(mirage) => {
                 let open = self.ports.follow(mirage, core, registry, now);
                 self.answers.push_back(Input::Listening { mirage, open });
@@ -99,7 +99,7 @@ impl<H: Host> Shell<H> {
                 let view = View {
                     core,
                     ports: &self.ports,
-                    conns: &self.conns,
+                    sockets: &self.sockets,
                     packets,
                     started,
                 };
@@ -158,17 +158,21 @@ impl<H: Host> Shell<H> {
                     }
                     self.sensor = Some(sensor);
                 }
-                Err(error) => self.log.write(&Event::Warning(Warning::Deaf(error))),
+                Err(error) => self
+                    .log
+                    .write(&Event::Warning(Warning::SensorFailed(error))),
             }
         }
         let Some(sensor) = &mut self.sensor else {
             return;
         };
         let place = |address: Option<_>| address.map_or(ListenAddress::Any, ListenAddress::One);
-        let spots = hops.into_iter().map(|(address, hop)| (place(address), hop));
-        let spots: Vec<_> = spots.collect();
-        match sensor.watch(registry, &ranges, &spots) {
-            Err(error) => self.log.write(&Event::Warning(Warning::Deaf(error))),
+        let hops_at = hops.into_iter().map(|(address, hop)| (place(address), hop));
+        let hops_at: Vec<_> = hops_at.collect();
+        match sensor.watch(registry, &ranges, &hops_at) {
+            Err(error) => self
+                .log
+                .write(&Event::Warning(Warning::SensorFailed(error))),
             Ok(()) if sensor.has_closed() => self.ports.retry_at(self.now.boot),
             Ok(()) => {}
         }

@@ -3,7 +3,7 @@
 //! A listener is named by where it listens and its number, not by the mirage that it serves: a reload may give
 //! it to another without closing it.
 
-use super::conns::is_out_of_descriptors;
+use super::sockets::is_out_of_descriptors;
 use super::wake::Wake;
 use crate::limits::{CLOSING_ACCEPTS, RETRY_MS};
 use crate::proto::Core;

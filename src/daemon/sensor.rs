@@ -41,28 +41,28 @@ pub const BOUND_MEANS: &str = "without CAP_NET_RAW the ports to knock at are ope
                                and a knock at any other port goes unseen";
 
 /// A hop where it is to be sensed.
-pub type Spot = (ListenAddress, Hop);
+pub type HopAt = (ListenAddress, Hop);
 
 /// One socket.
-struct Ear {
+struct SensorSocket {
     kind: Kind,
     /// Its number among the events.
     number: u32,
     /// Packets may be waiting for which there will be no event.
-    is_behind: bool,
+    is_ready: bool,
 }
 
 enum Kind {
     Packets(PacketSocket),
     /// None while the port can't be opened. With it, whether the log knows.
-    Port(Spot, Option<OwnedFd>, Told),
+    Port(HopAt, Option<OwnedFd>, ToldOfPort),
 }
 
 /// What the log knows of a port.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Told {
+enum ToldOfPort {
     Nothing,
-    ThatItIsClosed,
+    Closed,
 }
 
 /// A port that can't be opened, or can be again.
@@ -85,7 +85,7 @@ pub struct Counts {
 /// The sensor.
 pub struct Sensor {
     way: Way,
-    ears: Vec<Ear>,
+    sockets: Vec<SensorSocket>,
     /// The one that is heard next.
     turn: usize,
     /// Events are numbered anew for each socket, so none reaches another's.
@@ -117,7 +117,9 @@ impl Sensor {
             };
             let number = sensor.number();
             register(registry, socket.as_fd(), number)?;
-            sensor.ears.push(Ear::new(Kind::Packets(socket), number));
+            sensor
+                .sockets
+                .push(SensorSocket::new(Kind::Packets(socket), number));
         }
         sensor.way = Way::Raw;
         Ok(sensor)
@@ -128,7 +130,7 @@ impl Sensor {
     pub fn bound() -> Self {
         Self {
             way: Way::Bound,
-            ears: Vec::new(),
+            sockets: Vec::new(),
             turn: 0,
             next_number: 0,
             taken: 0,
@@ -156,14 +158,14 @@ impl Sensor {
         &mut self,
         registry: &Registry,
         ranges: &[Range],
-        hops: &[Spot],
+        hops: &[HopAt],
     ) -> io::Result<()> {
         if self.way == Way::Bound {
             self.bind(registry, hops);
             return Ok(());
         }
-        for ear in &self.ears {
-            if let Kind::Packets(socket) = &ear.kind {
+        for socket in &self.sockets {
+            if let Kind::Packets(socket) = &socket.kind {
                 let ports = ranges.iter().map(|range| range.low()..=range.high());
                 socket.watch(&ports.collect::<Vec<_>>(), SNAP as u32)?;
             }
@@ -171,50 +173,59 @@ impl Sensor {
         Ok(())
     }
 
-    fn bind(&mut self, registry: &Registry, hops: &[Spot]) {
-        for &spot in hops {
-            if !self.ears.iter().any(|ear| ear.spot() == Some(spot)) {
+    fn bind(&mut self, registry: &Registry, hops: &[HopAt]) {
+        for &hop_at in hops {
+            if !self
+                .sockets
+                .iter()
+                .any(|socket| socket.hop_at() == Some(hop_at))
+            {
                 let number = self.number();
-                let port = open(registry, spot, number).ok();
-                let kind = Kind::Port(spot, port, Told::Nothing);
-                self.ears.push(Ear::new(kind, number));
+                let port = open(registry, hop_at, number).ok();
+                let kind = Kind::Port(hop_at, port, ToldOfPort::Nothing);
+                self.sockets.push(SensorSocket::new(kind, number));
             }
         }
-        let is_wanted = |ear: &Ear| ear.spot().is_some_and(|spot| hops.contains(&spot));
-        self.ears.retain(is_wanted);
+        let is_wanted =
+            |socket: &SensorSocket| socket.hop_at().is_some_and(|hop_at| hops.contains(&hop_at));
+        self.sockets.retain(is_wanted);
     }
 
     /// Whether a port waits to be tried again.
     #[must_use]
     pub fn has_closed(&self) -> bool {
-        let is_closed = |ear: &Ear| matches!(ear.kind, Kind::Port(_, None, _));
-        self.ears.iter().any(is_closed)
+        let is_closed = |socket: &SensorSocket| matches!(socket.kind, Kind::Port(_, None, _));
+        self.sockets.iter().any(is_closed)
     }
 
     /// Tries those again that could not be opened. Each is told once, and again once it is open.
     pub fn retry(&mut self, registry: &Registry, mut tell: impl FnMut(Trouble)) {
-        for ear in &mut self.ears {
-            let Kind::Port(spot, port @ None, told) = &mut ear.kind else {
+        for socket in &mut self.sockets {
+            let Kind::Port(hop_at, port @ None, told) = &mut socket.kind else {
                 continue;
             };
-            let (now, error) = match open(registry, *spot, ear.number) {
+            let (now, error) = match open(registry, *hop_at, socket.number) {
                 Ok(socket) => {
                     *port = Some(socket);
-                    (Told::Nothing, None)
+                    (ToldOfPort::Nothing, None)
                 }
-                Err(error) => (Told::ThatItIsClosed, Some(error)),
+                Err(error) => (ToldOfPort::Closed, Some(error)),
             };
             if core::mem::replace(told, now) != now {
-                let hop = spot.1;
+                let hop = hop_at.1;
                 tell(Trouble { hop, error });
             }
         }
     }
 
     /// An event: there is something to hear.
-    pub fn heed(&mut self, number: u32) {
-        if let Some(ear) = self.ears.iter_mut().find(|ear| ear.number == number) {
-            ear.is_behind = true;
+    pub fn mark_ready(&mut self, number: u32) {
+        if let Some(socket) = self
+            .sockets
+            .iter_mut()
+            .find(|socket| socket.number == number)
+        {
+            socket.is_ready = true;
         }
     }
 
@@ -224,14 +235,14 @@ impl Sensor {
         let mut buffer = [0; SNAP];
         while self.taken < TURN_PACKETS && !self.bucket.is_empty() {
             // Each in its turn: who floods one leaves the others theirs.
-            let count = self.ears.len();
+            let count = self.sockets.len();
             let mut places = (0..count).map(|offset| (self.turn + offset) % count);
-            let Some(place) = places.find(|&place| self.ears[place].is_behind) else {
+            let Some(place) = places.find(|&place| self.sockets[place].is_ready) else {
                 break;
             };
             self.turn = place + 1;
             self.taken += 1;
-            match self.ears[place].hear(&mut buffer) {
+            match self.sockets[place].hear(&mut buffer) {
                 Ok(heard) => {
                     self.look.get_or_insert(now.after(RETRY_MS));
                     self.bucket.take();
@@ -243,7 +254,7 @@ impl Sensor {
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.ears[place].is_behind = false;
+                    self.sockets[place].is_ready = false;
                 }
                 // One who has gone meanwhile.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -258,14 +269,14 @@ impl Sensor {
     /// When it wants to be asked for the [`next`](Self::next), though there will be no event.
     #[must_use]
     pub fn due(&self) -> Option<Instant> {
-        let is_behind = self.ears.iter().any(|ear| ear.is_behind);
-        is_behind.then(|| self.bucket.next())
+        let is_ready = self.sockets.iter().any(|socket| socket.is_ready);
+        is_ready.then(|| self.bucket.next())
     }
 
     /// What it has done.
     pub fn counts(&mut self) -> Counts {
-        for ear in &self.ears {
-            if let Kind::Packets(socket) = &ear.kind {
+        for socket in &self.sockets {
+            if let Kind::Packets(socket) = &socket.kind {
                 self.counts.lost += u64::from(socket.lost());
             }
         }
@@ -316,19 +327,19 @@ impl Sensor {
     }
 }
 
-impl Ear {
+impl SensorSocket {
     fn new(kind: Kind, number: u32) -> Self {
         Self {
             kind,
             number,
-            is_behind: false,
+            is_ready: false,
         }
     }
 
-    fn spot(&self) -> Option<Spot> {
+    fn hop_at(&self) -> Option<HopAt> {
         match self.kind {
             Kind::Packets(_) => None,
-            Kind::Port(spot, ..) => Some(spot),
+            Kind::Port(hop_at, ..) => Some(hop_at),
         }
     }
 
@@ -385,7 +396,7 @@ impl Ear {
     }
 }
 
-fn open(registry: &Registry, (place, hop): Spot, number: u32) -> io::Result<OwnedFd> {
+fn open(registry: &Registry, (place, hop): HopAt, number: u32) -> io::Result<OwnedFd> {
     let socket = match hop.protocol {
         Protocol::Tcp => socket::listen(place, hop.port, BACKLOG, None)?,
         Protocol::Udp => socket::listen_for_datagrams(place, hop.port)?,

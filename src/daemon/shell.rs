@@ -6,35 +6,30 @@
 //!                      └──────────────────────────────┘
 //! ```
 
-use super::conns::{Answers, Conns};
 use super::control::{Accept, Control, View};
 use super::failure::Failure;
 use super::hooks::Hooks;
 use super::host::Host;
-use super::log::{Log, log_path};
+use super::log::Log;
 use super::nft::{News, Nft};
 use super::ports::{Accepted, PortId, Ports, Try};
 use super::relay::Ready;
-use super::reload::{Complete, Reload, common_settings};
+use super::reload::Reload;
 use super::sensor::Sensor;
-use super::store::{Store, StoreError};
+use super::sockets::{Answers, Sockets};
+use super::store::Store;
 use super::wake::Wake;
-use crate::config::{
-    Common, DEFAULT_STATE_FILE, Diagnostic, Location, LogTarget, OwnerHint, ServerConfig,
-    ServerMirage,
-};
+use crate::config::{Common, ServerConfig};
 use crate::limits::{EVENTS, TURN_ACCEPTS};
 use crate::proto::conn::ConnId;
 use crate::proto::doors::RestoredOpening;
 use crate::proto::event::{Event, Warning};
 use crate::proto::ids::JobId;
 use crate::proto::input::{ElementOutcome, Input};
-use crate::proto::settings::Settings;
 use crate::proto::table::Id;
 use crate::proto::{Core, Instant, Now, sooner};
 use crate::sys::child;
-use crate::sys::signal::{self, Signal};
-use crate::terms::Level;
+use crate::sys::signal::Signal;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll};
 use std::collections::VecDeque;
@@ -93,7 +88,7 @@ pub struct Shell<H> {
     pub(super) answers: Answers,
     pub(super) log: Log,
     pub(super) ports: Ports,
-    pub(super) conns: Conns,
+    pub(super) sockets: Sockets,
     /// The visitor who is being judged. Whom no effect keeps is gone.
     pub(super) in_hand: Option<OwnedFd>,
     unannounced: Option<Unannounced>,
@@ -105,18 +100,18 @@ pub struct Shell<H> {
     pub(super) nft: Nft<JobId>,
     pub(super) control: Control,
     pub(super) store: Option<Store>,
-    configuration: Configuration,
+    pub(super) configuration: Configuration,
 }
 
 /// The configuration that counts, and the one that is coming.
-struct Configuration {
-    path: PathBuf,
-    common: Rc<Common>,
-    coming: Reload,
+pub(super) struct Configuration {
+    pub(super) path: PathBuf,
+    pub(super) common: Rc<Common>,
+    pub(super) coming: Reload,
     /// Descriptors that the process may have.
-    descriptors: usize,
-    started: Instant,
-    is_first: bool,
+    pub(super) descriptors: usize,
+    pub(super) started: Instant,
+    pub(super) is_first: bool,
 }
 
 impl<H: Host> Shell<H> {
@@ -140,8 +135,8 @@ impl<H: Host> Shell<H> {
         let common = Rc::new(common);
         let now = host.now();
         let poll = Poll::new().map_err(Failure::Host)?;
-        let conns = Conns::new();
-        if let Err(error) = &conns.pipes.can_splice {
+        let sockets = Sockets::new();
+        if let Err(error) = &sockets.pipes.can_splice {
             lacks(&mut log, "splice, bulk is copied", error);
         }
         let clock_waker = host.clock_waker();
@@ -166,7 +161,7 @@ impl<H: Host> Shell<H> {
             answers: VecDeque::new(),
             log,
             ports: Ports::new(),
-            conns,
+            sockets,
             in_hand: None,
             unannounced: None,
             has_given_up: false,
@@ -199,7 +194,7 @@ impl<H: Host> Shell<H> {
             self.ready.push_back(Work::Port(id, TURN_ACCEPTS as u32));
         }
         self.ready.push_back(Work::Sense);
-        let due = self.conns.take_due().into_iter();
+        let due = self.sockets.take_due().into_iter();
         self.ready.extend(due.map(|id| Work::Conn(id, None)));
         self.ready.append(&mut self.later);
         if let Some(clients) = self.control.take_due() {
@@ -235,7 +230,7 @@ impl<H: Host> Shell<H> {
             } else if self.nft.ended(pid, exit, now) {
                 self.tell_sets();
             } else {
-                self.conns.child_ended(pid, exit, &mut self.answers);
+                self.sockets.child_ended(pid, exit, &mut self.answers);
             }
         }
     }
@@ -303,12 +298,12 @@ impl<H: Host> Shell<H> {
                     self.take_visitor(tried);
                 }
             },
-            Work::Conn(id, ready) => self.conns.hear(id, ready, now, &mut self.answers),
+            Work::Conn(id, ready) => self.sockets.hear(id, ready, now, &mut self.answers),
             Work::Control(has_asked) => self.accept_clients(has_asked),
             Work::ControlClient(number) => self.drive_client(number, core),
             Work::Sensor(number) => {
                 if let Some(sensor) = &mut self.sensor {
-                    sensor.heed(number);
+                    sensor.mark_ready(number);
                 }
             }
             Work::Sense => {
@@ -328,7 +323,7 @@ impl<H: Host> Shell<H> {
     /// What the time has made due, after all that came in time.
     fn expire(&mut self) {
         let now = self.now.boot;
-        self.conns.expire(now, &mut self.answers);
+        self.sockets.expire(now, &mut self.answers);
         self.control.expire(now);
         self.hooks.expire(now);
         self.start_jobs();
@@ -374,7 +369,7 @@ impl<H: Host> Shell<H> {
     /// away.
     fn announce(&mut self) -> Option<Input> {
         let Unannounced { visitor, has_asked } = self.unannounced.take()?;
-        self.conns.pipes.shed();
+        self.sockets.pipes.shed();
         if self.ports.has_spare() {
             self.take_in_hand(visitor);
             return self.answers.pop_front();
@@ -394,7 +389,7 @@ impl<H: Host> Shell<H> {
     fn accept_clients(&mut self, has_asked: bool) {
         let now = self.now.boot;
         while self.control.accept(self.poll.registry(), now) == Accept::Short {
-            if self.conns.pipes.shed() {
+            if self.sockets.pipes.shed() {
                 continue;
             }
             let has_given_up = core::mem::take(&mut self.has_given_up);
@@ -413,7 +408,7 @@ impl<H: Host> Shell<H> {
         let view = View {
             core,
             ports: &self.ports,
-            conns: &self.conns,
+            sockets: &self.sockets,
             packets,
             started: self.configuration.started,
         };
@@ -432,10 +427,15 @@ impl<H: Host> Shell<H> {
         self.configuration.started
     }
 
+    /// Has the core told something in the next turn.
+    pub(super) fn tell_later(&mut self, input: Input) {
+        self.later.push_back(Work::Input(input));
+    }
+
     /// What is done once in a turn, and has no hurry.
     pub fn tick(&mut self, core: &Core) {
         let now = self.now.boot;
-        if self.conns.take_has_closed() {
+        if self.sockets.take_has_closed() {
             self.ports.there_is_room(now);
         }
         self.go_on_with_reload();
@@ -454,7 +454,7 @@ impl<H: Host> Shell<H> {
     pub fn wait(&mut self, deadline: Option<Instant>, events: &mut Events) -> Result<(), Failure> {
         let is_due = !self.later.is_empty()
             || !self.answers.is_empty()
-            || self.conns.is_due()
+            || self.sockets.is_due()
             || self.control.is_due()
             || self.configuration.coming.is_under_way();
         let soonest = sooner(deadline, self.deadline());
@@ -489,7 +489,7 @@ impl<H: Host> Shell<H> {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        let mut soonest = self.conns.next_deadline();
+        let mut soonest = self.sockets.next_deadline();
         soonest = sooner(soonest, self.ports.next_deadline());
         soonest = sooner(soonest, self.control.next_deadline());
         soonest = sooner(soonest, self.log.next_deadline());
@@ -498,162 +498,6 @@ impl<H: Host> Shell<H> {
         let sensor = self.sensor.as_ref();
         soonest = sooner(soonest, sensor.and_then(Sensor::due));
         sooner(soonest, sensor.and_then(Sensor::next_look))
-    }
-
-    /// Reads the configuration again. One with errors changes nothing.
-    fn read_configuration_again(&mut self) {
-        let server = match ServerConfig::load(&self.configuration.path) {
-            Ok(server) => server,
-            Err(errors) => {
-                let common = Rc::clone(&self.configuration.common);
-                self.reopen_log(&common.log, common.log_level);
-                for error in errors.iter() {
-                    let error = error.to_string();
-                    self.log.write(&Event::ReloadFailed { error });
-                }
-                return;
-            }
-        };
-        let ServerConfig {
-            common,
-            mirages,
-            warnings,
-        } = server;
-        self.reopen_log(&common.log, common.log_level);
-        if common.user != self.configuration.common.user {
-            self.log.write(&Event::Warning(Warning::User));
-        }
-        self.begin_reload(Rc::new(common), mirages, &warnings);
-    }
-
-    fn reopen_log(&mut self, target: &LogTarget, level: Level) {
-        if let Err(error) = self.log.reopen(target, level) {
-            let warning = Warning::Log(log_path(target), error);
-            self.log.write(&Event::Warning(warning));
-        }
-        signal::set_crash_log(self.log.descriptor());
-    }
-
-    fn begin_reload(
-        &mut self,
-        common: Rc<Common>,
-        mirages: Vec<ServerMirage>,
-        warnings: &[Diagnostic],
-    ) {
-        for warning in warnings {
-            let warning = Warning::Configuration(warning.to_string());
-            self.log.write(&Event::Warning(warning));
-        }
-        self.configuration.coming.begin(common, mirages);
-    }
-
-    fn go_on_with_reload(&mut self) {
-        let Some(Complete { common, mirages }) = self.configuration.coming.advance() else {
-            return;
-        };
-        let (ours, descriptors) = (
-            Rc::clone(&self.configuration.common),
-            self.configuration.descriptors,
-        );
-        // At the start the files were taken before anything else, and the log was told what could not be.
-        let is_first = core::mem::take(&mut self.configuration.is_first);
-        if !is_first || common.state_file != ours.state_file || common.control != ours.control {
-            self.take_files(&common);
-        }
-        let settings = Settings {
-            common: common_settings(&common, descriptors),
-            mirages,
-        };
-        let settings = Box::new(settings);
-        self.configuration.common = common;
-        self.later
-            .push_back(Work::Input(Input::Configuration(settings)));
-    }
-
-    /// The state file and the control socket of a configuration, in place of those that are open.
-    fn take_files(&mut self, common: &Common) {
-        // By its name: a default that is now written out is the same file, with our own lock on it.
-        let ours = self.store.as_ref().map(|store| store.path().as_os_str());
-        let wanted = common.state_file.path(DEFAULT_STATE_FILE);
-        if wanted.map(Path::as_os_str) != ours {
-            match self.take_store(common) {
-                Ok(mut store) => {
-                    // Without one now, the old journal stays: whoever reads it next may close it all.
-                    if let (Some(store), Some(old)) = (&mut store, &self.store) {
-                        store.replace(old);
-                    }
-                    self.store = store;
-                    let restored = self.read_journal();
-                    self.later.push_back(Work::Input(Input::Restored(restored)));
-                }
-                Err(failure) => self.keep_file(&failure),
-            }
-        }
-        if let Err(failure) = self.take_control(common) {
-            self.keep_file(&failure);
-        }
-    }
-
-    fn keep_file(&mut self, failure: &Failure) {
-        let warning = Warning::FileKept(failure.to_string());
-        self.log.write(&Event::Warning(warning));
-    }
-
-    fn take_control(&mut self, common: &Common) -> Result<(), Failure> {
-        let log = &mut self.log;
-        let warn = |event| log.write(&event);
-        self.control.take(common, self.poll.registry(), warn)
-    }
-
-    /// The state file of a configuration. Where the default one can't be had, it goes without.
-    fn take_store(&mut self, common: &Common) -> Result<Option<Store>, Failure> {
-        let Some(path) = common.state_file.path(DEFAULT_STATE_FILE) else {
-            return Ok(None);
-        };
-        // Who says whom the daemon becomes has thought of its files.
-        let is_default =
-            common.state_file == Location::Default && self.configuration.common.user.is_none();
-        match Store::take(path) {
-            Ok(store) => Ok(Some(store)),
-            Err(StoreError::Taken(lock)) => {
-                let why = "another daemon uses this state file; give each its own";
-                Err(Failure::State(lock, why.into()))
-            }
-            Err(StoreError::Unusable(path, error)) if is_default => {
-                let warning = Warning::NoState(path, error);
-                self.log.write(&Event::Warning(warning));
-                Ok(None)
-            }
-            Err(StoreError::Unusable(path, error)) => {
-                let owner = OwnerHint {
-                    path: &path,
-                    error: &error,
-                };
-                let why = format!("{error}{owner}");
-                Err(Failure::State(path, why))
-            }
-        }
-    }
-
-    /// What a daemon that had our state file before has left open.
-    fn read_journal(&mut self) -> Vec<RestoredOpening> {
-        let Some(store) = &self.store else {
-            return Vec::new();
-        };
-        match store.read_journal(self.now) {
-            Ok(restored) => {
-                let open = restored.len();
-                if open > 0 {
-                    self.log.write(&Event::OpeningsLoaded { open });
-                }
-                restored
-            }
-            Err(error) => {
-                let warning = Warning::JournalUnread(store.journal(), error);
-                self.log.write(&Event::Warning(warning));
-                Vec::new()
-            }
-        }
     }
 }
 

@@ -22,7 +22,7 @@
 
 use crate::limits::{BANS, OPENINGS, STATE_BYTES, STATE_LINE_BYTES, STATE_WRITE_BYTES};
 use crate::proto::doors::{OpenFor, Openings, RestoredOpening};
-use crate::proto::event::Section;
+use crate::proto::event::SectionName;
 use crate::proto::ids::MirageId;
 use crate::proto::input::SavedBan;
 use crate::proto::{Core, Now, parse_number};
@@ -181,7 +181,7 @@ impl Store {
     pub fn write_journal(
         &mut self,
         openings: &Openings,
-        name: impl Fn(MirageId) -> Section,
+        name: impl Fn(MirageId) -> SectionName,
         now: Now,
     ) -> io::Result<()> {
         let journal = self.journal();
@@ -277,7 +277,7 @@ fn parse_ban(line: &str) -> Option<SavedBan> {
 
 fn opening_lines(
     openings: &Openings,
-    name: impl Fn(MirageId) -> Section,
+    name: impl Fn(MirageId) -> SectionName,
     now: Now,
 ) -> impl Iterator<Item = String> {
     openings.iter().filter_map(move |opening| {
@@ -481,7 +481,7 @@ mod tests {
             openings.restore(MirageId::of(1), opening, Instant(0));
         }
         fs::remove_file(store.journal()).unwrap();
-        let name = |_| Section::from("home");
+        let name = |_| SectionName::from("home");
         store.write_journal(&openings, name, now(0, 1_000)).unwrap();
         assert_eq!(fs::read_to_string(store.journal()).unwrap(), journal());
         let none = Openings::default();
@@ -497,7 +497,7 @@ mod tests {
         write_private(&old, &journal());
         new.replace(&old);
         assert!(old.journal().exists());
-        let name = |_| Section::from("home");
+        let name = |_| SectionName::from("home");
         new.write_journal(&Openings::default(), name, now(0, 0))
             .unwrap();
         assert!(!old.journal().exists());

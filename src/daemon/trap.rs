@@ -10,7 +10,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Stage {
+enum TrapStage {
     Listening,
     /// What is behind a token belongs to the service, so nothing is read before the verdict.
     Said,
@@ -20,7 +20,7 @@ enum Stage {
 /// A visitor who is held.
 pub struct Trap {
     visitor: OwnedFd,
-    stage: Stage,
+    stage: TrapStage,
     said: heapless::Vec<u8, TOKEN>,
     discarded: usize,
     /// It was reset. Before its verdict it is held on, as one that was not.
@@ -44,9 +44,9 @@ impl Trap {
         Self {
             visitor,
             stage: if listens {
-                Stage::Listening
+                TrapStage::Listening
             } else {
-                Stage::Muted
+                TrapStage::Muted
             },
             said: heapless::Vec::new(),
             discarded: 0,
@@ -57,15 +57,15 @@ impl Trap {
     /// Takes what has arrived.
     pub fn hear(&mut self) -> Heard {
         match self.stage {
-            Stage::Listening => self.listen(),
-            Stage::Said => Heard::Nothing,
-            Stage::Muted => self.throw_away(),
+            TrapStage::Listening => self.listen(),
+            TrapStage::Said => Heard::Nothing,
+            TrapStage::Muted => self.throw_away(),
         }
     }
 
     /// From now on what it says is thrown away, and what it has said as well.
     pub fn mute(&mut self) -> Heard {
-        self.stage = Stage::Muted;
+        self.stage = TrapStage::Muted;
         self.throw_away()
     }
 
@@ -82,7 +82,7 @@ impl Trap {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Heard::Nothing,
                 heard => {
                     self.is_gone = heard.is_err();
-                    self.stage = Stage::Said;
+                    self.stage = TrapStage::Said;
                     return Heard::Said(self.said.as_slice().first_chunk().copied());
                 }
             }

@@ -19,7 +19,7 @@ use std::rc::Rc;
 mod line;
 
 /// The section of a mirage. It may be gone from the configuration.
-pub type Section = Rc<str>;
+pub type SectionName = Rc<str>;
 
 /// Whose doing a line is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub enum Event {
     /// A visitor is connected to the hidden service.
     Accept {
         /// Where.
-        mirage: Section,
+        mirage: SectionName,
         /// Who.
         peer: IpAddr,
         /// The port that they dialled.
@@ -47,7 +47,7 @@ pub enum Event {
     /// A session is over.
     Close {
         /// Where.
-        mirage: Section,
+        mirage: SectionName,
         /// Who.
         peer: IpAddr,
         /// The port that they dialled.
@@ -66,7 +66,7 @@ pub enum Event {
         /// Who touched the trap.
         peer: IpAddr,
         /// Where.
-        mirage: Section,
+        mirage: SectionName,
         /// The port and the clock that it was or will be right for.
         touched: Touched,
         /// How long it lasts, in seconds.
@@ -96,7 +96,7 @@ pub enum Event {
         /// Who.
         peer: IpAddr,
         /// Where.
-        mirage: Section,
+        mirage: SectionName,
         /// The port and the clock that it was or will be right for.
         touched: Touched,
         /// Why they are not banned.
@@ -114,7 +114,7 @@ pub enum Event {
     /// Somebody who has passed was turned away, because something is full.
     DoorsFull {
         /// Where.
-        mirage: Section,
+        mirage: SectionName,
         /// Who.
         peer: IpAddr,
         /// What is full.
@@ -128,12 +128,12 @@ pub enum Event {
     /// No more used tokens can be remembered.
     NoncesFull {
         /// Where.
-        mirage: Section,
+        mirage: SectionName,
     },
     /// A door is open.
     Open {
         /// Where.
-        mirage: Section,
+        mirage: SectionName,
         /// For whom.
         open_for: OpenFor,
         /// For how long, in seconds.
@@ -142,7 +142,7 @@ pub enum Event {
     /// A door is closed again.
     Shut {
         /// Where.
-        mirage: Section,
+        mirage: SectionName,
         /// For whom.
         open_for: OpenFor,
     },
@@ -154,7 +154,7 @@ pub enum Event {
     /// A wrong knock behind right ones.
     WrongKnock {
         /// Where.
-        mirage: Section,
+        mirage: SectionName,
         /// Who.
         peer: IpAddr,
         /// Right knocks before it.
@@ -163,23 +163,23 @@ pub enum Event {
     /// A sequence that was used before.
     UsedKnock {
         /// Where.
-        mirage: Section,
+        mirage: SectionName,
         /// Who.
         peer: IpAddr,
     },
     /// A datagram proves the secret and does not count.
     Refuse {
         /// Where.
-        mirage: Section,
+        mirage: SectionName,
         /// Who.
         peer: IpAddr,
         /// Why.
-        reason: Refusal,
+        reason: DatagramRefusal,
     },
     /// The hidden service takes no connection.
     ServiceFailed {
         /// Where.
-        mirage: Section,
+        mirage: SectionName,
         /// For whom.
         peer: IpAddr,
         /// What the kernel says.
@@ -188,7 +188,7 @@ pub enum Event {
     /// The hidden service can't be dialled or started.
     ServiceNotStarted {
         /// Where.
-        mirage: Section,
+        mirage: SectionName,
         /// For whom.
         peer: IpAddr,
         /// The service.
@@ -199,7 +199,7 @@ pub enum Event {
     /// An on-demand service was started, and takes no connection.
     ServiceNotReady {
         /// Where.
-        mirage: Section,
+        mirage: SectionName,
         /// How long it had, in seconds.
         seconds: u32,
         /// What the kernel says.
@@ -208,7 +208,7 @@ pub enum Event {
     /// A command could not do its work.
     CommandFailed {
         /// Where.
-        mirage: Section,
+        mirage: SectionName,
         /// For whom.
         open_for: OpenFor,
         /// `open` or `close`.
@@ -219,7 +219,7 @@ pub enum Event {
     /// A set is not for addresses of this family.
     WrongFamily {
         /// Where.
-        mirage: Section,
+        mirage: SectionName,
         /// For whom.
         peer: IpAddr,
         /// Which.
@@ -228,7 +228,7 @@ pub enum Event {
     /// An element was not in its set, or out of it, in time.
     ElementTooLate {
         /// Where.
-        mirage: Section,
+        mirage: SectionName,
         /// For whom.
         peer: IpAddr,
         /// Whether it was to be added.
@@ -244,7 +244,7 @@ pub enum Event {
     /// A minute has turned.
     Rotate {
         /// Where.
-        mirage: Section,
+        mirage: SectionName,
         /// Ports that are open now.
         open: usize,
         /// Ports that were opened.
@@ -262,7 +262,7 @@ pub enum Event {
     /// A port that could not be opened is open now.
     PortOpen {
         /// Where.
-        mirage: Section,
+        mirage: SectionName,
         /// Which.
         port: u16,
         /// How much it mattered that it was not.
@@ -271,7 +271,7 @@ pub enum Event {
     /// A port can't be opened.
     PortClosed {
         /// Where.
-        mirage: Section,
+        mirage: SectionName,
         /// Which.
         port: u16,
         /// How much it matters.
@@ -307,7 +307,7 @@ pub enum Event {
     /// The clock keeps ports closed.
     ClockKeepsClosed {
         /// Where.
-        mirage: Section,
+        mirage: SectionName,
         /// The time that it shows.
         time: Rfc3339,
         /// What is wrong with it.
@@ -326,7 +326,7 @@ pub enum Event {
     /// Somebody came to a pool's port past the redirect.
     RedirectMissing {
         /// Where.
-        mirage: Section,
+        mirage: SectionName,
         /// The pool's port.
         port: u16,
     },
@@ -379,7 +379,7 @@ pub enum Warning {
     /// The state file was not written.
     StateNotWritten(io::Error),
     /// Knocks are not seen.
-    Deaf(io::Error),
+    SensorFailed(io::Error),
     /// Without packet sockets, the ports to knock at are open.
     KnockPortsOpen(&'static str),
 }
@@ -437,7 +437,7 @@ impl Limit {
 
 /// Why a datagram does not count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum DatagramRefusal {
     /// Its minute is not live: its sender's clock is off by these seconds.
     Clock(u64),
     /// It was used before.

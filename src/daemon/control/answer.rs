@@ -1,7 +1,7 @@
 //! What is answered at the control socket, a piece at a time.
 
-use crate::daemon::conns::Conns;
 use crate::daemon::ports::Ports;
+use crate::daemon::sockets::Sockets;
 use crate::limits::ANSWER_BYTES;
 use crate::proto::bans::Ban;
 use crate::proto::doors::OpenFor;
@@ -9,7 +9,7 @@ use crate::proto::effect::Reply;
 use crate::proto::gates::Verdict;
 use crate::proto::ids::MirageId;
 use crate::proto::input::Order;
-use crate::proto::server::{Forecast, Mirage};
+use crate::proto::server::{Mirage, MirageForecast};
 use crate::proto::source::{self, Source};
 use crate::proto::{Core, Instant};
 use crate::status::{
@@ -126,7 +126,7 @@ fn error(what: fmt::Arguments<'_>) -> String {
 pub struct View<'a> {
     pub core: &'a Core,
     pub ports: &'a Ports,
-    pub conns: &'a Conns,
+    pub sockets: &'a Sockets,
     /// Packets at the silent gates that were heard, and that were lost.
     pub packets: (u64, u64),
     /// When the daemon was started.
@@ -149,7 +149,7 @@ impl View<'_> {
         let up_s = now.boot.since(self.started) / 1_000;
         let (unix, version) = (now.unix(), env!("CARGO_PKG_VERSION"));
         let since = unix.saturating_sub(up_s);
-        let clock = match self.core.is_clock_believed() {
+        let clock = match self.core.is_clock_trusted() {
             true => "right",
             false => "waiting",
         };
@@ -226,7 +226,7 @@ impl View<'_> {
             if text.len() >= ANSWER_BYTES {
                 return Rest::Sessions(id.slot());
             }
-            let (bytes_in, bytes_out) = self.conns.moved(id);
+            let (bytes_in, bytes_out) = self.sockets.moved(id);
             let row = SessionRow {
                 source: conn.peer.to_string(),
                 mirage: self.core.name(conn.mirage).to_string(),
@@ -360,8 +360,8 @@ impl View<'_> {
 }
 
 /// What an answer has for its reason.
-fn why(forecast: &Forecast) -> &'static str {
-    let Forecast {
+fn why(forecast: &MirageForecast) -> &'static str {
+    let MirageForecast {
         visitor,
         right,
         wrong,

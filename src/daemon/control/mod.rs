@@ -18,8 +18,8 @@ mod answer;
 pub use answer::View;
 
 use self::answer::{Answer, Question, Rest};
-use super::conns::is_out_of_descriptors;
 use super::failure::Failure;
+use super::sockets::is_out_of_descriptors;
 use super::wake::Wake;
 use crate::config::{Common, DEFAULT_CONTROL, Location, OwnerHint};
 use crate::limits::{ASK_MS, ASKED_BYTES, ASKERS, RETRY_MS};

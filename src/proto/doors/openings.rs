@@ -45,7 +45,7 @@ impl fmt::Display for OpenFor {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+enum OpeningStage {
     /// It is to be recorded, and then the command that opens it is to run.
     Begin,
     /// It is recorded.
@@ -77,7 +77,7 @@ pub struct Opening {
     stays_ms: u64,
     open: Words,
     close: Option<Words>,
-    stage: Stage,
+    stage: OpeningStage,
     /// Somebody has passed while it was being closed.
     is_wanted: bool,
     pause_ms: u64,
@@ -177,29 +177,34 @@ impl Openings {
             // before it is opened. A service is found out by dialling it.
             let is_doubtful = opening.open.is_empty() && opening.open_for != OpenFor::Service;
             opening.open = request.open;
-            if is_doubtful && matches!(opening.stage, Stage::Open { .. } | Stage::Again(_)) {
-                opening.stage = Stage::End;
+            if is_doubtful
+                && matches!(
+                    opening.stage,
+                    OpeningStage::Open { .. } | OpeningStage::Again(_)
+                )
+            {
+                opening.stage = OpeningStage::End;
                 opening.is_wanted = true;
                 opening.guests.extend(guest.take());
                 return Requested::Begun;
             }
             opening.close = request.close;
             let is_open = match opening.stage {
-                Stage::Open { .. } => true,
-                Stage::Begin | Stage::Recorded | Stage::Opening => false,
-                Stage::End if opening.is_wanted => false,
-                Stage::End => {
+                OpeningStage::Open { .. } => true,
+                OpeningStage::Begin | OpeningStage::Recorded | OpeningStage::Opening => false,
+                OpeningStage::End if opening.is_wanted => false,
+                OpeningStage::End => {
                     let (since, is_ready) = (now, false);
-                    opening.stage = Stage::Open { since, is_ready };
+                    opening.stage = OpeningStage::Open { since, is_ready };
                     true
                 }
-                Stage::Closing => {
+                OpeningStage::Closing => {
                     opening.is_wanted = true;
                     false
                 }
                 // Whether it is open nobody knows.
-                Stage::Again(_) => {
-                    opening.stage = Stage::Begin;
+                OpeningStage::Again(_) => {
+                    opening.stage = OpeningStage::Begin;
                     false
                 }
             };
@@ -222,7 +227,7 @@ impl Openings {
             stays_ms: request.stays_ms,
             open: request.open,
             close: request.close,
-            stage: Stage::Begin,
+            stage: OpeningStage::Begin,
             is_wanted: false,
             pause_ms: CLOSE_AGAIN_MS,
             guests: Vec::from_iter(guest.take()),
@@ -279,7 +284,7 @@ impl Openings {
             stays_ms: until.since(now),
             open: Rc::new([]),
             close,
-            stage: Stage::Open {
+            stage: OpeningStage::Open {
                 since: now,
                 is_ready: true,
             },
@@ -303,9 +308,11 @@ impl Openings {
         if let Some(opening) = self.find(mirage, OpenFor::Service) {
             opening.until = None;
             // One that could not be stopped is not to be stopped now.
-            if let Stage::Open { .. } | Stage::End | Stage::Again(_) = opening.stage {
+            if let OpeningStage::Open { .. } | OpeningStage::End | OpeningStage::Again(_) =
+                opening.stage
+            {
                 let (since, is_ready) = (now, true);
-                opening.stage = Stage::Open { since, is_ready };
+                opening.stage = OpeningStage::Open { since, is_ready };
             }
         }
     }
@@ -325,9 +332,11 @@ impl Openings {
             .find(mirage, OpenFor::Service)
             .map(|opening| (opening.stage, opening.is_wanted))
         {
-            Some((Stage::Begin | Stage::Recorded | Stage::Opening, _))
-            | Some((Stage::Closing, true)) => true,
-            Some((Stage::Open { since, is_ready }, _)) => !is_ready && now < since.after(ready_ms),
+            Some((OpeningStage::Begin | OpeningStage::Recorded | OpeningStage::Opening, _))
+            | Some((OpeningStage::Closing, true)) => true,
+            Some((OpeningStage::Open { since, is_ready }, _)) => {
+                !is_ready && now < since.after(ready_ms)
+            }
             _ => false,
         }
     }
@@ -335,17 +344,17 @@ impl Openings {
     /// A service that was started and is not there any more is started again.
     pub fn service_has_died(&mut self, mirage: MirageId) {
         if let Some(opening) = self.find(mirage, OpenFor::Service)
-            && let Stage::Open { .. } = opening.stage
+            && let OpeningStage::Open { .. } = opening.stage
             && !opening.open.is_empty()
         {
-            opening.stage = Stage::Begin;
+            opening.stage = OpeningStage::Begin;
         }
     }
 
     /// What is over with its time, because no command closes it.
     pub fn next_end(&mut self, now: Instant) -> Option<(MirageId, OpenFor)> {
         let is_over = |opening: &Opening| {
-            let is_open = matches!(opening.stage, Stage::Open { .. });
+            let is_open = matches!(opening.stage, OpeningStage::Open { .. });
             opening.close.is_none() && is_open && opening.until.is_some_and(|until| until <= now)
         };
         let place = self.all.iter().position(is_over)?;
@@ -359,8 +368,8 @@ impl Openings {
     /// run.
     pub fn record(&mut self) -> bool {
         for opening in &mut self.all {
-            if opening.stage == Stage::Begin {
-                opening.stage = Stage::Recorded;
+            if opening.stage == OpeningStage::Begin {
+                opening.stage = OpeningStage::Recorded;
                 self.is_unrecorded = true;
             }
         }
@@ -371,17 +380,17 @@ impl Openings {
     pub fn next_command(&mut self, job: JobId, now: Instant) -> Option<Words> {
         for opening in &mut self.all {
             let is_due = match opening.stage {
-                Stage::Open { .. } if opening.close.is_none() => false,
-                Stage::Open { .. } => opening.until.is_some_and(|until| until <= now),
-                Stage::Again(at) => at <= now,
+                OpeningStage::Open { .. } if opening.close.is_none() => false,
+                OpeningStage::Open { .. } => opening.until.is_some_and(|until| until <= now),
+                OpeningStage::Again(at) => at <= now,
                 _ => false,
             };
             if is_due {
-                opening.stage = Stage::End;
+                opening.stage = OpeningStage::End;
             }
             let (words, stage) = match (opening.stage, &opening.close) {
-                (Stage::Recorded, _) => (&opening.open, Stage::Opening),
-                (Stage::End, Some(close)) => (close, Stage::Closing),
+                (OpeningStage::Recorded, _) => (&opening.open, OpeningStage::Opening),
+                (OpeningStage::End, Some(close)) => (close, OpeningStage::Closing),
                 _ => continue,
             };
             opening.stage = stage;
@@ -408,51 +417,53 @@ impl Openings {
         let place = all.position(|opening| opening.job == Some(job))?;
         let opening = &mut self.all[place];
         opening.job = None;
-        Some(match (opening.stage == Stage::Opening, has_succeeded) {
-            (true, true) => {
-                let (since, is_ready) = (now, false);
-                opening.stage = Stage::Open { since, is_ready };
-                opening.pause_ms = CLOSE_AGAIN_MS;
-                // Its time begins now: a command may take as long as that.
-                if let OpenFor::Address(_) = opening.open_for {
-                    opening.until = Some(now.after(opening.stays_ms));
+        Some(
+            match (opening.stage == OpeningStage::Opening, has_succeeded) {
+                (true, true) => {
+                    let (since, is_ready) = (now, false);
+                    opening.stage = OpeningStage::Open { since, is_ready };
+                    opening.pause_ms = CLOSE_AGAIN_MS;
+                    // Its time begins now: a command may take as long as that.
+                    if let OpenFor::Address(_) = opening.open_for {
+                        opening.until = Some(now.after(opening.stays_ms));
+                        self.is_unrecorded = true;
+                    }
+                    CommandEnd::Opened(core::mem::take(&mut opening.guests))
+                }
+                (true, false) => {
                     self.is_unrecorded = true;
+                    CommandEnd::Failed(self.all.remove(place).guests)
                 }
-                CommandEnd::Opened(core::mem::take(&mut opening.guests))
-            }
-            (true, false) => {
-                self.is_unrecorded = true;
-                CommandEnd::Failed(self.all.remove(place).guests)
-            }
-            (false, _) if core::mem::take(&mut opening.is_wanted) => {
-                opening.stage = Stage::Begin;
-                match has_succeeded {
-                    true => CommandEnd::Closed,
-                    false => CommandEnd::StillOpen,
+                (false, _) if core::mem::take(&mut opening.is_wanted) => {
+                    opening.stage = OpeningStage::Begin;
+                    match has_succeeded {
+                        true => CommandEnd::Closed,
+                        false => CommandEnd::StillOpen,
+                    }
                 }
-            }
-            (false, true) => {
-                self.all.remove(place);
-                self.is_unrecorded = true;
-                CommandEnd::Closed
-            }
-            (false, false) => {
-                opening.stage = Stage::Again(now.after(opening.pause_ms));
-                opening.pause_ms = (opening.pause_ms * 2).min(CLOSE_AGAIN_MOST_MS);
-                CommandEnd::StillOpen
-            }
-        })
+                (false, true) => {
+                    self.all.remove(place);
+                    self.is_unrecorded = true;
+                    CommandEnd::Closed
+                }
+                (false, false) => {
+                    opening.stage = OpeningStage::Again(now.after(opening.pause_ms));
+                    opening.pause_ms = (opening.pause_ms * 2).min(CLOSE_AGAIN_MOST_MS);
+                    CommandEnd::StillOpen
+                }
+            },
+        )
     }
 
     /// When something will be due.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
         let due = |opening: &Opening| match opening.stage {
-            Stage::Open { .. } => opening.until,
-            Stage::Again(at) => Some(at),
+            OpeningStage::Open { .. } => opening.until,
+            OpeningStage::Again(at) => Some(at),
             // At once.
-            Stage::Begin | Stage::Recorded | Stage::End => Some(Instant(0)),
-            Stage::Opening | Stage::Closing => None,
+            OpeningStage::Begin | OpeningStage::Recorded | OpeningStage::End => Some(Instant(0)),
+            OpeningStage::Opening | OpeningStage::Closing => None,
         };
         let at_once = self.is_unrecorded.then_some(Instant(0));
         self.all
@@ -471,19 +482,24 @@ impl Opening {
     /// Whether it is open, as far as is known.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        !matches!(self.stage, Stage::Begin | Stage::Recorded | Stage::Opening)
+        !matches!(
+            self.stage,
+            OpeningStage::Begin | OpeningStage::Recorded | OpeningStage::Opening
+        )
     }
 
     /// Whether the command that runs opens it.
     #[must_use]
     pub fn is_opening(&self) -> bool {
-        self.stage == Stage::Opening
+        self.stage == OpeningStage::Opening
     }
 
     /// What closes it, if a restart has to.
     #[must_use]
     pub fn to_close(&self) -> Option<&Words> {
-        self.close.as_ref().filter(|_| self.stage != Stage::Begin)
+        self.close
+            .as_ref()
+            .filter(|_| self.stage != OpeningStage::Begin)
     }
 }
 

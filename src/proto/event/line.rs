@@ -1,6 +1,6 @@
 //! How an event reads in the log: `verb key=value …`. Verbs and keys are read by programs.
 
-use super::{Event, Refusal, UnbanCause, Warning};
+use super::{DatagramRefusal, Event, UnbanCause, Warning};
 use crate::limits::{LOG_WINDOW_MS, NONCES, SENSED_PER_SECOND};
 use crate::proto::gates::Gate;
 use crate::proto::settings::MirageSettings;
@@ -105,10 +105,10 @@ impl fmt::Display for Event {
             } => {
                 write!(f, "refuse mirage={mirage} source={peer} reason=")?;
                 match reason {
-                    Refusal::Clock(off) => write!(f, "clock off={off}s"),
-                    Refusal::Replayed => f.write_str("replayed"),
-                    Refusal::NoAddress => f.write_str("no-address"),
-                    Refusal::Address => f.write_str("address"),
+                    DatagramRefusal::Clock(off) => write!(f, "clock off={off}s"),
+                    DatagramRefusal::Replayed => f.write_str("replayed"),
+                    DatagramRefusal::NoAddress => f.write_str("no-address"),
+                    DatagramRefusal::Address => f.write_str("address"),
                 }
             }
             Self::ServiceFailed {
@@ -253,7 +253,7 @@ impl fmt::Display for Warning {
                 write!(f, "state {} is damaged, and stays: {error}", path.display())
             }
             Self::StateNotWritten(error) => write!(f, "state was not written: {error}"),
-            Self::Deaf(error) => write!(f, "knocks are not seen: {error}"),
+            Self::SensorFailed(error) => write!(f, "knocks are not seen: {error}"),
             Self::KnockPortsOpen(what) => f.write_str(what),
         }
     }

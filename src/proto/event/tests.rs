@@ -14,7 +14,7 @@ fn denied_text() -> String {
     denied().to_string()
 }
 
-fn home() -> Section {
+fn home() -> SectionName {
     "home".into()
 }
 
@@ -226,7 +226,7 @@ fn lines_of_the_daemon_and_their_levels() {
             Event::Refuse {
                 mirage: mirage(),
                 peer,
-                reason: Refusal::Clock(300),
+                reason: DatagramRefusal::Clock(300),
             },
             Level::Info,
             "refuse mirage=home source=192.0.2.7 reason=clock off=300s",
@@ -235,7 +235,7 @@ fn lines_of_the_daemon_and_their_levels() {
             Event::Refuse {
                 mirage: mirage(),
                 peer,
-                reason: Refusal::Replayed,
+                reason: DatagramRefusal::Replayed,
             },
             Level::Info,
             "refuse mirage=home source=192.0.2.7 reason=replayed",
@@ -244,7 +244,7 @@ fn lines_of_the_daemon_and_their_levels() {
             Event::Refuse {
                 mirage: mirage(),
                 peer,
-                reason: Refusal::NoAddress,
+                reason: DatagramRefusal::NoAddress,
             },
             Level::Info,
             "refuse mirage=home source=192.0.2.7 reason=no-address",
@@ -253,7 +253,7 @@ fn lines_of_the_daemon_and_their_levels() {
             Event::Refuse {
                 mirage: mirage(),
                 peer,
-                reason: Refusal::Address,
+                reason: DatagramRefusal::Address,
             },
             Level::Info,
             "refuse mirage=home source=192.0.2.7 reason=address",

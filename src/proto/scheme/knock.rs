@@ -11,7 +11,7 @@
 
 mod tracker;
 
-pub use tracker::{Answer, Lock, Rules, Scope, Tracker};
+pub use tracker::{KnockAnswer, Lock, Rules, Scope, Tracker};
 
 use super::key::Key;
 use super::schedule::{Draw, Range};

@@ -24,7 +24,7 @@ use crate::proto::time::Instant;
 use heapless::Vec;
 
 /// The ports of one minute; the first is the real one.
-pub type Ports = Vec<u16, MINUTE_PORTS>;
+pub type MinutePorts = Vec<u16, MINUTE_PORTS>;
 
 /// Ports from `low` to `high`, both included. Never 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,7 +118,7 @@ impl Pattern {
 
     /// The ports of a minute: the real one first, then the decoys, all different.
     #[must_use]
-    pub fn ports(&self, key: &Key, minute: u64) -> Ports {
+    pub fn ports(&self, key: &Key, minute: u64) -> MinutePorts {
         let count = usize::from(self.decoys) + 1;
         Draw::new(key, b"ports", minute, self.range).distinct(count)
     }
@@ -181,8 +181,8 @@ impl<'a> Draw<'a> {
     }
 
     /// The first so many ports that differ: as many as a minute can have, and the range has.
-    pub fn distinct(mut self, count: usize) -> Ports {
-        let mut ports = Ports::new();
+    pub fn distinct(mut self, count: usize) -> MinutePorts {
+        let mut ports = MinutePorts::new();
         while ports.len() < count.min(self.range.count() as usize) {
             let port = self.port();
             if !ports.contains(&port) && ports.push(port).is_err() {
@@ -308,7 +308,7 @@ impl Plan {
 
 /// Windows that were served and left one behind the other, the last of them at `at`.
 #[derive(Clone, Copy)]
-struct Run {
+struct ServedRun {
     first: u64,
     last: u64,
     at: Instant,
@@ -316,12 +316,12 @@ struct Run {
 
 /// Which windows were served and left within the last ten minutes.
 #[derive(Default)]
-struct Served(Vec<Run, SERVED_RUNS>);
+struct Served(Vec<ServedRun, SERVED_RUNS>);
 
 impl Served {
     fn leave(&mut self, minute: u64, period_ms: u64, now: Instant) {
         self.forget(now);
-        let regular = |run: &&mut Run| {
+        let regular = |run: &&mut ServedRun| {
             run.last.checked_add(1) == Some(minute)
                 && run.at.after(period_ms / 2) <= now
                 && now <= run.at.after(period_ms * 2)
@@ -335,7 +335,7 @@ impl Served {
             let oldest = (0..self.0.len()).min_by_key(|&run| self.0[run].at);
             oldest.map(|run| self.0.swap_remove(run));
         }
-        let run = Run {
+        let run = ServedRun {
             first: minute,
             last: minute,
             at: now,

@@ -129,7 +129,7 @@ impl Core {
             None => {
                 let drawn = key.zip(settings.pattern);
                 let mut schedule = drawn.map(|(key, pattern)| Schedule::new(key, pattern));
-                let unix = self.clock.believed(self.now);
+                let unix = self.clock.trusted(self.now);
                 let now = self.now.boot;
                 let plan = schedule
                     .as_mut()

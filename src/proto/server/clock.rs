@@ -33,7 +33,7 @@ impl Clock {
     }
 
     /// Seconds since 1970; None while the clock can't be believed.
-    pub fn believed(&self, now: Now) -> Option<u64> {
+    pub fn trusted(&self, now: Now) -> Option<u64> {
         let unix = now.unix();
         (self.is_kept && unix >= RELEASE_UNIX).then_some(unix)
     }

@@ -2,7 +2,7 @@
 
 use crate::limits::{BACKLOG, LIVE_WINDOWS, POOL_BACKLOG, RETRY_MS};
 use crate::proto::doors::Admitted;
-use crate::proto::event::Section;
+use crate::proto::event::SectionName;
 use crate::proto::gates::GateSettings;
 use crate::proto::ids::MirageId;
 use crate::proto::scheme::key::KeyId;
@@ -168,28 +168,28 @@ impl Mirage {
     }
 }
 
-struct Slot {
+struct MirageSlot {
     /// None: nothing refers to it, and another may have the slot.
-    name: Option<Section>,
+    name: Option<SectionName>,
     mirage: Option<Mirage>,
 }
 
 /// The mirages by their ids.
 #[derive(Default)]
 pub struct Mirages {
-    slots: Vec<Slot>,
+    slots: Vec<MirageSlot>,
     /// Those that are served, in the order of the configuration.
     order: Vec<MirageId>,
 }
 
 impl Mirages {
     /// The id of a section, a new one if it has none.
-    pub fn intern(&mut self, section: &Section) -> MirageId {
-        let is_its = |slot: &Slot| slot.name.as_deref() == Some(section);
+    pub fn intern(&mut self, section: &SectionName) -> MirageId {
+        let is_its = |slot: &MirageSlot| slot.name.as_deref() == Some(section);
         let known = self.slots.iter().position(is_its);
         let place = known.or_else(|| self.slots.iter().position(|slot| slot.name.is_none()));
         let place = place.unwrap_or_else(|| {
-            self.slots.push(Slot {
+            self.slots.push(MirageSlot {
                 name: None,
                 mirage: None,
             });
@@ -200,7 +200,7 @@ impl Mirages {
     }
 
     /// The section.
-    pub fn name(&self, id: MirageId) -> Section {
+    pub fn name(&self, id: MirageId) -> SectionName {
         let slot = self.slots.get(id.0 as usize);
         let name = slot.and_then(|slot| slot.name.clone());
         name.unwrap_or_else(|| Rc::from(""))
@@ -258,7 +258,7 @@ mod tests {
     #[test]
     fn an_id_is_a_sections_as_long_as_something_refers_to_it() {
         let mut mirages = Mirages::default();
-        let (home, work) = (Section::from("home"), Section::from("work"));
+        let (home, work) = (SectionName::from("home"), SectionName::from("work"));
         let one = mirages.intern(&home);
         assert_eq!(mirages.intern(&home), one);
         let other = mirages.intern(&work);

@@ -33,7 +33,7 @@ mod visitors;
 mod watch;
 
 pub use mirages::Mirage;
-pub use queries::{Forecast, Places, Wanted};
+pub use queries::{MirageForecast, TableUse, Wanted};
 pub use tables::{Core, Counters};
 
 use super::effect::{Effect, Effects};

@@ -6,7 +6,7 @@ use crate::limits::{NONCES, STATE_MS};
 use crate::proto::bans::{Ban, Blacklist};
 use crate::proto::conn::{Conn, ConnId};
 use crate::proto::doors::Openings;
-use crate::proto::event::Section;
+use crate::proto::event::SectionName;
 use crate::proto::gates::{self, Gate, Verdict, Visitor};
 use crate::proto::ids::MirageId;
 use crate::proto::scheme::knock::Hop;
@@ -32,9 +32,9 @@ pub struct Wanted {
 
 /// What would happen to an address at a mirage.
 #[derive(Debug)]
-pub struct Forecast {
+pub struct MirageForecast {
     /// Its section.
-    pub mirage: Section,
+    pub mirage: SectionName,
     /// Its gate.
     pub gate: Gate,
     /// What happens to whoever has the secret.
@@ -47,11 +47,11 @@ pub struct Forecast {
 
 /// How full a table is.
 #[derive(Debug)]
-pub struct Places {
+pub struct TableUse {
     /// The table.
     pub of: &'static str,
     /// The mirage that has it to itself.
-    pub mirage: Option<Section>,
+    pub mirage: Option<SectionName>,
     /// Entries that it has.
     pub taken: usize,
     /// Entries that it can have.
@@ -67,7 +67,7 @@ impl Core {
 
     /// The section of a mirage, which may be gone from the configuration.
     #[must_use]
-    pub fn name(&self, id: MirageId) -> Section {
+    pub fn name(&self, id: MirageId) -> SectionName {
         self.section(id)
     }
 
@@ -203,15 +203,15 @@ impl Core {
 
     /// Whether the clock is believed.
     #[must_use]
-    pub fn is_clock_believed(&self) -> bool {
-        self.clock.believed(self.now).is_some()
+    pub fn is_clock_trusted(&self) -> bool {
+        self.clock.trusted(self.now).is_some()
     }
 
     /// How full the tables are.
     #[must_use]
-    pub fn places(&self) -> Vec<Places> {
+    pub fn places(&self) -> Vec<TableUse> {
         let (held, most_held) = self.conns.held();
-        let table = |of, taken, places| Places {
+        let table = |of, taken, places| TableUse {
             of,
             mirage: None,
             taken,
@@ -227,7 +227,7 @@ impl Core {
                 .nonces
                 .iter()
                 .find(|(key, _)| mirage.nonces == Some(*key));
-            all.extend(used.map(|(_, nonces)| Places {
+            all.extend(used.map(|(_, nonces)| TableUse {
                 of: "nonces",
                 mirage: Some(mirage.settings.section.clone()),
                 taken: nonces.len(),
@@ -238,12 +238,12 @@ impl Core {
     }
 
     /// What would happen to somebody at each mirage.
-    pub fn forecast(&self, address: IpAddr) -> impl Iterator<Item = Forecast> {
+    pub fn forecast(&self, address: IpAddr) -> impl Iterator<Item = MirageForecast> {
         self.mirages().map(move |(_, mirage)| {
             let visitor = self.visitor(mirage, address);
             let is_settled = mirage.settled_at <= self.now.boot;
             let gate = mirage.settings.gate();
-            Forecast {
+            MirageForecast {
                 mirage: mirage.settings.section.clone(),
                 gate,
                 right: gates::judge(gate.key(), visitor, is_settled),
@@ -263,7 +263,7 @@ impl Core {
     /// nobody believes them later.
     #[must_use]
     pub fn save_is_due(&self) -> Option<Instant> {
-        self.clock.believed(self.now)?;
+        self.clock.trusted(self.now)?;
         (self.saved.changes? != self.bans.changes()).then(|| self.saved.at.after(STATE_MS))
     }
 

@@ -2,11 +2,11 @@
 
 use super::tables::{Core, log};
 use crate::proto::effect::Effects;
-use crate::proto::event::{Event, Limit, Refusal};
+use crate::proto::event::{DatagramRefusal, Event, Limit};
 use crate::proto::gates::GateSettings;
 use crate::proto::ids::MirageId;
 use crate::proto::input::Sensed;
-use crate::proto::scheme::knock::{Answer, Protocol, Which};
+use crate::proto::scheme::knock::{KnockAnswer, Protocol, Which};
 use crate::proto::scheme::packet::{self, Shown};
 use crate::proto::source::Source;
 
@@ -56,9 +56,9 @@ impl Core {
         let answer = tracker.knock(Source::of(peer), sensed.hop, &mirage.sequences, now);
         let mirage = self.section(id);
         match answer {
-            Answer::Passed(Which::Close) => self.close_door(id, peer, effects),
-            Answer::Passed(Which::Open | Which::Minute(_)) => self.pass(id, peer, effects),
-            Answer::Wrong { position: knocks } => {
+            KnockAnswer::Passed(Which::Close) => self.close_door(id, peer, effects),
+            KnockAnswer::Passed(Which::Open | Which::Minute(_)) => self.pass(id, peer, effects),
+            KnockAnswer::Wrong { position: knocks } => {
                 let event = Event::WrongKnock {
                     mirage,
                     peer,
@@ -66,8 +66,11 @@ impl Core {
                 };
                 log(effects, event);
             }
-            Answer::Used(_) => log(effects, Event::UsedKnock { mirage, peer }),
-            Answer::Nothing | Answer::Ignored | Answer::Waiting { .. } | Answer::Again => {}
+            KnockAnswer::Used(_) => log(effects, Event::UsedKnock { mirage, peer }),
+            KnockAnswer::Nothing
+            | KnockAnswer::Ignored
+            | KnockAnswer::Waiting { .. }
+            | KnockAnswer::Again => {}
         }
     }
 
@@ -101,10 +104,10 @@ impl Core {
             }
             // Anybody's bytes.
             Shown::NotOurs => return,
-            Shown::Stale { unix } => Refusal::Clock(now.unix().abs_diff(unix)),
-            Shown::Replayed => Refusal::Replayed,
-            Shown::NoAddress => Refusal::NoAddress,
-            Shown::WrongAddress { .. } => Refusal::Address,
+            Shown::Stale { unix } => DatagramRefusal::Clock(now.unix().abs_diff(unix)),
+            Shown::Replayed => DatagramRefusal::Replayed,
+            Shown::NoAddress => DatagramRefusal::NoAddress,
+            Shown::WrongAddress { .. } => DatagramRefusal::Address,
         };
         let mirage = self.section(id);
         let event = Event::Refuse {

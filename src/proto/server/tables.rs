@@ -8,7 +8,7 @@ use crate::limits::BANS;
 use crate::proto::bans::Blacklist;
 use crate::proto::doors::{Elements, OpenFor, Openings};
 use crate::proto::effect::{Effect, Effects};
-use crate::proto::event::{Event, Section};
+use crate::proto::event::{Event, SectionName};
 use crate::proto::ids::{JobId, MirageId};
 use crate::proto::scheme::key::KeyId;
 use crate::proto::scheme::token::Nonces;
@@ -114,7 +114,7 @@ impl Core {
     }
 
     /// The section of a mirage, for the log.
-    pub(super) fn section(&self, id: MirageId) -> Section {
+    pub(super) fn section(&self, id: MirageId) -> SectionName {
         self.mirages.name(id)
     }
 

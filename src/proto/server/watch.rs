@@ -25,7 +25,7 @@ impl Core {
         if self.clock.is_time_to_look(now.boot) {
             self.look_at_clock(effects);
         } else {
-            self.load_if_believed(effects);
+            self.load_if_trusted(effects);
         }
     }
 
@@ -38,12 +38,12 @@ impl Core {
     /// It was looked at.
     pub(super) fn clock_kept(&mut self, is_kept: bool, effects: &mut Effects) {
         self.clock.keep(is_kept);
-        self.load_if_believed(effects);
+        self.load_if_trusted(effects);
     }
 
     /// The bans that are saved have the real clock's times, so they wait for it.
-    fn load_if_believed(&mut self, effects: &mut Effects) {
-        if self.saved.changes.is_none() && self.clock.believed(self.now).is_some() {
+    fn load_if_trusted(&mut self, effects: &mut Effects) {
+        if self.saved.changes.is_none() && self.clock.trusted(self.now).is_some() {
             effects.push_back(Effect::Load);
         }
     }
@@ -100,7 +100,7 @@ impl Core {
         let unix_ms = now.real_ms;
         let why = if now.unix() < RELEASE_UNIX {
             "it is before this release"
-        } else if self.clock.believed(now).is_none() {
+        } else if self.clock.trusted(now).is_none() {
             "nobody has set it yet; NTP would, or touch /var/run/shimmer/clock"
         } else {
             "these minutes were served before it was set back"

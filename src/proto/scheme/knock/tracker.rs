@@ -57,7 +57,7 @@ pub struct Rules {
 
 /// What a knock was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum KnockAnswer {
     /// Nothing to us: its source is in no sequence, or its port is none that is watched.
     Nothing,
     /// The source or everybody is locked out.
@@ -83,7 +83,7 @@ pub enum Answer {
 
 /// How far a source is in one sequence.
 #[derive(Clone, Copy)]
-struct Place {
+struct Position {
     which: Which,
     /// Right knocks so far: all of them, once it has passed.
     position: u8,
@@ -91,14 +91,14 @@ struct Place {
     end: Instant,
 }
 
-type Places = Few<Place, LIVE_WINDOWS>;
+type Positions = Few<Position, LIVE_WINDOWS>;
 
 /// The sources in the middle of a mirage's sequences.
 pub struct Tracker<H> {
     rules: Rules,
     knockers: Ring<H>,
     /// By the entries' numbers.
-    places: Vec<Places>,
+    places: Vec<Positions>,
     /// The sources that are locked out.
     locked: Ring<H>,
     /// The wrong knock since which everybody is.
@@ -139,10 +139,10 @@ impl<H: BuildHasher> Tracker<H> {
         hop: Hop,
         sequences: &Sequences,
         now: Instant,
-    ) -> Answer {
+    ) -> KnockAnswer {
         self.expire(now);
         if self.all_since.is_some() || self.locked.find(source).is_some() {
-            return Answer::Ignored;
+            return KnockAnswer::Ignored;
         }
         let counts = |which: Which| sequences.iter().any(|sequence| sequence.which == which);
         // A minute that is left is not served again before the schedule has forgotten it.
@@ -151,42 +151,53 @@ impl<H: BuildHasher> Tracker<H> {
         let entry = self.knockers.find(source);
         let mut places = match entry.and_then(|entry| self.places.get(usize::from(entry))) {
             Some(places) => places.clone(),
-            None => Places::new(),
+            None => Positions::new(),
         };
         keep_if(&mut places, &mut |place| {
             now < place.end && counts(place.which)
         });
         let step = self.step(&mut places, hop, sequences, now);
         let answer = match step {
-            Step::Ahead { position, .. } => Answer::Waiting { position },
-            Step::Complete(which) => self.complete(which),
-            Step::Behind => Answer::Again,
-            Step::Astray => self.astray(&mut places, source, hop, sequences, now),
+            KnockStep::Ahead { position, .. } => KnockAnswer::Waiting { position },
+            KnockStep::Complete(which) => self.complete(which),
+            KnockStep::Behind => KnockAnswer::Again,
+            KnockStep::Unexpected => self.unexpected(&mut places, source, hop, sequences, now),
         };
-        let renews = matches!(step, Step::Ahead { begins: true, .. } | Step::Complete(_));
+        let renews = matches!(
+            step,
+            KnockStep::Ahead { begins: true, .. } | KnockStep::Complete(_)
+        );
         self.keep(source, entry, places, renews, now);
         answer
     }
 
     /// Moves a source on in each sequence of which this is its next knock.
-    fn step(&self, places: &mut Places, hop: Hop, sequences: &Sequences, now: Instant) -> Step {
-        let mut step = Step::Astray;
+    fn step(
+        &self,
+        places: &mut Positions,
+        hop: Hop,
+        sequences: &Sequences,
+        now: Instant,
+    ) -> KnockStep {
+        let mut step = KnockStep::Unexpected;
         for Sequence { which, hops } in sequences {
             let place = places.iter_mut().find(|place| place.which == *which);
             let position = place
                 .as_ref()
                 .map_or(0, |place| usize::from(place.position));
             if hops.get(position) != Some(&hop) {
-                if step == Step::Astray && hops.iter().take(position).any(|&done| done == hop) {
-                    step = Step::Behind;
+                if step == KnockStep::Unexpected
+                    && hops.iter().take(position).any(|&done| done == hop)
+                {
+                    step = KnockStep::Behind;
                 }
                 continue;
             }
             let position = position + 1;
             if position == hops.len() {
                 // One that does not open the door any more gives way to one that does.
-                if !matches!(step, Step::Complete(which) if !self.used.contains(&which)) {
-                    step = Step::Complete(*which);
+                if !matches!(step, KnockStep::Complete(which) if !self.used.contains(&which)) {
+                    step = KnockStep::Complete(*which);
                 }
                 continue;
             }
@@ -195,7 +206,7 @@ impl<H: BuildHasher> Tracker<H> {
                 Some(place) => place.position = position as u8,
                 None => {
                     // There is room: what does not count any more was taken out.
-                    let _ = places.push(Place {
+                    let _ = places.push(Position {
                         which: *which,
                         position: position as u8,
                         end: now.after(self.rules.timeout_ms),
@@ -203,20 +214,20 @@ impl<H: BuildHasher> Tracker<H> {
                 }
             }
             step = match step {
-                Step::Complete(_) => step,
-                Step::Ahead {
+                KnockStep::Complete(_) => step,
+                KnockStep::Ahead {
                     position: other,
                     begins: also,
-                } => Step::Ahead {
+                } => KnockStep::Ahead {
                     position: position.max(other),
                     begins: begins || also,
                 },
-                Step::Behind | Step::Astray => Step::Ahead { position, begins },
+                KnockStep::Behind | KnockStep::Unexpected => KnockStep::Ahead { position, begins },
             };
         }
-        if let Step::Complete(which) = step {
+        if let KnockStep::Complete(which) = step {
             places.clear();
-            let _ = places.push(Place {
+            let _ = places.push(Position {
                 which,
                 position: length(sequences, which) as u8,
                 end: now.after(self.rules.echo_ms),
@@ -225,31 +236,31 @@ impl<H: BuildHasher> Tracker<H> {
         step
     }
 
-    fn complete(&mut self, which: Which) -> Answer {
+    fn complete(&mut self, which: Which) -> KnockAnswer {
         if !self.rules.is_once || !matches!(which, Which::Minute(_)) {
-            return Answer::Passed(which);
+            return KnockAnswer::Passed(which);
         }
         if self.used.contains(&which) {
-            return Answer::Used(which);
+            return KnockAnswer::Used(which);
         }
         // There is room: of those that count, this one was not there.
         let _ = self.used.push(which);
-        Answer::Passed(which)
+        KnockAnswer::Passed(which)
     }
 
     /// A knock that fits nothing: wrong, if its source was within a sequence and its port is watched.
-    fn astray(
+    fn unexpected(
         &mut self,
-        places: &mut Places,
+        places: &mut Positions,
         source: Source,
         hop: Hop,
         sequences: &Sequences,
         now: Instant,
-    ) -> Answer {
+    ) -> KnockAnswer {
         let mut all = sequences.iter().flat_map(|sequence| &sequence.hops);
         let in_range = |range: Range| range.contains(hop.port);
         if !self.rules.range.is_some_and(in_range) && !all.any(|other| other.port == hop.port) {
-            return Answer::Nothing;
+            return KnockAnswer::Nothing;
         }
         let mut farthest = 0;
         keep_if(places, &mut |place| {
@@ -261,7 +272,7 @@ impl<H: BuildHasher> Tracker<H> {
             is_complete
         });
         if farthest == 0 {
-            return Answer::Nothing;
+            return KnockAnswer::Nothing;
         }
         match self.rules.lock.map(|lock| lock.scope) {
             None => {}
@@ -273,7 +284,7 @@ impl<H: BuildHasher> Tracker<H> {
                 self.locked.add(source, now);
             }
         }
-        Answer::Wrong { position: farthest }
+        KnockAnswer::Wrong { position: farthest }
     }
 
     /// Remembers where a source is, or forgets a source that is nowhere.
@@ -281,7 +292,7 @@ impl<H: BuildHasher> Tracker<H> {
         &mut self,
         source: Source,
         entry: Option<u16>,
-        places: Places,
+        places: Positions,
         renews: bool,
         now: Instant,
     ) {
@@ -379,7 +390,7 @@ fn length(sequences: &Sequences, which: Which) -> usize {
 
 /// What a knock is to the sequences.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Step {
+enum KnockStep {
     /// The next of one or more, and whether one of them begins with it.
     Ahead { position: usize, begins: bool },
     /// The last of one.
@@ -387,7 +398,7 @@ enum Step {
     /// One that was right before.
     Behind,
     /// None of these.
-    Astray,
+    Unexpected,
 }
 
 #[cfg(test)]

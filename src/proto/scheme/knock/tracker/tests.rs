@@ -69,22 +69,22 @@ fn answers(
     sequences: &Sequences,
     from: u64,
     ports: &[u16],
-) -> Vec<Answer> {
+) -> Vec<KnockAnswer> {
     let moments = (from..).step_by(100).zip(ports);
     moments
         .map(|(at, &port)| tracker.knock(source(1), tcp(port), sequences, Instant(at)))
         .collect()
 }
 
-fn waiting(position: usize) -> Answer {
-    Answer::Waiting { position }
+fn waiting(position: usize) -> KnockAnswer {
+    KnockAnswer::Waiting { position }
 }
 
-fn wrong(position: usize) -> Answer {
-    Answer::Wrong { position }
+fn wrong(position: usize) -> KnockAnswer {
+    KnockAnswer::Wrong { position }
 }
 
-const OPEN: Answer = Answer::Passed(Which::Open);
+const OPEN: KnockAnswer = KnockAnswer::Passed(Which::Open);
 
 #[test]
 fn a_sequence_passes_in_its_order() {
@@ -125,7 +125,7 @@ fn sources_do_not_help_each_other() {
     let all = opens("7000,8000");
     tracker.knock(source(1), tcp(7000), &all, Instant(0));
     let got = tracker.knock(source(2), tcp(8000), &all, Instant(1));
-    assert_eq!(got, Answer::Nothing);
+    assert_eq!(got, KnockAnswer::Nothing);
     let got = tracker.knock(source(1), tcp(8000), &all, Instant(2));
     assert_eq!(got, OPEN);
 }
@@ -135,8 +135,8 @@ fn a_sequence_is_complete_in_time_from_its_first_knock_or_not() {
     let all = opens("7000,8000,9000");
     for (last, expected) in [
         (TIMEOUT_MS - 1, OPEN),
-        (TIMEOUT_MS, Answer::Nothing),
-        (TIMEOUT_MS + 1, Answer::Nothing),
+        (TIMEOUT_MS, KnockAnswer::Nothing),
+        (TIMEOUT_MS + 1, KnockAnswer::Nothing),
     ] {
         let mut tracker = tracker(RULES);
         answers(&mut tracker, &all, 0, &[7000]);
@@ -161,7 +161,7 @@ fn a_doubled_packet_changes_nothing() {
     let mut tracker = tracker(RULES);
     let all = opens("7000,8000,9000");
     let got = answers(&mut tracker, &all, 0, &[7000, 7000, 8000, 8000, 9000, 9000]);
-    let again = Answer::Again;
+    let again = KnockAnswer::Again;
     assert_eq!(got, [waiting(1), again, waiting(2), again, OPEN, again]);
 }
 
@@ -174,12 +174,12 @@ fn a_syn_sent_again_changes_nothing_even_late_and_under_lock() {
     for (at, port, expected) in [
         (0, 7000, waiting(1)),
         (900, 8000, waiting(2)),
-        (1_000, 7000, Answer::Again),
-        (1_900, 8000, Answer::Again),
+        (1_000, 7000, KnockAnswer::Again),
+        (1_900, 8000, KnockAnswer::Again),
         (2_000, 9000, OPEN),
-        (3_000, 7000, Answer::Again),
-        (3_900, 8000, Answer::Again),
-        (5_000, 9000, Answer::Again),
+        (3_000, 7000, KnockAnswer::Again),
+        (3_900, 8000, KnockAnswer::Again),
+        (5_000, 9000, KnockAnswer::Again),
         // Behind the echo, who knocks knocks anew.
         (6_000, 7000, waiting(1)),
     ] {
@@ -216,7 +216,7 @@ fn a_network_that_swaps_neighbours_and_doubles_packets_breaks_nothing() {
                 let copied = |&port: &u16| vec![port; copies];
                 let came: Vec<u16> = order.iter().flat_map(copied).collect();
                 let got = answers(&mut locking(Scope::Source), &all, 0, &came);
-                let is_wrong = |answer: &Answer| matches!(answer, Answer::Wrong { .. });
+                let is_wrong = |answer: &KnockAnswer| matches!(answer, KnockAnswer::Wrong { .. });
                 assert!(!got.iter().any(is_wrong), "{came:?}: {got:?}");
                 let passed = got.iter().filter(|&&answer| answer == OPEN).count();
                 assert_eq!(passed, 1, "{came:?}: {got:?}");
@@ -230,7 +230,11 @@ fn after_the_echo_the_same_sequence_passes_again() {
     let all = opens("7000");
     for echo_ms in [KNOCK_ECHO_MS, 500] {
         let mut tracker = tracker(Rules { echo_ms, ..RULES });
-        for (at, expected) in [(0, OPEN), (echo_ms - 1, Answer::Again), (echo_ms, OPEN)] {
+        for (at, expected) in [
+            (0, OPEN),
+            (echo_ms - 1, KnockAnswer::Again),
+            (echo_ms, OPEN),
+        ] {
             assert_eq!(answers(&mut tracker, &all, at, &[7000]), [expected]);
         }
     }
@@ -241,7 +245,7 @@ fn a_wrong_knock_starts_all_over() {
     let mut tracker = tracker(RULES);
     let all = opens("7000,8000,9000,7500");
     let got = answers(&mut tracker, &all, 0, &[7000, 8000, 7500, 9000, 7500]);
-    let nothing = Answer::Nothing;
+    let nothing = KnockAnswer::Nothing;
     assert_eq!(got, [waiting(1), waiting(2), wrong(2), nothing, nothing]);
     assert_eq!(tracker.len(), 0);
     let got = answers(&mut tracker, &all, 600, &[7000, 8000, 9000, 7500]);
@@ -258,11 +262,11 @@ fn wrong_are_the_ports_of_the_sequences_and_of_the_range_and_no_others() {
     };
     let range = Range::new(8_500, 8_599);
     assert_eq!(after_first(None, tcp(9000)), wrong(1));
-    assert_eq!(after_first(None, tcp(8_500)), Answer::Nothing);
+    assert_eq!(after_first(None, tcp(8_500)), KnockAnswer::Nothing);
     assert_eq!(after_first(range, tcp(8_500)), wrong(1));
     assert_eq!(after_first(range, tcp(8_599)), wrong(1));
-    assert_eq!(after_first(range, tcp(8_499)), Answer::Nothing);
-    assert_eq!(after_first(range, tcp(8_600)), Answer::Nothing);
+    assert_eq!(after_first(range, tcp(8_499)), KnockAnswer::Nothing);
+    assert_eq!(after_first(range, tcp(8_600)), KnockAnswer::Nothing);
     assert_eq!(after_first(range, tcp(9000)), wrong(1));
 }
 
@@ -271,7 +275,10 @@ fn what_is_not_watched_leaves_a_sequence_as_it_is() {
     let mut tracker = tracker(RULES);
     let all = opens("7000,8000");
     let got = answers(&mut tracker, &all, 0, &[443, 7000, 443, 8000]);
-    assert_eq!(got, [Answer::Nothing, waiting(1), Answer::Nothing, OPEN]);
+    assert_eq!(
+        got,
+        [KnockAnswer::Nothing, waiting(1), KnockAnswer::Nothing, OPEN]
+    );
 }
 
 #[test]
@@ -283,7 +290,7 @@ fn sequences_that_share_ports_move_on_independently() {
     let got = answers(&mut tracker, &all, 0, &[7000, 8000, 9000]);
     assert_eq!(got, [waiting(1), waiting(2), OPEN]);
     let got = answers(&mut tracker, &all, 1_000, &[7000, 9000, 8000]);
-    let closed = Answer::Passed(Which::Close);
+    let closed = KnockAnswer::Passed(Which::Close);
     assert_eq!(got, [waiting(1), waiting(2), closed]);
     // And open again, at once: the echo is that of the last sequence alone.
     let got = answers(&mut tracker, &all, 2_000, &[7000, 8000, 9000]);
@@ -294,7 +301,7 @@ fn sequences_that_share_ports_move_on_independently() {
 #[test]
 fn the_knock_that_completes_a_sequence_begins_no_other() {
     let open = parse_sequence("7000,8000,9000").unwrap();
-    let (opened, closed) = (OPEN, Answer::Passed(Which::Close));
+    let (opened, closed) = (OPEN, KnockAnswer::Passed(Which::Close));
     for (close, rest) in [
         ("9000,7000", &[7000][..]),
         ("9000,8000,7000", &[8000, 7000]),
@@ -321,14 +328,14 @@ fn what_is_right_for_one_live_minute_is_wrong_for_none() {
     let mut tracker = tracker(RULES);
     let all = minutes(&["10,20,30", "40,50,60", "70,80,90"]);
     let got = answers(&mut tracker, &all, 0, &[10, 40, 20, 50, 30]);
-    let passed = Answer::Passed(Which::Minute(0));
+    let passed = KnockAnswer::Passed(Which::Minute(0));
     assert_eq!(
         got,
         [waiting(1), waiting(1), waiting(2), waiting(2), passed]
     );
     // What has passed ends the others.
     let got = answers(&mut tracker, &all, 1_000, &[60]);
-    assert_eq!(got, [Answer::Nothing]);
+    assert_eq!(got, [KnockAnswer::Nothing]);
 }
 
 #[test]
@@ -336,7 +343,7 @@ fn a_knock_that_fits_no_live_minute_resets_all_of_them() {
     let mut tracker = tracker(RULES);
     let all = minutes(&["10,20,30", "40,50,60"]);
     let got = answers(&mut tracker, &all, 0, &[10, 20, 40, 60, 30, 50]);
-    let nothing = Answer::Nothing;
+    let nothing = KnockAnswer::Nothing;
     assert_eq!(
         got,
         [
@@ -357,7 +364,7 @@ fn a_minute_that_has_ended_is_within_no_sequence_any_more() {
     let mut next = minutes(&["70,80,90"]);
     next[0].which = Which::Minute(1);
     let got = answers(&mut tracker, &next, 1_000, &[80]);
-    assert_eq!(got, [Answer::Nothing]);
+    assert_eq!(got, [KnockAnswer::Nothing]);
     assert_eq!((tracker.len(), tracker.locked()), (0, 0));
 }
 
@@ -369,14 +376,14 @@ fn once_means_once_whoever_knocks() {
     let mut by = |who, port, at| tracker.knock(source(who), tcp(port), &all, Instant(at));
     by(1, 10, 0);
     by(2, 10, 0);
-    assert_eq!(by(1, 20, 1), Answer::Passed(Which::Minute(0)));
-    assert_eq!(by(2, 20, 2), Answer::Used(Which::Minute(0)));
+    assert_eq!(by(1, 20, 1), KnockAnswer::Passed(Which::Minute(0)));
+    assert_eq!(by(2, 20, 2), KnockAnswer::Used(Which::Minute(0)));
     // The client goes on to the next live minute's.
     assert_eq!(by(2, 40, 3), waiting(1));
-    assert_eq!(by(2, 50, 4), Answer::Passed(Which::Minute(1)));
+    assert_eq!(by(2, 50, 4), KnockAnswer::Passed(Which::Minute(1)));
     by(1, 40, KNOCK_ECHO_MS + 10);
     let got = by(1, 50, KNOCK_ECHO_MS + 11);
-    assert_eq!(got, Answer::Used(Which::Minute(1)));
+    assert_eq!(got, KnockAnswer::Used(Which::Minute(1)));
 }
 
 #[test]
@@ -409,9 +416,9 @@ fn used_minutes_are_remembered_while_they_are_live() {
             let which = one.which;
             // But in the first round, the first two of the three were live before.
             let expected = if first == 0 || place == 2 {
-                Answer::Passed(which)
+                KnockAnswer::Passed(which)
             } else {
-                Answer::Used(which)
+                KnockAnswer::Used(which)
             };
             assert_eq!(got, expected, "{first}, {place}");
         }
@@ -428,7 +435,7 @@ fn where_two_sequences_end_alike_the_one_that_still_opens_counts() {
         let first = [10, 20];
         answers(&mut tracker, &all, 0, &[first[used], 30]);
         let got = answers(&mut tracker, &all, 10_000, &[10, 20, 30]);
-        let passed = Answer::Passed(Which::Minute(other));
+        let passed = KnockAnswer::Passed(Which::Minute(other));
         assert_eq!(got[2], passed, "{used} was used");
     }
 }
@@ -445,7 +452,7 @@ fn a_lock_ignores_the_source_until_its_time_is_over() {
     let end = 100 + LOCK_MS;
     // The right sequence is ignored too, and trying does not renew the lock.
     let got = answers(&mut tracker, &all, end - 301, &[7000, 8000, 9000, 7000]);
-    assert_eq!(got, [Answer::Ignored; 4]);
+    assert_eq!(got, [KnockAnswer::Ignored; 4]);
     let other = tracker.knock(source(2), tcp(7000), &all, Instant(end - 1));
     assert_eq!(other, waiting(1));
     let got = answers(&mut tracker, &all, end, &[7000, 8000, 9000]);
@@ -461,8 +468,8 @@ fn a_lock_for_all_ignores_everybody() {
     let end = Instant(100 + LOCK_MS);
     assert_eq!(tracker.all_locked_until(), Some(end));
     let mut at = |now| tracker.knock(source(2), tcp(7000), &all, now);
-    assert_eq!(at(Instant(101)), Answer::Ignored);
-    assert_eq!(at(Instant(end.0 - 1)), Answer::Ignored);
+    assert_eq!(at(Instant(101)), KnockAnswer::Ignored);
+    assert_eq!(at(Instant(end.0 - 1)), KnockAnswer::Ignored);
     assert_eq!(at(end), waiting(1));
     assert_eq!(tracker.all_locked_until(), None);
 }
@@ -473,7 +480,7 @@ fn only_a_wrong_knock_within_a_sequence_locks() {
         let mut tracker = locking(scope);
         let all = opens("7000,8000,9000");
         let got = answers(&mut tracker, &all, 0, &[9000, 8000, 443]);
-        assert_eq!(got, [Answer::Nothing; 3]);
+        assert_eq!(got, [KnockAnswer::Nothing; 3]);
         assert!(tracker.next_deadline().is_none());
     }
 }
@@ -493,8 +500,8 @@ fn what_comes_after_the_last_knock_is_not_wrong() {
     });
     let all = minutes(&["10,20,30", "20,50,60"]);
     let got = answers(&mut tracker, &all, 0, &[10, 20, 30, 44, 10, 44]);
-    let (passed, nothing) = (Answer::Passed(Which::Minute(0)), Answer::Nothing);
-    assert_eq!(got[2..], [passed, nothing, Answer::Again, nothing]);
+    let (passed, nothing) = (KnockAnswer::Passed(Which::Minute(0)), KnockAnswer::Nothing);
+    assert_eq!(got[2..], [passed, nothing, KnockAnswer::Again, nothing]);
     assert_eq!(tracker.locked(), 0);
 }
 
@@ -526,7 +533,7 @@ fn where_all_are_taken_the_oldest_makes_room() {
     }
     assert_eq!(tracker.len(), 2);
     let mut second = |number| tracker.knock(source(number), tcp(8000), &all, Instant(3));
-    assert_eq!(second(1), Answer::Nothing);
+    assert_eq!(second(1), KnockAnswer::Nothing);
     assert_eq!(second(2), waiting(2));
     assert_eq!(second(3), waiting(2));
     // Whose time is over makes room without a loss.
@@ -583,6 +590,9 @@ fn no_peer_can_make_it_grow() {
 fn it_takes_the_memory_that_is_said() {
     let entry = Ring::<RandomState>::ENTRY_BYTES;
     let index = 2 * 2 * KNOCKERS;
-    assert_eq!(KNOCKERS * (entry + size_of::<Places>()) + index, 140 << 10);
+    assert_eq!(
+        KNOCKERS * (entry + size_of::<Positions>()) + index,
+        140 << 10
+    );
     assert_eq!(KNOCKERS * entry + index, 36 << 10);
 }

@@ -11,7 +11,7 @@ fn scan(sequences: &Sequences, ports: u16) -> usize {
     (1..=ports)
         .filter(|&port| {
             let answer = tracker.knock(source(1), tcp(port), sequences, Instant(0));
-            matches!(answer, Answer::Passed(_))
+            matches!(answer, KnockAnswer::Passed(_))
         })
         .count()
 }
@@ -93,7 +93,7 @@ fn random_knocks_pass_as_often_as_computed() {
         // One after the other, the echo of a pass is over.
         let now = Instant(draw * KNOCK_ECHO_MS);
         let answer = tracker.knock(source(1), hop, &all, now);
-        passes += u64::from(matches!(answer, Answer::Passed(_)));
+        passes += u64::from(matches!(answer, KnockAnswer::Passed(_)));
     }
     // 2,000 expected, within five times their deviation of 45.
     assert!(passes.abs_diff(KNOCKS / 150) < 224, "{passes} passes");

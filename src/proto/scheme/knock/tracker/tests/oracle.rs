@@ -29,10 +29,10 @@ impl Oracle {
         self.all_since = self.all_since.filter(|since| now < since + lock);
     }
 
-    fn knock(&mut self, source: u32, hop: Hop, sequences: &Sequences, now: u64) -> Answer {
+    fn knock(&mut self, source: u32, hop: Hop, sequences: &Sequences, now: u64) -> KnockAnswer {
         self.expire(now);
         if self.all_since.is_some() || self.locked.iter().any(|(other, _)| *other == source) {
-            return Answer::Ignored;
+            return KnockAnswer::Ignored;
         }
         let of = |which: Which| sequences.iter().find(|one| one.which == which);
         let at = self.knockers.iter().position(|one| one.source == source);
@@ -70,9 +70,9 @@ impl Oracle {
         let answer;
         if let Some(&which) = first.or(completes.last()) {
             answer = if is_used(&which) {
-                Answer::Used(which)
+                KnockAnswer::Used(which)
             } else {
-                Answer::Passed(which)
+                KnockAnswer::Passed(which)
             };
             self.used.push(which);
             let length = of(which).unwrap().hops.len();
@@ -98,7 +98,7 @@ impl Oracle {
             }
             answer = waiting(farthest);
         } else if is_behind {
-            answer = Answer::Again;
+            answer = KnockAnswer::Again;
         } else {
             let within = |place: &(Which, usize, u64)| place.1 < of(place.0).unwrap().hops.len();
             let is_watched = self.rules.range.is_some_and(|all| all.contains(hop.port))
@@ -112,7 +112,7 @@ impl Oracle {
                 .map(|place| place.1)
                 .max();
             match farthest.filter(|_| is_watched) {
-                None => answer = Answer::Nothing,
+                None => answer = KnockAnswer::Nothing,
                 Some(position) => {
                     answer = wrong(position);
                     plain.places.retain(|place| !within(place));

@@ -38,7 +38,7 @@ enum Body {
 }
 
 /// All connections that effects have kept.
-pub struct Conns {
+pub struct Sockets {
     bodies: Beside<Conn, Body>,
     /// Of links that are idle, or reset.
     timers: Timers<Conn>,
@@ -61,7 +61,7 @@ pub struct Dial {
     pub idle_ms: Option<u64>,
 }
 
-impl Conns {
+impl Sockets {
     /// None yet.
     pub fn new() -> Self {
         Self {

@@ -1,0 +1,178 @@
+//! From a file to what the core is told: the configuration at the start and at SIGHUP alike, with the files and
+//! the control socket that it names.
+
+use super::failure::Failure;
+use super::host::Host;
+use super::log::log_path;
+use super::reload::{Complete, common_settings};
+use super::shell::Shell;
+use super::store::{Store, StoreError};
+use crate::config::{
+    Common, DEFAULT_STATE_FILE, Diagnostic, Location, LogTarget, OwnerHint, ServerConfig,
+    ServerMirage,
+};
+use crate::proto::doors::RestoredOpening;
+use crate::proto::event::{Event, Warning};
+use crate::proto::input::Input;
+use crate::proto::settings::Settings;
+use crate::sys::signal;
+use crate::terms::Level;
+use std::path::Path;
+use std::rc::Rc;
+
+impl<H: Host> Shell<H> {
+    /// Reads the configuration again. One with errors changes nothing.
+    pub(super) fn read_configuration_again(&mut self) {
+        let server = match ServerConfig::load(&self.configuration.path) {
+            Ok(server) => server,
+            Err(errors) => {
+                let common = Rc::clone(&self.configuration.common);
+                self.reopen_log(&common.log, common.log_level);
+                for error in errors.iter() {
+                    let error = error.to_string();
+                    self.log.write(&Event::ReloadFailed { error });
+                }
+                return;
+            }
+        };
+        let ServerConfig {
+            common,
+            mirages,
+            warnings,
+        } = server;
+        self.reopen_log(&common.log, common.log_level);
+        if common.user != self.configuration.common.user {
+            self.log.write(&Event::Warning(Warning::User));
+        }
+        self.begin_reload(Rc::new(common), mirages, &warnings);
+    }
+
+    fn reopen_log(&mut self, target: &LogTarget, level: Level) {
+        if let Err(error) = self.log.reopen(target, level) {
+            let warning = Warning::Log(log_path(target), error);
+            self.log.write(&Event::Warning(warning));
+        }
+        signal::set_crash_log(self.log.descriptor());
+    }
+
+    pub(super) fn begin_reload(
+        &mut self,
+        common: Rc<Common>,
+        mirages: Vec<ServerMirage>,
+        warnings: &[Diagnostic],
+    ) {
+        for warning in warnings {
+            let warning = Warning::Configuration(warning.to_string());
+            self.log.write(&Event::Warning(warning));
+        }
+        self.configuration.coming.begin(common, mirages);
+    }
+
+    pub(super) fn go_on_with_reload(&mut self) {
+        let Some(Complete { common, mirages }) = self.configuration.coming.advance() else {
+            return;
+        };
+        let (ours, descriptors) = (
+            Rc::clone(&self.configuration.common),
+            self.configuration.descriptors,
+        );
+        // At the start the files were taken before anything else, and the log was told what could not be.
+        let is_first = core::mem::take(&mut self.configuration.is_first);
+        if !is_first || common.state_file != ours.state_file || common.control != ours.control {
+            self.take_files(&common);
+        }
+        let settings = Settings {
+            common: common_settings(&common, descriptors),
+            mirages,
+        };
+        let settings = Box::new(settings);
+        self.configuration.common = common;
+        self.tell_later(Input::Configuration(settings));
+    }
+
+    /// The state file and the control socket of a configuration, in place of those that are open.
+    fn take_files(&mut self, common: &Common) {
+        // By its name: a default that is now written out is the same file, with our own lock on it.
+        let ours = self.store.as_ref().map(|store| store.path().as_os_str());
+        let wanted = common.state_file.path(DEFAULT_STATE_FILE);
+        if wanted.map(Path::as_os_str) != ours {
+            match self.take_store(common) {
+                Ok(mut store) => {
+                    // Without one now, the old journal stays: whoever reads it next may close it all.
+                    if let (Some(store), Some(old)) = (&mut store, &self.store) {
+                        store.replace(old);
+                    }
+                    self.store = store;
+                    let restored = self.read_journal();
+                    self.tell_later(Input::Restored(restored));
+                }
+                Err(failure) => self.keep_file(&failure),
+            }
+        }
+        if let Err(failure) = self.take_control(common) {
+            self.keep_file(&failure);
+        }
+    }
+
+    fn keep_file(&mut self, failure: &Failure) {
+        let warning = Warning::FileKept(failure.to_string());
+        self.log.write(&Event::Warning(warning));
+    }
+
+    pub(super) fn take_control(&mut self, common: &Common) -> Result<(), Failure> {
+        let log = &mut self.log;
+        let warn = |event| log.write(&event);
+        self.control.take(common, self.poll.registry(), warn)
+    }
+
+    /// The state file of a configuration. Where the default one can't be had, it goes without.
+    pub(super) fn take_store(&mut self, common: &Common) -> Result<Option<Store>, Failure> {
+        let Some(path) = common.state_file.path(DEFAULT_STATE_FILE) else {
+            return Ok(None);
+        };
+        // Who says whom the daemon becomes has thought of its files.
+        let is_default =
+            common.state_file == Location::Default && self.configuration.common.user.is_none();
+        match Store::take(path) {
+            Ok(store) => Ok(Some(store)),
+            Err(StoreError::Taken(lock)) => {
+                let why = "another daemon uses this state file; give each its own";
+                Err(Failure::State(lock, why.into()))
+            }
+            Err(StoreError::Unusable(path, error)) if is_default => {
+                let warning = Warning::NoState(path, error);
+                self.log.write(&Event::Warning(warning));
+                Ok(None)
+            }
+            Err(StoreError::Unusable(path, error)) => {
+                let owner = OwnerHint {
+                    path: &path,
+                    error: &error,
+                };
+                let why = format!("{error}{owner}");
+                Err(Failure::State(path, why))
+            }
+        }
+    }
+
+    /// What a daemon that had our state file before has left open.
+    pub(super) fn read_journal(&mut self) -> Vec<RestoredOpening> {
+        let Some(store) = &self.store else {
+            return Vec::new();
+        };
+        match store.read_journal(self.now) {
+            Ok(restored) => {
+                let open = restored.len();
+                if open > 0 {
+                    self.log.write(&Event::OpeningsLoaded { open });
+                }
+                restored
+            }
+            Err(error) => {
+                let warning = Warning::JournalUnread(store.journal(), error);
+                self.log.write(&Event::Warning(warning));
+                Vec::new()
+            }
+        }
+    }
+}
