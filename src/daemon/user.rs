@@ -8,9 +8,9 @@ use super::failure::Failure;
 use crate::config::{
     Capability, DEFAULT_CONTROL, DEFAULT_STATE_FILE, LogTarget, ServerConfig, capabilities,
 };
-use crate::sys::{privileges, stdio};
-use std::fs::DirBuilder;
-use std::os::unix::fs::{DirBuilderExt, chown};
+use crate::sys::privileges;
+use std::fs::{DirBuilder, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, chown};
 use std::path::Path;
 
 const ROOT: u32 = 0;
@@ -33,7 +33,7 @@ pub fn become_user(server: ServerConfig, config: &Path) -> Result<ServerConfig, 
         return Err(Failure::User(why));
     }
     if server.common.log == LogTarget::Stderr {
-        stdio::own_stderr();
+        own_stderr();
     }
     // A folder below /var/run is gone after each boot, and only root can make it there.
     let state = server.common.state_file.path(DEFAULT_STATE_FILE);
@@ -50,4 +50,18 @@ pub fn become_user(server: ServerConfig, config: &Path) -> Result<ServerConfig, 
     privileges::become_user(account.uid, account.gid, kept)
         .map_err(|error| Failure::User(format!("it can't become {name}: {error}")))?;
     ServerConfig::load(config).map_err(Failure::Configuration)
+}
+
+/// Opens the file of stderr once more and uses that as stderr, so that a mode set on it does not hold for the
+/// processes that share the first. It needs the rights that the daemon gives up after the start. If it fails,
+/// stderr stays as it is.
+fn own_stderr() {
+    let mut options = OpenOptions::new();
+    options.write(true).custom_flags(libc::O_NOCTTY);
+    // Not for a regular file: its position, at which all write, is shared.
+    if let Ok(file) = options.open("/proc/self/fd/2")
+        && file.metadata().is_ok_and(|about| !about.is_file())
+    {
+        let _ = rustix::stdio::dup2_stderr(&file);
+    }
 }

@@ -74,7 +74,7 @@ pub enum Streams<'a> {
 /// What fork(2) and execve(2) say: no memory, no more processes, no such program.
 /// `InvalidInput` without words, and for a word with a NUL.
 pub fn spawn(words: &[String], streams: Streams<'_>) -> io::Result<Pid> {
-    let program = Program::new(words)?;
+    let program = ExecArgs::new(words)?;
     let (input, output, errors) = match streams {
         Streams::Pipes { input, output } => (input, output, Some(output)),
         Streams::Socket(socket) => (Some(socket), socket, None),
@@ -129,7 +129,7 @@ const SIGNAL_SET: usize = if cfg!(target_arch = "mips") { 16 } else { 8 };
 /// The arguments of execve(2), allocated before the fork.
 ///
 /// std calls execvp(3), and glibc's execvp runs a file that is not a program by a shell; musl's does not.
-struct Program {
+struct ExecArgs {
     /// The paths to try, in this order.
     paths: Vec<CString>,
     _words: Vec<CString>,
@@ -138,7 +138,7 @@ struct Program {
     arguments: Vec<usize>,
 }
 
-impl Program {
+impl ExecArgs {
     fn new(words: &[String]) -> io::Result<Self> {
         let name = words.first().ok_or(io::ErrorKind::InvalidInput)?;
         let words = words.iter().map(|word| CString::new(word.as_str()));

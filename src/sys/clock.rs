@@ -9,12 +9,7 @@ pub fn unix() -> u64 {
     u64::try_from(real_ms()).unwrap_or(0) / 1_000
 }
 
-/// Milliseconds since 1970 in UTC, negative before it.
-#[must_use]
-pub fn real_ms() -> i64 {
-    platform::real_ms()
-}
-
+pub use platform::real_ms;
 #[cfg(target_os = "linux")]
 pub use platform::{Clocks, is_synchronised, now};
 
@@ -36,6 +31,8 @@ mod platform {
         pub real_ms: i64,
     }
 
+    /// Milliseconds since 1970 in UTC, negative before it.
+    #[must_use]
     pub fn real_ms() -> i64 {
         read_ms(libc::CLOCK_REALTIME)
     }
@@ -116,6 +113,8 @@ mod platform {
 
 #[cfg(not(target_os = "linux"))]
 mod platform {
+    /// Milliseconds since 1970 in UTC, negative before it.
+    #[must_use]
     #[allow(clippy::disallowed_methods, reason = "no 32-bit musl here")]
     pub fn real_ms() -> i64 {
         use std::time::{SystemTime, UNIX_EPOCH};

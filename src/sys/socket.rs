@@ -4,7 +4,7 @@
 use super::{check, filter};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::time::Duration;
-use rustix::net::{RecvFlags, SendFlags, SocketFlags};
+use rustix::net::{RecvFlags, SendFlags, SocketAddrAny, SocketFlags};
 use socket2::{Domain, SockRef, Socket, Type};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -142,12 +142,15 @@ pub fn original_destination(socket: BorrowedFd<'_>) -> io::Result<SocketAddr> {
         Some(IpAddr::V6(_)) => socket.original_dst_v6()?,
         _ => socket.original_dst_v4()?,
     };
-    destination.as_socket().ok_or_else(unknown_family)
+    destination
+        .as_socket()
+        .ok_or(io::ErrorKind::Unsupported.into())
 }
 
-/// The kernel has given an address that is neither IPv4 nor IPv6.
-fn unknown_family() -> io::Error {
-    io::Error::from_raw_os_error(libc::EAFNOSUPPORT)
+/// A peer's address, which is one of IPv4 or IPv6 at our sockets.
+fn peer_address(address: Option<SocketAddrAny>) -> io::Result<SocketAddr> {
+    let address = address.and_then(|address| address.try_into().ok());
+    address.ok_or_else(|| io::Error::from_raw_os_error(libc::EAFNOSUPPORT))
 }
 
 /// Takes the next visitor from a port's queue. std and socket2 need more than one system call to make it
@@ -158,8 +161,7 @@ fn unknown_family() -> io::Error {
 pub fn accept(listener: BorrowedFd<'_>) -> io::Result<(OwnedFd, SocketAddr)> {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let (socket, peer) = rustix::net::acceptfrom_with(listener, flags)?;
-    let peer = peer.and_then(|peer| peer.try_into().ok());
-    Ok((socket, peer.ok_or_else(unknown_family)?))
+    Ok((socket, peer_address(peer)?))
 }
 
 /// Receives up to a buffer full. 0 is the end of the stream.
@@ -186,8 +188,7 @@ pub fn peek(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
 /// What recvfrom(2) says; `WouldBlock` if there is none.
 pub fn receive_from(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
     let (received, _, sender) = rustix::net::recvfrom(socket, buffer, RecvFlags::empty())?;
-    let sender = sender.and_then(|sender| sender.try_into().ok());
-    Ok((received, sender.ok_or_else(unknown_family)?))
+    Ok((received, peer_address(sender)?))
 }
 
 /// Discards up to this many bytes that have arrived, without copying them (tcp(7), MSG_TRUNC). 0 is the end of

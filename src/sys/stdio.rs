@@ -45,20 +45,3 @@ pub fn set_nonblocking(
 ) -> std::io::Result<()> {
     Ok(rustix::io::ioctl_fionbio(file, nonblocking)?)
 }
-
-/// Opens the file of stderr once more and uses that as stderr, so that a mode set on it does not hold for the
-/// processes that share the first. It needs the rights that the daemon gives up after the start. If it fails,
-/// stderr stays as it is.
-#[cfg(target_os = "linux")]
-pub fn own_stderr() {
-    use std::os::unix::fs::OpenOptionsExt;
-
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).custom_flags(libc::O_NOCTTY);
-    // Not for a regular file: its position, at which all write, is shared.
-    if let Ok(file) = options.open("/proc/self/fd/2")
-        && file.metadata().is_ok_and(|about| !about.is_file())
-    {
-        let _ = rustix::stdio::dup2_stderr(&file);
-    }
-}

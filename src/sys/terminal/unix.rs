@@ -102,21 +102,18 @@ impl Drop for EchoOff<'_> {
     }
 }
 
-/// Blocks [`SIGNALS`] until it is dropped.
-struct BlockedSignals {
-    before: SignalSet,
-}
+/// Blocks [`SIGNALS`] until it is dropped, which brings this mask back.
+struct BlockedSignals(SignalSet);
 
 impl BlockedSignals {
     fn block() -> io::Result<Self> {
-        let before = SignalSet::of(&SIGNALS).block()?;
-        Ok(Self { before })
+        SignalSet::of(&SIGNALS).block().map(Self)
     }
 }
 
 impl Drop for BlockedSignals {
     fn drop(&mut self) {
         // A mask that was in force before can't be refused.
-        let _ = self.before.set_mask();
+        let _ = self.0.set_mask();
     }
 }
