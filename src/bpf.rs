@@ -16,52 +16,51 @@ use libc::{
     BPF_JMP, BPF_JSET, BPF_LD, BPF_LDX, BPF_MEM, BPF_MSH, BPF_RET, BPF_ST, BPF_W, sock_filter,
 };
 
-/// What the kernel runs for each packet. It answers how many bytes of it to keep.
+/// The kernel runs it for each packet. It returns how many bytes of the packet to keep; 0 drops it.
 pub type Program = Vec<sock_filter>;
 
-/// Lets nothing through.
+/// Drops the packet. As a program of its own it drops all of them.
 pub const NOTHING: sock_filter = statement(BPF_RET, 0);
 
-/// Lets all of it through.
+/// Keeps the whole packet.
 const EVERYTHING: sock_filter = statement(BPF_RET, u32::MAX);
 
-/// TCP's flags (RFC 9293, section 3.1), of which a first packet has SYN alone.
 const FIN: u8 = 0x01;
-/// Begins a connection.
+/// The TCP flag that begins a connection (RFC 9293, section 3.1).
 pub const SYN: u8 = 0x02;
 const RST: u8 = 0x04;
 const ACK: u8 = 0x10;
-/// Those that tell a first packet from others.
+/// The TCP flags of which the first packet of a connection has SYN alone.
 pub const FLAGS: u8 = FIN | SYN | RST | ACK;
 
-/// Where the kernel shows what it knows of a packet beside its bytes, and the packet from its IP header
-/// on, wherever the socket's own data begin (linux/filter.h).
+/// The offset at which the kernel shows a packet's type, which is not one of its bytes (linux/filter.h).
 const PACKET_TYPE: u32 = (libc::SKF_AD_OFF + libc::SKF_AD_PKTTYPE) as u32;
+/// The offset of the IP header, wherever the data of the socket begin.
 const IP_HEADER: u32 = libc::SKF_NET_OFF as u32;
 
-/// A frame that was sent to this host, not to its neighbours (linux/if_packet.h).
+/// The type of a packet that was sent to this host (linux/if_packet.h, PACKET_HOST).
 const TO_THIS_HOST: u32 = 0;
 
-/// More fragments follow, or this is not the first.
+/// The bits of IPv4 that a fragment has: "more fragments" or an offset (RFC 791).
 const IS_FRAGMENT: u32 = 0x3fff;
 
 const TCP: u32 = libc::IPPROTO_TCP as u32;
 const UDP: u32 = libc::IPPROTO_UDP as u32;
 
-/// How an IPv6 address begins behind which there is one of IPv4; two words of zeros follow (RFC 6052).
+/// The first word of an IPv6 address that NAT64 makes of an IPv4 address; two words of zeros follow (RFC 6052).
 const NAT64: u32 = 0x0064_ff9b;
 
-/// The bytes of an IPv6 header without extensions.
+/// The length of an IPv6 header without extensions, in bytes.
 const IPV6_HEADER: u32 = 40;
 
-/// Instructions for an IPv6 address that is admitted.
+/// The instructions for one admitted IPv6 address.
 const SIX: usize = 9;
 
 const fn statement(code: u32, value: u32) -> sock_filter {
     jump(code, value, 0, 0)
 }
 
-/// Goes on `yes` or `no` instructions further than the next.
+/// Skips `yes` or `no` instructions after this one.
 const fn jump(code: u32, value: u32, yes: u8, no: u8) -> sock_filter {
     sock_filter {
         code: code as u16,
@@ -71,7 +70,7 @@ const fn jump(code: u32, value: u32, yes: u8, no: u8) -> sock_filter {
     }
 }
 
-/// Which packets a packet socket sees.
+/// The IP version of packets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum IpVersion {
     /// IPv4, with or without options.
@@ -80,16 +79,16 @@ pub enum IpVersion {
     V6,
 }
 
-/// What begins a TCP connection to one of the ports, and every UDP datagram to one of them, if it comes
-/// whole: no fragments, of which only the first has a port. The packet begins with its IP header.
+/// Keeps `kept` bytes of each first packet of a TCP connection and of each UDP datagram to one of the ports, if it
+/// was sent to this host and is not a fragment: only the first fragment has a port. It is for a socket whose
+/// packets begin with the IP header.
 ///
-/// More than [`SENSED_RANGES`] ranges become one, from the lowest port to the highest. `kept` bytes of a packet
-/// are kept.
+/// More than [`SENSED_RANGES`] ranges become one, from the lowest port to the highest.
 #[must_use]
 pub fn arrivals(version: IpVersion, ranges: &[RangeInclusive<u16>], kept: u32) -> Program {
     let mut program = Program::new();
     program.push(statement(BPF_LD | BPF_B | BPF_ABS, PACKET_TYPE));
-    // The index register gets the length of the IP header.
+    // The index register becomes the length of the IP header.
     match version {
         IpVersion::V4 => program.extend_from_slice(&[
             jump(BPF_JMP | BPF_JEQ, TO_THIS_HOST, 0, 9),
@@ -135,15 +134,14 @@ pub fn arrivals(version: IpVersion, ranges: &[RangeInclusive<u16>], kept: u32) -
     program
 }
 
-/// What comes from one of the addresses. Those of IPv4 may come through NAT64, and are to be given as what
-/// they are. No more
-/// than the first [`ADMITTED`] count; the kernel bounds the memory of a socket's filter.
+/// Keeps what one of the addresses sends. IPv4 addresses may come through NAT64 as well, and are given as IPv4.
+/// Only the first [`ADMITTED`] count, because the kernel limits the memory of a socket's filter.
 #[must_use]
 pub fn sources(admitted: &[IpAddr]) -> Program {
     let admitted = &admitted[..admitted.len().min(ADMITTED)];
     let mut fours = admitted.iter().filter(|address| address.is_ipv4()).count();
     let sixes = admitted.len() - fours;
-    // The IPv4 addresses come last, behind those of IPv6 and what drops the others.
+    // The IPv4 addresses come last, after those of IPv6 and the instruction that drops all others.
     let to_fours = (sixes * SIX + 1) as u32;
 
     let mut program = Program::from([
@@ -153,8 +151,8 @@ pub fn sources(admitted: &[IpAddr]) -> Program {
         statement(BPF_LD | BPF_W | BPF_ABS, IP_HEADER + 12),
         statement(BPF_JMP | BPF_JA, 15 + to_fours),
     ]);
-    // IPv6: the source goes to the filter's own memory. A load from the packet is eight instructions
-    // of the kernel's real machine, one from memory is one.
+    // IPv6: the source is copied to the program's memory. A load from the packet takes the processor eight
+    // instructions, a load from memory takes one.
     for word in (0..4).rev() {
         program.extend_from_slice(&[
             statement(BPF_LD | BPF_W | BPF_ABS, IP_HEADER + 8 + 4 * word),
@@ -172,7 +170,7 @@ pub fn sources(admitted: &[IpAddr]) -> Program {
     ]);
     for &address in admitted {
         if let IpAddr::V6(v6) = address {
-            // Its end first: neighbours have the beginning in common.
+            // Its end first, because neighbours have the beginning in common.
             for word in (0..4).rev() {
                 let wanted = (u128::from(v6) >> (96 - 32 * word)) as u32;
                 program.extend_from_slice(&[
