@@ -4,7 +4,7 @@ use super::common::Common;
 use super::diagnostic::{Diagnostic, Errors};
 use super::draft::Draft;
 use super::mirage::{ClientMirage, ServerMirage};
-use super::reader::{Purpose, Reader};
+use super::reader::{ConfigReader, Purpose};
 use super::{file, neighbours, section};
 use crate::ini::{self, Document};
 use std::path::Path;
@@ -99,7 +99,7 @@ fn read<'a>(
     purpose: Purpose,
     document: &'a Document<'a>,
 ) -> Result<(Common, Vec<Draft<'a>>, Vec<Diagnostic>), Errors> {
-    let mut reader = Reader::new(path, purpose);
+    let mut reader = ConfigReader::new(path, purpose);
     let (common, drafts) = section::read(&mut reader, document);
     if purpose == Purpose::Server {
         neighbours::check(&mut reader, &drafts);

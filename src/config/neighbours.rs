@@ -4,18 +4,18 @@
 use super::draft::Draft;
 use super::listen::share_an_address;
 use super::outgoing;
-use super::reader::Reader;
+use super::reader::ConfigReader;
 use crate::proto::gates::Gate;
 use crate::proto::scheme::knock::Protocol;
 use core::net::{IpAddr, SocketAddr};
 
 /// Checks all mirages of a server against each other.
-pub(super) fn check(reader: &mut Reader, drafts: &[Draft]) {
+pub(super) fn check(reader: &mut ConfigReader, drafts: &[Draft]) {
     reader.check_neighbours(drafts);
     reader.warn_of_outgoing_ports(drafts);
 }
 
-impl Reader<'_> {
+impl ConfigReader<'_> {
     fn check_neighbours(&mut self, drafts: &[Draft]) {
         for (index, draft) in drafts.iter().enumerate() {
             self.check_service_port(draft, draft);

@@ -21,7 +21,7 @@ pub(super) enum Purpose {
     Control,
 }
 
-pub(super) struct Reader<'a> {
+pub(super) struct ConfigReader<'a> {
     pub(super) path: &'a Path,
     pub(super) purpose: Purpose,
     /// Other users may read the file, and there is no warning about it yet.
@@ -30,7 +30,7 @@ pub(super) struct Reader<'a> {
     warnings: Vec<Diagnostic>,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> ConfigReader<'a> {
     pub(super) fn new(path: &'a Path, purpose: Purpose) -> Self {
         Self {
             path,

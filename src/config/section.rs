@@ -7,7 +7,7 @@ use super::file::is_open_to_others;
 use super::keys;
 use super::listen::without_covered;
 use super::mirage::DoorKind;
-use super::reader::{Purpose, Reader};
+use super::reader::{ConfigReader, Purpose};
 use super::secret::Secret;
 use super::value::{self, displayed};
 use crate::ini::{Document, KeyValue, Section};
@@ -28,7 +28,7 @@ const SECRET_KEYS: [&str; 2] = ["secret", "secret-file"];
 
 /// Reads all sections of a file, and checks each mirage by itself.
 pub(super) fn read<'a>(
-    reader: &mut Reader,
+    reader: &mut ConfigReader,
     document: &'a Document<'a>,
 ) -> (Common, Vec<Draft<'a>>) {
     let (common, drafts) = reader.read_sections(document);
@@ -38,7 +38,7 @@ pub(super) fn read<'a>(
     (common, drafts)
 }
 
-impl Reader<'_> {
+impl ConfigReader<'_> {
     fn read_sections<'b>(&mut self, document: &'b Document<'b>) -> (Common, Vec<Draft<'b>>) {
         for problem in &document.problems {
             self.error(problem.line, problem.key, problem.kind);
