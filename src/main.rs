@@ -1,14 +1,14 @@
 //! From the command line to a command, and from its result to an exit code: 0 it is done, 1 it did not
 //! work, 2 the command line or a configuration is wrong.
 
-use shimmer::cli::{self, Args, Command, CommandId, Error, OVERVIEW, complain};
+use shimmer::cli::{self, Args, Command, CommandId, Error, OVERVIEW, print_error};
 use shimmer::{client, tools};
 use std::env::consts::EXE_SUFFIX;
 use std::ffi::OsStr;
 use std::path::MAIN_SEPARATOR;
 use std::process::ExitCode;
 
-/// Started under this name, it is the daemon.
+/// Under this name the program is the daemon.
 const DAEMON_NAME: &str = "shimmerd";
 
 const VERSION: &str = concat!("shimmer ", env!("CARGO_PKG_VERSION"), "\n");
@@ -32,16 +32,16 @@ fn report(error: &Error) -> ExitCode {
     match error {
         Error::BrokenPipe => ExitCode::SUCCESS,
         Error::Failed(_) | Error::Stdout(_) => {
-            complain(format_args!("shimmer: {error}"));
+            print_error(format_args!("shimmer: {error}"));
             ExitCode::FAILURE
         }
         Error::Usage(_) => {
-            complain(format_args!("shimmer: {error}"));
+            print_error(format_args!("shimmer: {error}"));
             ExitCode::from(USAGE)
         }
         // Each line begins with the file's name.
         Error::Configuration(_) => {
-            complain(format_args!("{error}"));
+            print_error(format_args!("{error}"));
             ExitCode::from(USAGE)
         }
     }
@@ -53,7 +53,7 @@ fn dispatch(mut arguments: Vec<&'static OsStr>) -> Result<ExitCode, Error> {
         return run(&cli::DAEMON, arguments);
     }
     let Some(first) = arguments.first() else {
-        complain(format_args!("{}", OVERVIEW.trim_ascii_end()));
+        print_error(format_args!("{}", OVERVIEW.trim_ascii_end()));
         return Ok(ExitCode::from(USAGE));
     };
     let first = cli::text(first);
@@ -108,15 +108,15 @@ fn run(command: &'static Command, arguments: Vec<&'static OsStr>) -> Result<Exit
 }
 
 fn print_help(mut args: Args) -> Result<(), Error> {
-    let help = match args.word()? {
+    let help = match args.positional()? {
         Some(name) => cli::command(cli::text(name))?.help,
         None => OVERVIEW,
     };
-    args.end()?;
+    args.finish()?;
     cli::print(help)
 }
 
-/// Asks the daemon that runs.
+/// Asks the running daemon.
 fn ask_daemon(command: &str, args: Args) -> Result<(), Error> {
     #[cfg(target_os = "linux")]
     return tools::status::main(command, args);
@@ -129,7 +129,7 @@ fn ask_daemon(command: &str, args: Args) -> Result<(), Error> {
 
 fn run_daemon(mut args: Args) -> Result<(), Error> {
     let config = args.value("--config")?.unwrap_or(cli::CONFIG.as_ref());
-    args.end()?;
+    args.finish()?;
     #[cfg(target_os = "linux")]
     return shimmer::daemon::run(config.as_ref()).map_err(|error| match error {
         shimmer::daemon::Failure::Configuration(errors) => Error::Configuration(errors.into()),
@@ -145,13 +145,13 @@ fn run_daemon(mut args: Args) -> Result<(), Error> {
 #[cfg(not(target_os = "linux"))]
 fn no_daemon() -> Error {
     Error::usage(format_args!(
-        "the daemon runs on Linux only, and its commands there"
+        "the daemon and its commands run on Linux only"
     ))
 }
 
 fn run_demo(mut args: Args) -> Result<(), Error> {
     let stay = args.flag("--stay");
-    args.end()?;
+    args.finish()?;
     #[cfg(all(feature = "demo", target_os = "linux"))]
     return tools::demo::main(stay);
     #[cfg(not(all(feature = "demo", target_os = "linux")))]

@@ -1,12 +1,12 @@
-//! What somebody meant who wrote `prot`: the nearest of the words that exist.
+//! The known word that was meant by a misspelt one: port for prot.
 
 use strsim::osa_distance;
 
-/// The known word that is nearest to this one; the first of several. Leaving a letter out, putting one
-/// in, taking another instead and swapping two neighbours are one edit each. None where even the nearest
-/// has less than half in common with it: a far-fetched hint helps nobody.
+/// The known word that takes the fewest edits to become this one; the first of several. An edit deletes, inserts
+/// or replaces a letter, or swaps two neighbours. None if even that word takes more edits than half the
+/// letters of the longer one, because a far-fetched hint does not help.
 ///
-/// It takes time in the product of the lengths; a word twice as long as the other is passed over.
+/// The time grows with the product of the lengths, but words of very different lengths are skipped.
 #[must_use]
 pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let most = |candidate: &str| word.len().max(candidate.len()) / 2;

@@ -1,4 +1,4 @@
-//! The arguments of a command, each taken once by whoever needs it.
+//! The arguments of a command. Each is taken once, by the code that needs it.
 
 use super::commands::{Command, CommandId};
 use super::error::Error;
@@ -8,7 +8,7 @@ use core::convert::Infallible;
 use pico_args::Arguments;
 use std::ffi::OsStr;
 
-/// The arguments of a command that nobody has taken yet. They live as long as the process.
+/// The arguments of a command that are not taken yet. They live as long as the process.
 #[derive(Debug)]
 pub struct Args {
     command: &'static Command,
@@ -17,7 +17,7 @@ pub struct Args {
 }
 
 impl Args {
-    /// The arguments of `command`. `--option=value` becomes two.
+    /// The arguments of `command`, without its name. `--option=value` counts as two.
     #[must_use]
     pub fn new(command: &'static Command, mut arguments: Vec<&'static OsStr>) -> Self {
         let dashes = arguments.iter().position(|argument| *argument == "--");
@@ -47,12 +47,12 @@ impl Args {
         }
     }
 
-    /// Takes what follows `--`: the command that knock runs.
+    /// Takes what follows `--`: the command that `shimmer knock` runs.
     pub fn after_dashes(&mut self) -> Vec<&'static OsStr> {
         core::mem::take(&mut self.after_dashes)
     }
 
-    /// Takes an option without a value: whether it is there.
+    /// Takes an option without a value, and returns whether it is there.
     pub fn flag(&mut self, option: &'static str) -> bool {
         self.rest.contains(option)
     }
@@ -66,7 +66,7 @@ impl Args {
         value.map_err(|_| Error::usage(format_args!("{option} needs a value")))
     }
 
-    /// Takes the value of an option and parses it; the error of `parse` says what is wrong with it.
+    /// Takes the value of an option, if it is there, and parses it.
     ///
     /// # Errors
     /// [`Error::Usage`] if the value is missing or wrong.
@@ -84,15 +84,17 @@ impl Args {
         }
     }
 
-    /// Takes the next argument, if there is one. All options have to be taken before.
+    /// Takes the next argument that is not an option, if there is one. All options have to be taken before.
     ///
     /// # Errors
-    /// [`Error::Usage`] if it is an option, because the command has not taken it.
-    pub fn word(&mut self) -> Result<Option<&'static OsStr>, Error> {
-        // It fails with the error of `keep` alone.
+    /// [`Error::Usage`] if the next argument is an option, which the command has not taken.
+    pub fn positional(&mut self) -> Result<Option<&'static OsStr>, Error> {
+        // Only `keep` could fail.
         match self.rest.opt_free_from_os_str(keep).unwrap_or(None) {
-            Some(word) if word.as_encoded_bytes().starts_with(b"-") => Err(self.wrong(word)),
-            word => Ok(word),
+            Some(option) if option.as_encoded_bytes().starts_with(b"-") => {
+                Err(self.unexpected(option))
+            }
+            argument => Ok(argument),
         }
     }
 
@@ -100,26 +102,26 @@ impl Args {
     ///
     /// # Errors
     /// [`Error::Usage`] if anything is left.
-    pub fn end(mut self) -> Result<(), Error> {
-        match self.word()? {
+    pub fn finish(mut self) -> Result<(), Error> {
+        match self.positional()? {
             None => Ok(()),
-            Some(word) => Err(self.wrong(word)),
+            Some(argument) => Err(self.unexpected(argument)),
         }
     }
 
     #[cold]
-    fn wrong(&self, word: &'static OsStr) -> Error {
-        let word = text(word);
-        let name = word.split('=').next().unwrap_or_default();
+    fn unexpected(&self, argument: &'static OsStr) -> Error {
+        let argument = text(argument);
+        let name = argument.split('=').next().unwrap_or_default();
         if !name.starts_with('-') {
-            return Error::usage(format_args!("{word}: unexpected argument"));
+            return Error::usage(format_args!("{argument}: unexpected argument"));
         }
         if self.command.has_option(name) {
             return Error::usage(format_args!(
-                "{name} is given twice, or does not fit the other arguments"
+                "{name} is given twice, or can't be combined with the other arguments"
             ));
         }
-        // Every option has the dashes, so they say nothing about which was meant.
+        // All options have dashes, so these don't count for which is nearest.
         let known = self.command.all_options().map(without_dashes);
         let unknown = format_args!("unknown option {name}");
         match (nearest(without_dashes(name), known), self.command.name) {
@@ -131,16 +133,16 @@ impl Args {
 }
 
 /// Keeps an argument as long as the process.
-fn keep(word: &OsStr) -> Result<&'static OsStr, Infallible> {
-    Ok(word.to_owned().leak())
+fn keep(argument: &OsStr) -> Result<&'static OsStr, Infallible> {
+    Ok(argument.to_owned().leak())
 }
 
 /// An argument as text. Bytes that are not UTF-8 are replaced.
 #[must_use]
-pub fn text(word: &'static OsStr) -> &'static str {
-    match word.to_str() {
+pub fn text(argument: &'static OsStr) -> &'static str {
+    match argument.to_str() {
         Some(text) => text,
-        None => word.to_string_lossy().into_owned().leak(),
+        None => argument.to_string_lossy().into_owned().leak(),
     }
 }
 
@@ -175,8 +177,8 @@ mod tests {
         ] {
             let mut args = args(line);
             assert!(args.value("--at").ok().flatten().unwrap() == "5");
-            assert!(args.word().ok().flatten().unwrap() == "x");
-            assert!(args.end().is_ok());
+            assert!(args.positional().ok().flatten().unwrap() == "x");
+            assert!(args.finish().is_ok());
         }
     }
 
@@ -193,7 +195,7 @@ mod tests {
 
     #[test]
     fn what_is_mistyped_is_named() {
-        let wrong = |line: &[&str]| usage(args(line).end());
+        let wrong = |line: &[&str]| usage(args(line).finish());
         assert_eq!(
             wrong(&["--wach"]),
             "unknown option --wach; did you mean --watch?"
@@ -208,7 +210,7 @@ mod tests {
         );
         assert_eq!(
             wrong(&["--all"]),
-            "--all is given twice, or does not fit the other arguments"
+            "--all is given twice, or can't be combined with the other arguments"
         );
         assert_eq!(wrong(&["web"]), "web: unexpected argument");
         assert_eq!(usage(args(&["--at"]).value("--at")), "--at needs a value");
@@ -233,16 +235,16 @@ mod tests {
                 } else {
                     assert!(args.flag(option.name));
                 }
-                args.end().unwrap();
+                args.finish().unwrap();
                 // Its last letter is left out.
                 let cut = &option.name[..option.name.len() - 1];
                 let cut: &OsStr = OsString::from(cut).leak();
-                let wrong = usage(Args::new(command, vec![cut]).end()).to_string();
+                let wrong = usage(Args::new(command, vec![cut]).finish()).to_string();
                 assert!(wrong.contains("; did you mean --"), "{wrong}");
             }
             let args = Args::new(command, vec!["--word".as_ref()]);
             assert!(
-                usage(args.end())
+                usage(args.finish())
                     .to_string()
                     .starts_with("unknown option --word")
             );

@@ -3,7 +3,7 @@
 use super::error::Error;
 use crate::nearest::nearest;
 
-/// What `shimmer help` says.
+/// The output of `shimmer help`.
 pub const OVERVIEW: &str = "\
 Hides a TCP service behind ports that change every minute.
 
@@ -36,7 +36,7 @@ example, in ~/.ssh/config, so that `ssh home` gets in:
       ProxyCommand shimmer connect home %h
 ";
 
-/// Which command it is.
+/// Identifies a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "each is the command of its name")]
 pub enum CommandId {
@@ -78,17 +78,17 @@ const fn value(name: &'static str) -> CommandOption {
     }
 }
 
-/// The options of every command. main answers them before the command sees any.
+/// The options that every command has. main handles them before the command sees any argument.
 const COMMON_OPTIONS: [CommandOption; 2] = [flag("--help"), flag("--version")];
 
 /// A command.
 #[derive(Debug)]
 pub struct Command {
-    /// Which it is, for a `match`.
+    /// Its identity, for a `match`.
     pub id: CommandId,
-    /// As it is typed.
+    /// Its name on the command line.
     pub name: &'static str,
-    /// Its own options. A test compares them with the help.
+    /// Its own options, in the order of its help. A test compares the two.
     pub options: &'static [CommandOption],
     /// What it does, each of its options, examples.
     pub help: &'static str,
@@ -394,21 +394,21 @@ usage: shimmer demo [OPTION]
 pub const HELP: Command = Command {
     id: CommandId::Help,
     name: "help",
-    // What begins with --open is `shimmer port`, so that a misspelt one ends up here.
+    // `shimmer --open` is `shimmer port`, so a misspelt --open ends up here.
     options: &[value("--open")],
     help: OVERVIEW,
 };
 
-/// All of them.
+/// All commands.
 pub const COMMANDS: [&Command; 13] = [
     &PORT, &CONNECT, &KNOCK, &KEYGEN, &DAEMON, &CHECK, &SHARE, &FIREWALL, &STATUS, &BAN, &UNBAN,
     &DEMO, &HELP,
 ];
 
-/// The daemon's configuration, unless another is named.
+/// The default path of the daemon's configuration.
 pub const CONFIG: &str = "/etc/shimmer.conf";
 
-/// The command of that name.
+/// The command of this name.
 ///
 /// # Errors
 /// [`Error::Usage`] with the nearest name if there is none.
@@ -426,7 +426,7 @@ pub fn command(name: &str) -> Result<&'static Command, Error> {
 }
 
 impl Command {
-    /// Its own options, and those that every command has.
+    /// The names of its own options and of those that every command has.
     pub(super) fn all_options(&self) -> impl Iterator<Item = &'static str> + use<> {
         let options = self.options.iter().chain(&COMMON_OPTIONS);
         options.map(|option| option.name)

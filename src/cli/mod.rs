@@ -1,5 +1,5 @@
-//! The command line: which commands there are, the options of each, what their help says, and what is
-//! said to somebody who mistypes one.
+//! The command line: the commands, their options and help, what they print, and the errors for a mistyped
+//! one.
 
 mod args;
 mod commands;
@@ -11,4 +11,4 @@ pub use commands::{
     COMMANDS, CONFIG, Command, CommandId, CommandOption, DAEMON, HELP, OVERVIEW, PORT, command,
 };
 pub use error::Error;
-pub use output::{complain, print, warn};
+pub use output::{print, print_error, warn};

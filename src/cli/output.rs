@@ -1,10 +1,10 @@
-//! What a command writes: results to stdout, everything else to stderr.
+//! What a command prints: results to stdout, everything else to stderr.
 
 use super::error::Error;
 use core::fmt;
 use std::io::{self, Write};
 
-/// Writes a result to stdout and flushes it.
+/// Prints a result to stdout and flushes it.
 ///
 /// # Errors
 /// [`Error::BrokenPipe`] if the reader has closed it, else [`Error::Stdout`].
@@ -12,13 +12,13 @@ pub fn print(text: &str) -> Result<(), Error> {
     write(io::stdout(), text).map_err(Error::stdout)
 }
 
-/// Warns on stderr.
+/// Prints a warning to stderr.
 pub fn warn(what: fmt::Arguments) {
-    complain(format_args!("shimmer: warning: {what}"));
+    print_error(format_args!("shimmer: warning: {what}"));
 }
 
-/// Writes a line to stderr. An error is ignored: there is nobody left to tell.
-pub fn complain(line: fmt::Arguments) {
+/// Prints a line to stderr. An error is ignored, because there is nowhere left to report it.
+pub fn print_error(line: fmt::Arguments) {
     let _ = write(io::stderr(), &format!("{line}\n"));
 }
 

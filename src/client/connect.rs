@@ -26,8 +26,8 @@ use std::net::{SocketAddr, TcpStream};
 pub fn main(mut args: Args) -> Result<(), cli::Error> {
     let gate = args.parsed("--gate", config::parse_gate)?;
     let mirage_args = MirageArgs::take(&mut args, None)?;
-    let host = args.word()?.map(cli::text);
-    args.end()?;
+    let host = args.positional()?.map(cli::text);
+    args.finish()?;
     let mut target = Target::find(mirage_args)?;
     if let Some(gate) = gate.filter(|gate| *gate != target.gate_settings.gate()) {
         target.gate_settings = match gate {

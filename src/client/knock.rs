@@ -27,7 +27,7 @@ pub fn main(mut args: Args) -> Result<(), Error> {
     let closes = args.flag("--close");
     let address = args.parsed("--address", parse_address)?;
     let mirage_args = MirageArgs::take(&mut args, None)?;
-    let second = args.word()?.map(cli::text);
+    let second = args.positional()?.map(cli::text);
     if let Some(first_hop) = second.filter(|word| looks_like_hop(word)) {
         // Plain knocks: the first argument is the host.
         if prints || is_next || closes || address.is_some() {
@@ -39,7 +39,7 @@ pub fn main(mut args: Args) -> Result<(), Error> {
         knock_at(&hops, &resolve(mirage_args.mirage()?)?)?;
         return run(&command);
     }
-    args.end()?;
+    args.finish()?;
     let knock_args = KnockArgs {
         host: second,
         address,
@@ -57,7 +57,7 @@ fn take_hops(first: &str, args: &mut Args) -> Result<Vec<Hop>, Error> {
     while let Some(word) = next {
         let hop = config::parse_hop(word).map_err(|wrong| Error::argument(word, &wrong))?;
         hops.push(hop);
-        next = args.word()?.map(cli::text);
+        next = args.positional()?.map(cli::text);
     }
     Ok(hops)
 }

@@ -51,7 +51,7 @@ impl MirageArgs {
             period_s: args.parsed("--period", config::parse_period)?,
             mirage: match mirage {
                 Some(mirage) => Some(mirage),
-                None => args.word()?,
+                None => args.positional()?,
             },
         })
     }

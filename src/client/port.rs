@@ -26,7 +26,7 @@ pub fn main(mut args: Args) -> Result<(), Error> {
     }
     let open = args.value("--open")?;
     let mirage_args = MirageArgs::take(&mut args, open)?;
-    args.end()?;
+    args.finish()?;
     let target = Target::find(mirage_args)?;
     let pattern = target.pattern()?;
     let key = target.key()?;

@@ -17,9 +17,9 @@ pub fn main(mut args: Args) -> Result<(), Error> {
     let shows_needs = args.flag("--needs");
     let file = match args.value("--config")? {
         Some(file) => Some(file),
-        None => args.word()?,
+        None => args.positional()?,
     };
-    args.end()?;
+    args.finish()?;
     let file = Path::new(file.unwrap_or(cli::CONFIG.as_ref()));
     let server = super::load(file, ServerConfig::load)?;
     for warning in &server.warnings {

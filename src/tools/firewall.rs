@@ -99,7 +99,7 @@ const COMMENT: usize = 100;
 pub fn main(mut args: Args) -> Result<(), Error> {
     let file = args.value("--config")?.unwrap_or(cli::CONFIG.as_ref());
     let is_removal = args.flag("--remove");
-    args.end()?;
+    args.finish()?;
     if is_removal {
         // This needs no configuration. It may be gone.
         return cli::print(REMOVE);

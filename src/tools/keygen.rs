@@ -18,7 +18,7 @@ const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 /// # Errors
 /// [`Error::Failed`] if the system has no random bytes; those of [`cli::print`].
 pub fn main(args: Args) -> Result<(), Error> {
-    args.end()?;
+    args.finish()?;
     let mut bytes = [0; SECRET_BYTES];
     getrandom::fill(&mut bytes)
         .map_err(|error| Error::failed(format_args!("no random bytes: {error}")))?;

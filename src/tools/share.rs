@@ -19,8 +19,8 @@ use std::path::Path;
 pub fn main(mut args: Args) -> Result<(), Error> {
     let given = args.parsed("--host", parse_host)?;
     let file = args.value("--config")?.unwrap_or(cli::CONFIG.as_ref());
-    let word = args.word()?;
-    args.end()?;
+    let word = args.positional()?;
+    args.finish()?;
     let Some(section) = word.map(cli::text) else {
         return Err(Error::usage(format_args!(
             "no mirage given: name a section of the configuration, such as home for [mirage-home]"

@@ -91,8 +91,8 @@ pub fn main(command: &str, mut args: Args) -> Result<(), Error> {
     let with_ports = is_status && args.flag("--ports");
     let control = args.value("--control")?;
     let config = args.value("--config")?;
-    let word = args.word()?.map(cli::text);
-    args.end()?;
+    let word = args.positional()?.map(cli::text);
+    args.finish()?;
     let request = Request::read(command, with_ports, word)?;
     let path = socket(control, config)?;
     let answer = exchange(path, &request.line())?;
