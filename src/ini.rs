@@ -6,9 +6,10 @@
 //!   key = value   ; or follows a value and a blank
 //! ```
 //!
-//! Blanks at the start of a line and around `=` are ignored. Lines end in LF or CRLF, and a byte order mark
-//! at the start is skipped. A line that can't be read becomes a [`Problem`] and the reading goes on, so
-//! all problems of a file are found at once. A problem never quotes its line, which may hold a secret.
+//! Blanks at the start of a line and around `=` are ignored. Lines end in LF or CRLF, and a byte order
+//! mark at the start is skipped. A line that can't be read becomes a [`Problem`] and the reading goes
+//! on, so all problems of a file are found at once. A problem never quotes its line, which may hold a
+//! secret.
 
 use core::error::Error;
 use core::fmt;

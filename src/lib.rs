@@ -1,7 +1,7 @@
 //! Shimmer hides a TCP service behind ports that change every minute.
 //!
-//! A tour of its layers. Each line shows a layer and what it imports, which stands below it; a test
-//! compares this with the source.
+//! Its layers: each may import those behind its ▶, which stand below it. A test compares this drawing
+//! with the source.
 //!
 //! ```text
 //!   main      ▶ cli client daemon tools
@@ -26,7 +26,7 @@
 //! - [`tools`], [`client`]: the commands that people type.
 //! - `daemon`: the poll loop that performs what `proto` decides. Linux only.
 //! - [`cli`]: the command line and its help.
-//! - [`config`]: from a file's text to what it configures, or to everything that is wrong with it.
+//! - [`config`]: from the text of a file to a configuration, or to everything that is wrong with it.
 //! - [`sys`]: what is needed of the operating system and std does not have; all `unsafe` code.
 //! - `bpf`: the programs by which the kernel filters packets for us.
 //! - [`proto`]: what Shimmer decides, without an operating system: ports, roles, bans, verdicts.

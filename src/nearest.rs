@@ -2,9 +2,9 @@
 
 use strsim::osa_distance;
 
-/// The known word that takes the fewest edits to become this one; the first of several. An edit deletes, inserts
-/// or replaces a letter, or swaps two neighbours. None if even that word takes more edits than half the
-/// letters of the longer one, because a far-fetched hint does not help.
+/// The known word that takes the fewest edits to become this one; the first of several. An edit
+/// deletes, inserts or replaces a letter, or swaps two neighbours. None if even that word takes more
+/// edits than half the letters of the longer one, because a far-fetched hint does not help.
 ///
 /// The time grows with the product of the lengths, but words of very different lengths are skipped.
 #[must_use]

@@ -84,7 +84,8 @@ impl Args {
         }
     }
 
-    /// Takes the next argument that is not an option, if there is one. All options have to be taken before.
+    /// Takes the next argument that is not an option, if there is one. All options have to be taken
+    /// before.
     ///
     /// # Errors
     /// [`Error::Usage`] if the next argument is an option, which the command has not taken.

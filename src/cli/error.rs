@@ -65,7 +65,8 @@ impl Error {
         Self::usage(format_args!("{argument}: {error}"))
     }
 
-    /// [`Error::Usage`] for a mirage that a file has no section for. It names the nearest section, or all.
+    /// [`Error::Usage`] for a mirage that a file has no section for. It names the nearest section, or
+    /// all.
     #[cold]
     #[must_use]
     pub fn unknown_mirage(file: &Path, section: &str, sections: &[&str]) -> Self {

@@ -1,5 +1,5 @@
-//! The command line: the commands, their options and help, what they print, and the errors for a mistyped
-//! one.
+//! The command line: the commands, their options and help, what they print, and the errors for a
+//! mistyped one.
 
 mod args;
 mod commands;

@@ -95,8 +95,8 @@ impl fmt::Display for OwnerHint<'_> {
         if self.error.kind() != io::ErrorKind::PermissionDenied {
             return Ok(());
         }
-        // The file may not exist yet, and nothing inside a closed folder can be looked at. Then it is the
-        // nearest folder above it that says no.
+        // The file may not exist yet, and nothing inside a closed folder can be looked at. Then it is
+        // the nearest folder above it that says no.
         let visible = self
             .path
             .ancestors()

@@ -37,8 +37,8 @@ impl Diagnostic {
     }
 }
 
-/// Whether a word may be shown as a key. It may also be part of a secret that slipped into the next line and
-/// ends in `=`; but that is longer, or has digits.
+/// Whether a word may be shown as a key. It may also be part of a secret that slipped into the next
+/// line and ends in `=`; but that is longer, or has digits.
 fn is_like_a_key(word: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphabetic() || matches!(byte, b'-' | b'_');
     word.len() <= KEY_LENGTH && word.bytes().all(fits)
@@ -50,8 +50,8 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-/// Everything that is wrong with a file: at least one error, by line. It displays as one line each, without
-/// a line end after the last.
+/// Everything that is wrong with a file: at least one error, by line. It displays as one line each,
+/// without a line end after the last.
 #[derive(Debug)]
 pub struct Errors(Vec<Diagnostic>);
 

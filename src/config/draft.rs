@@ -80,8 +80,8 @@ impl<'a> Draft<'a> {
         self.gate == Gate::Knock && self.knock.is_fixed()
     }
 
-    /// Whether it draws anything from its secret: all mirages but those with a fixed sequence and no rotating
-    /// port.
+    /// Whether it draws anything from its secret: all mirages but those with a fixed sequence and no
+    /// rotating port.
     pub fn is_keyed(&self) -> bool {
         !self.is_fixed() || self.door == DoorKind::Forward
     }

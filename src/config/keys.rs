@@ -1,5 +1,6 @@
-//! Every key of a configuration file: its name, how its value is written, which mirages it is for, and the
-//! field that it sets. A key is one row here, so it can't be known in one place and unknown in another.
+//! Every key of a configuration file: its name, how its value is written, which mirages it is for, and
+//! the field that it sets. A key is one row here, so it can't be known in one place and unknown in
+//! another.
 
 use super::common::Common;
 use super::draft::Draft;

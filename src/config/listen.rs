@@ -2,8 +2,8 @@
 
 use core::net::IpAddr;
 
-/// The addresses without repeats and without those that a wildcard covers: a second listener would find the
-/// port in use.
+/// The addresses without repeats and without those that a wildcard covers: a second listener would
+/// find the port in use.
 pub(super) fn without_covered(given: &[IpAddr]) -> Vec<IpAddr> {
     let mut addresses = Vec::new();
     for address in given {

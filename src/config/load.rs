@@ -80,8 +80,8 @@ fn load(path: &Path) -> Result<Vec<u8>, Errors> {
     file::read(path).map_err(|error| Errors::of_file(&error))
 }
 
-/// Reads a text for the daemon, or to talk to it, as `purpose` says. The path stands in the messages, and
-/// secret files are relative to it.
+/// Reads a text for the daemon, or to talk to it, as `purpose` says. The path stands in the messages,
+/// and secret files are relative to it.
 pub(super) fn server(path: &Path, text: &[u8], purpose: Purpose) -> Result<ServerConfig, Errors> {
     let document = ini::parse(text);
     let (common, drafts, warnings) = read(path, purpose, &document)?;

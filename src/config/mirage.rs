@@ -21,12 +21,13 @@ pub struct Keyed {
 /// The settings of a mirage that are one key each and do not depend on others.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PlainSettings {
-    /// `name`: what the ports are drawn for. That of the section by default; several mirages may share it.
+    /// `name`: what the ports are drawn for. That of the section by default; several mirages may share
+    /// it.
     pub name: String,
     /// `host`: the server's host name or address, for the client.
     pub host: Option<String>,
-    /// `listen-address`, without repeats and without addresses that a wildcard among them covers. Empty: all
-    /// addresses of both families.
+    /// `listen-address`, without repeats and without addresses that a wildcard among them covers.
+    /// Empty: all addresses of both families.
     pub listen: Vec<IpAddr>,
     /// `from`: the networks that may use the mirage. Empty: everybody.
     pub from: Vec<Network>,
@@ -34,8 +35,8 @@ pub struct PlainSettings {
     pub trap_s: u32,
     /// `idle-timeout` in seconds, 1 to [`crate::limits::LONGEST_S`]; None: no time limit.
     pub idle_s: Option<u32>,
-    /// `ready-timeout` in seconds, 1 to [`crate::limits::LONGEST_S`]: by then a service on demand must accept
-    /// connections.
+    /// `ready-timeout` in seconds, 1 to [`crate::limits::LONGEST_S`]: by then a service on demand must
+    /// accept connections.
     pub ready_s: u32,
 }
 
@@ -69,7 +70,8 @@ pub struct ServerMirage {
     pub section: String,
     /// Settings that are one key each.
     pub plain: PlainSettings,
-    /// What its ports are drawn with. None if nothing is drawn: a fixed sequence without a rotating port.
+    /// What its ports are drawn with. None if nothing is drawn: a fixed sequence without a rotating
+    /// port.
     pub keyed: Option<Keyed>,
     /// `gate`; port by default.
     pub gate_settings: GateSettings,
@@ -78,8 +80,8 @@ pub struct ServerMirage {
     /// `open-timeout` where it is not a service's: how long an address stays admitted, in seconds, 1 to
     /// [`crate::limits::LONGEST_S`]. At door = forward and an open gate it has no effect.
     pub admitted_s: u32,
-    /// `pool-port`, with `listen = pool`: the port to which the firewall redirects the whole range. None: the
-    /// mirage listens on its own ports.
+    /// `pool-port`, with `listen = pool`: the port to which the firewall redirects the whole range.
+    /// None: the mirage listens on its own ports.
     pub pool_port: Option<u16>,
 }
 
@@ -96,7 +98,8 @@ impl ServerMirage {
         Some(self.keyed.as_ref()?.pattern.range())
     }
 
-    /// The ports that the daemon may bind for it: its range, or the port of its pool. None if it has none.
+    /// The ports that the daemon may bind for it: its range, or the port of its pool. None if it has
+    /// none.
     #[must_use]
     pub fn bound(&self) -> Option<Range> {
         match self.pool_port {
@@ -117,7 +120,8 @@ impl ServerMirage {
         self.door.forward()
     }
 
-    /// The ports that a silent gate has to watch, in any minute. A range inside an earlier one is left out.
+    /// The ports that a silent gate has to watch, in any minute. A range inside an earlier one is left
+    /// out.
     #[must_use]
     pub fn watched(&self) -> Vec<Range> {
         self.gate_settings.watched(self.range())

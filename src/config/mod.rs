@@ -12,7 +12,7 @@
 //! The daemon and the client may share one file, so both check all of it. The client needs fewer keys.
 //!
 //! ```text
-//!   bytes ──ini──▶ sections ──reader──▶ drafts ──▶ ServerConfig (complete mirages, checked against each other)
+//!   bytes ──ini──▶ sections ──reader──▶ drafts ──▶ ServerConfig (complete mirages)
 //!                                │            └──▶ ClientConfig (what it takes to find a port)
 //!                              value: what a text means
 //! ```

@@ -1,5 +1,5 @@
-//! The capabilities that a configuration needs: the daemon keeps only these, and an init script may grant only
-//! these.
+//! The capabilities that a configuration needs: the daemon keeps only these, and an init script may
+//! grant only these.
 
 use super::mirage::ServerMirage;
 use crate::limits::PRIVILEGED_PORTS;

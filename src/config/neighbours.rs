@@ -1,5 +1,5 @@
-//! Conflicts between mirages, and with the hidden services and the kernel of this machine. They are found here,
-//! before a listener is opened.
+//! Conflicts between mirages, and with the hidden services and the kernel of this machine. They are
+//! found here, before a listener is opened.
 
 use super::draft::Draft;
 use super::listen::share_an_address;
@@ -152,8 +152,8 @@ impl ConfigReader<'_> {
         }
     }
 
-    /// A port that the kernel has given to an outgoing connection can't be opened when it becomes the real
-    /// one.
+    /// A port that the kernel has given to an outgoing connection can't be opened when it becomes the
+    /// real one.
     fn warn_of_outgoing_ports(&mut self, drafts: &[Draft]) {
         let Some((outgoing, mut reserved)) = outgoing::of_the_kernel() else {
             return;

@@ -1,5 +1,5 @@
-//! The ports that the kernel gives to outgoing connections (ip(7), ip_local_port_range). A range should not
-//! have any of them.
+//! The ports that the kernel gives to outgoing connections (ip(7), ip_local_port_range). A range
+//! should not have any of them.
 
 use super::{file, value};
 use crate::proto::scheme::schedule::Range;

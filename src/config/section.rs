@@ -108,8 +108,8 @@ impl ConfigReader<'_> {
         draft
     }
 
-    /// Checks that every key has an effect in its mirage. Returns whether the gate and the door are known; if
-    /// not, nothing is checked.
+    /// Checks that every key has an effect in its mirage. Returns whether the gate and the door are
+    /// known; if not, nothing is checked.
     fn check_keys(&mut self, draft: &Draft) -> bool {
         let section = draft.section;
         if !["gate", "door", "sequence"]
@@ -202,7 +202,8 @@ impl ConfigReader<'_> {
         }
     }
 
-    /// A trap must not close while a token may still come, because that would tell a real port from a trap.
+    /// A trap must not close while a token may still come, because that would tell a real port from a
+    /// trap.
     fn check_trap_time(&mut self, draft: &Draft) {
         if draft.gate == Gate::Token && draft.plain.trap_s < MIN_TOKEN_TRAP_S {
             let what = format_args!(

@@ -8,20 +8,20 @@ use core::net::SocketAddr;
 /// What opens for whoever has passed the gate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Door {
-    /// Its connection leads to the service.
+    /// Connections lead to the service.
     Forward(Forward),
-    /// A command runs for its address.
+    /// A command runs, which is told the visitor's address.
     Command {
         /// `open-command`
         open: CommandTemplate,
-        /// `close-command`, after the time for which it is let in.
+        /// `close-command`, which runs once `open-timeout` is over.
         close: Option<CommandTemplate>,
     },
-    /// Its address becomes an element of a set of the kernel's.
+    /// The visitor's address becomes an element of a set of nftables.
     Nft {
         /// `open-set`
         set: NftSet,
-        /// `open-port`: the service's, for `shimmer firewall`.
+        /// `open-port`: the port of the service, for `shimmer firewall`.
         port: Option<u16>,
     },
 }
@@ -52,14 +52,14 @@ impl Door {
 pub struct Forward {
     /// `forward`, or `port` on the loopback, or `exec`: the hidden service.
     pub to: Service,
-    /// What starts the service for its first visitor, if it does not run all the time.
+    /// How the service is started and stopped, if it does not run all the time.
     pub on_demand: Option<OnDemand>,
 }
 
 /// The hidden service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Service {
-    /// It listens there.
+    /// It listens at this address.
     At(SocketAddr),
     /// A process for each visitor, which gets the connection as its stdin and stdout.
     Exec(CommandTemplate),
@@ -75,13 +75,14 @@ impl fmt::Display for Service {
     }
 }
 
-/// A service that is started when somebody comes.
+/// A service that is started for its first visitor and stopped after its last.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OnDemand {
     /// `open-command` starts it.
     pub open: CommandTemplate,
-    /// `close-command` ends it.
+    /// `close-command` stops it.
     pub close: Option<CommandTemplate>,
-    /// `open-timeout` in seconds after its last use, 1 to [`crate::limits::LONGEST_S`]: then it is ended.
+    /// `open-timeout` in seconds after its last use, 1 to [`crate::limits::LONGEST_S`]: then it is
+    /// ended.
     pub idle_s: u32,
 }

@@ -1,5 +1,5 @@
-//! Where the kernel's firewall lets an address in: a set of nftables, or two of them, because a set holds
-//! addresses of one family.
+//! Where the kernel's firewall lets an address in: a set of nftables, or two of them, because a set
+//! holds addresses of one family.
 
 use crate::limits::NFT_NAME;
 use core::error::Error;
@@ -51,7 +51,7 @@ impl fmt::Display for NftSetError {
             Self::Parts(text) => write!(f, "{text} is not FAMILY/TABLE/SET, such as inet/fw4/ssh"),
             Self::Name(name) => write!(
                 f,
-                "{name} is not a name in nft: that begins with a letter and goes on with letters, digits, _ - and ., at most {NFT_NAME}"
+                "{name} is not a name for nft; use letters, digits and _ - . after a letter, at most {NFT_NAME}"
             ),
         }
     }
@@ -185,7 +185,7 @@ mod tests {
             "4s", "_s", "-s", ".s", "s s", "s;", "s{", "s\n", "sé", "s\"", "$s", &long,
         ] {
             let expected = format!(
-                "{name} is not a name in nft: that begins with a letter and goes on with letters, digits, _ - and ., at most 127"
+                "{name} is not a name for nft; use letters, digits and _ - . after a letter, at most 127"
             );
             let as_set = parse(&format!("inet/t/{name}"));
             assert_eq!(as_set.unwrap_err().to_string(), expected);
