@@ -109,7 +109,7 @@ pub fn connect(socket: BorrowedFd<'_>, address: SocketAddr) -> io::Result<()> {
     }
 }
 
-/// Whether [`dial`] has succeeded; false while it is in progress.
+/// Whether [`connect`] has succeeded; false while it is in progress.
 ///
 /// # Errors
 /// The error of connect(2) that has arrived since.
@@ -123,7 +123,7 @@ pub fn connected(socket: BorrowedFd<'_>) -> io::Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::NotConnected => return Ok(false),
         Err(error) => return Err(error),
     };
-    // If nobody listens at a port that the kernel then chooses as ours, the socket connects to itself.
+    // Where nobody listens, the kernel may choose the same port as ours; then the socket connects to itself.
     if socket.local_addr()?.as_socket() == peer.as_socket() {
         return Err(io::Error::from_raw_os_error(libc::ECONNREFUSED));
     }
