@@ -66,7 +66,7 @@ pub enum Streams<'a> {
     Socket(BorrowedFd<'a>),
 }
 
-/// Starts a program. The first of the words is its path, or its name in one of the folders of [`PATH`]; the
+/// Starts a program. The first of the words is its path, or its name in one of the folders of PATH; the
 /// others are its arguments. No shell, no environment but PATH, no signal blocked or ignored, a process group
 /// of its own, and no descriptor of ours but these three.
 ///
