@@ -1,6 +1,6 @@
 //! The commands of the user's side: they compute the port from the secret and the time, and go there.
 //!
-//! They build on macOS and Windows too: nothing here is Linux's alone.
+//! They build on macOS and Windows too: nothing here is Linux-only.
 
 pub mod connect;
 mod host;

@@ -139,7 +139,7 @@ impl fmt::Display for FirewallRules<'_> {
             let (family, table, name) = (set.family.word(), &set.table, &set.name);
             write!(
                 f,
-                "\n# For somebody else's table. The rule that uses the set goes there too, for example\n\
+                "\n# For another program's table. The rule that uses the set goes there too, for example\n\
                  #   tcp dport 22 ip saddr @{name}4 accept\ntable {family} {table} {{\n"
             )?;
             write_sets(f, set)?;
