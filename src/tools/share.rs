@@ -90,38 +90,44 @@ struct LaptopFiles<'a> {
 
 impl fmt::Display for LaptopFiles<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            mirage,
-            secret,
-            host,
-        } = self;
-        let section = &*mirage.section;
+        let section = &self.mirage.section;
         write!(
             f,
             "# For the laptop's ~/.config/shimmer.conf, which nobody else may read (chmod 600):
 [mirage-{section}]
 "
         )?;
-        if mirage.plain.name != section {
+        self.write_keys(f)?;
+        write_gate(f, &self.mirage.gate_settings)?;
+        self.write_use(f)
+    }
+}
+
+impl LaptopFiles<'_> {
+    fn write_keys(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { mirage, secret, .. } = self;
+        if mirage.plain.name != mirage.section {
             writeln!(f, "name = {}", mirage.plain.name)?;
         }
-        if let Some(keyed) = &mirage.keyed {
-            let (range, decoys) = (keyed.pattern.range(), keyed.pattern.decoys());
-            writeln!(
-                f,
-                "secret = {secret}\nrange = {}-{}",
-                range.low(),
-                range.high()
-            )?;
-            if decoys != DEFAULT_DECOYS && !mirage.gate().is_silent() {
-                writeln!(f, "decoys = {decoys}")?;
-            }
-            let period = keyed.pattern.period();
-            if period != DEFAULT_PERIOD_S {
-                writeln!(f, "period = {}", config::format_duration(period))?;
-            }
+        let Some(keyed) = &mirage.keyed else {
+            return Ok(());
+        };
+        let (range, decoys) = (keyed.pattern.range(), keyed.pattern.decoys());
+        let (low, high) = (range.low(), range.high());
+        writeln!(f, "secret = {secret}\nrange = {low}-{high}")?;
+        if decoys != DEFAULT_DECOYS && !mirage.gate().is_silent() {
+            writeln!(f, "decoys = {decoys}")?;
         }
-        write_gate(f, &mirage.gate_settings)?;
+        match keyed.pattern.period() {
+            DEFAULT_PERIOD_S => Ok(()),
+            period => writeln!(f, "period = {}", config::format_duration(period)),
+        }
+    }
+
+    /// Writes where the mirage is, and how to get in.
+    fn write_use(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { mirage, host, .. } = self;
+        let section = &*mirage.section;
         if mirage.forward().is_none() {
             return write!(
                 f,
