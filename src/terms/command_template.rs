@@ -6,34 +6,28 @@
 //! ```
 
 use core::error::Error;
-use core::fmt::{self, Write as _};
+use core::fmt;
+use core::mem;
 use core::net::IpAddr;
 use core::str::FromStr;
 use std::rc::Rc;
 
-/// What is filled in when the command runs.
-#[derive(Clone, Copy)]
-enum Placeholder {
+const IP: &str = "%IP%";
+const FAMILY: &str = "%FAMILY%";
+const MIRAGE: &str = "%MIRAGE%";
+
+/// A program and its arguments: at least one word. Copies share the text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommandTemplate(Rc<[Vec<Part>]>);
+
+/// A part of a word: text as it is, or what is filled in when the command runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Part {
+    Text(String),
     Ip,
     Family,
     Mirage,
 }
-
-const PLACEHOLDERS: [(&str, Placeholder); 3] = [
-    ("%IP%", Placeholder::Ip),
-    ("%FAMILY%", Placeholder::Family),
-    ("%MIRAGE%", Placeholder::Mirage),
-];
-
-fn placeholder(name: &str) -> Option<Placeholder> {
-    let found = PLACEHOLDERS.iter().find(|(known, _)| *known == name);
-    found.map(|(_, placeholder)| *placeholder)
-}
-
-/// A program and its arguments, in which [`PLACEHOLDERS`] may stand. It has at least one word; copies
-/// share the text.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CommandTemplate(Rc<[String]>);
 
 /// Why a text is not a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +38,7 @@ pub enum CommandTemplateError {
     Relative(String),
     /// Something between two % is not a placeholder. With its %.
     UnknownPlaceholder(String),
-    /// This quote is never closed.
+    /// This quote is opened and not closed.
     OpenQuote(char),
     /// It has a NUL byte, which would end a word when the kernel reads it.
     Nul,
@@ -58,20 +52,12 @@ impl fmt::Display for CommandTemplateError {
             Self::NoProgram => f.write_str("needs a program, for example /usr/bin/logger"),
             Self::Relative(program) => write!(f, "{program} must be an absolute path: /{program}"),
             Self::UnknownPlaceholder(name) => {
-                let [(ip, _), (family, _), (mirage, _)] = PLACEHOLDERS;
-                write!(f, "{name} is not one of {ip}, {family}, {mirage}")
+                write!(f, "{name} is not one of {IP}, {FAMILY}, {MIRAGE}")
             }
             Self::OpenQuote(quote) => write!(f, "a {quote} is never closed"),
             Self::Nul => f.write_str("must not contain a NUL byte"),
         }
     }
-}
-
-/// A part of a word.
-enum Part<'a> {
-    Text(&'a str),
-    /// With its %: one of [`PLACEHOLDERS`], or a mistake.
-    Placeholder(&'a str),
 }
 
 /// Blanks separate words; '…' and "…" keep them together; a backslash is an ordinary letter.
@@ -80,23 +66,13 @@ impl FromStr for CommandTemplate {
 
     fn from_str(text: &str) -> Result<Self, CommandTemplateError> {
         let words = split(text)?;
-        for word in &words {
-            let mut rest = word.as_str();
-            while let Some(part) = next_part(&mut rest) {
-                if let Part::Placeholder(name) = part
-                    && placeholder(name).is_none()
-                {
-                    return Err(CommandTemplateError::UnknownPlaceholder(name.to_owned()));
-                }
-            }
+        let program = words.first().filter(|program| !program.is_empty());
+        let program = program.ok_or(CommandTemplateError::NoProgram)?;
+        if program.contains('/') && !program.starts_with('/') {
+            return Err(CommandTemplateError::Relative(program.clone()));
         }
-        match words.first().map(String::as_str) {
-            None | Some("") => Err(CommandTemplateError::NoProgram),
-            Some(program) if program.contains('/') && !program.starts_with('/') => {
-                Err(CommandTemplateError::Relative(program.to_owned()))
-            }
-            Some(_) => Ok(Self(words.into())),
-        }
+        let words: Result<_, _> = words.iter().map(|word| parse_word(word)).collect();
+        Ok(Self(words?))
     }
 }
 
@@ -104,40 +80,36 @@ impl CommandTemplate {
     /// The program and its arguments for a visitor's address and the section of a mirage.
     #[must_use]
     pub fn words(&self, address: IpAddr, mirage: &str) -> Rc<[String]> {
-        let mut words = Vec::new();
-        for word in self.0.iter() {
+        let fill = |word: &Vec<Part>| {
             let mut filled = String::new();
-            let mut rest = word.as_str();
-            while let Some(part) = next_part(&mut rest) {
+            for part in word {
                 match part {
                     Part::Text(text) => filled.push_str(text),
-                    Part::Placeholder(name) => match placeholder(name) {
-                        Some(Placeholder::Ip) => {
-                            let _ = write!(filled, "{address}");
-                        }
-                        Some(Placeholder::Family) => {
-                            filled.push_str(if address.is_ipv4() { "ipv4" } else { "ipv6" });
-                        }
-                        Some(Placeholder::Mirage) => filled.push_str(mirage),
-                        // from_str() has refused it.
-                        None => filled.push_str(name),
-                    },
+                    Part::Ip => filled.push_str(&address.to_string()),
+                    Part::Family if address.is_ipv4() => filled.push_str("ipv4"),
+                    Part::Family => filled.push_str("ipv6"),
+                    Part::Mirage => filled.push_str(mirage),
                 }
             }
-            words.push(filled);
-        }
-        words.into()
+            filled
+        };
+        self.0.iter().map(fill).collect()
     }
 }
 
 /// The words with blanks between them and without their quotes, for a person.
 impl fmt::Display for CommandTemplate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut between = "";
-        for word in self.0.iter() {
-            f.write_str(between)?;
-            f.write_str(word)?;
-            between = " ";
+        for (at, word) in self.0.iter().enumerate() {
+            f.write_str(if at == 0 { "" } else { " " })?;
+            for part in word {
+                f.write_str(match part {
+                    Part::Text(text) => text,
+                    Part::Ip => IP,
+                    Part::Family => FAMILY,
+                    Part::Mirage => MIRAGE,
+                })?;
+            }
         }
         Ok(())
     }
@@ -150,11 +122,7 @@ fn split(text: &str) -> Result<Vec<String>, CommandTemplateError> {
     for letter in text.chars() {
         match (letter, quote) {
             ('\0', _) => return Err(CommandTemplateError::Nul),
-            (' ' | '\t', None) => {
-                if let Some(word) = word.take() {
-                    words.push(word);
-                }
-            }
+            (' ' | '\t', None) => words.extend(word.take()),
             ('\'' | '"', None) => {
                 quote = Some(letter);
                 word.get_or_insert_default();
@@ -163,33 +131,45 @@ fn split(text: &str) -> Result<Vec<String>, CommandTemplateError> {
             _ => word.get_or_insert_default().push(letter),
         }
     }
-    if let Some(quote) = quote {
-        return Err(CommandTemplateError::OpenQuote(quote));
+    words.extend(word);
+    match quote {
+        Some(quote) => Err(CommandTemplateError::OpenQuote(quote)),
+        None => Ok(words),
     }
-    if let Some(word) = word {
-        words.push(word);
-    }
-    Ok(words)
 }
 
-/// Takes the next part of a word. Two letters or more between two % are a placeholder: a single one is
-/// common elsewhere, as in %Y%m.
-fn next_part<'a>(rest: &mut &'a str) -> Option<Part<'a>> {
-    let text = *rest;
-    let end = if let Some(behind) = text.strip_prefix('%') {
-        let letters = behind.bytes().take_while(u8::is_ascii_alphabetic).count();
-        if letters > 1 && behind[letters..].starts_with('%') {
-            let (placeholder, others) = text.split_at(letters + 2);
-            *rest = others;
-            return Some(Part::Placeholder(placeholder));
+/// Two or more letters between two % are a placeholder: a single one is common elsewhere, as in %Y%m.
+fn parse_word(word: &str) -> Result<Vec<Part>, CommandTemplateError> {
+    let mut parts = Vec::new();
+    let mut text = String::new();
+    let mut rest = word;
+    while let Some(percent) = rest.find('%') {
+        text.push_str(&rest[..percent]);
+        rest = &rest[percent..];
+        let letters = rest[1..].bytes().take_while(u8::is_ascii_alphabetic);
+        let after = 1 + letters.count();
+        if after < 3 || !rest[after..].starts_with('%') {
+            text.push('%');
+            rest = &rest[1..];
+            continue;
         }
-        1 + behind.find('%').unwrap_or(behind.len())
-    } else {
-        text.find('%').unwrap_or(text.len())
-    };
-    let (plain, others) = text.split_at(end);
-    *rest = others;
-    (end > 0).then_some(Part::Text(plain))
+        let (name, others) = rest.split_at(after + 1);
+        if !text.is_empty() {
+            parts.push(Part::Text(mem::take(&mut text)));
+        }
+        parts.push(match name {
+            IP => Part::Ip,
+            FAMILY => Part::Family,
+            MIRAGE => Part::Mirage,
+            _ => return Err(CommandTemplateError::UnknownPlaceholder(name.to_owned())),
+        });
+        rest = others;
+    }
+    text.push_str(rest);
+    if !text.is_empty() {
+        parts.push(Part::Text(text));
+    }
+    Ok(parts)
 }
 
 #[cfg(test)]
