@@ -6,11 +6,10 @@
 use super::sockets::is_out_of_descriptors;
 use super::wake::Wake;
 use crate::limits::{CLOSING_ACCEPTS, RETRY_MS};
-use crate::proto::Core;
-use crate::proto::Instant;
 use crate::proto::effect::Drain;
 use crate::proto::event::Event;
 use crate::proto::ids::MirageId;
+use crate::proto::{Core, Instant, sooner};
 use crate::sys::filter;
 use crate::sys::socket::{self, ListenAddress};
 use crate::terms::Level;
@@ -292,10 +291,7 @@ impl Ports {
                 // No memory, or nothing that helps now. The kernel will not tell of this
                 // visitor again, so we remember.
                 _ => {
-                    self.all[known].is_behind = true;
-                    let again = now.after(RETRY_MS);
-                    self.accept_again =
-                        Some(self.accept_again.map_or(again, |soon| soon.min(again)));
+                    self.accept_later(id, now.after(RETRY_MS));
                     Try::Nobody
                 }
             },
@@ -333,6 +329,15 @@ impl Ports {
             port,
             at: id.port(),
             socket,
+        }
+    }
+
+    /// Looks at a port again then, whose visitors could not all be accepted. However often that is said, it is
+    /// looked at once.
+    pub fn accept_later(&mut self, id: PortId, when: Instant) {
+        if let Ok(known) = self.find(id) {
+            self.all[known].is_behind = true;
+            self.accept_again = sooner(self.accept_again, Some(when));
         }
     }
 
@@ -396,9 +401,8 @@ impl Ports {
             if *left == 0 || *places == 0 {
                 let is_flooded = *left == 0;
                 ports.pop();
-                if is_flooded && let Ok(known) = self.find(id) {
-                    self.all[known].is_behind = true;
-                    self.accept_again = Some(now);
+                if is_flooded {
+                    self.accept_later(id, now);
                 }
                 continue;
             }
@@ -477,7 +481,7 @@ impl Ports {
 
     /// When [`Ports::take_behind`] or [`Ports::retry`] has something to do.
     pub fn next_deadline(&self) -> Option<Instant> {
-        crate::proto::sooner(self.accept_again, self.open_again)
+        sooner(self.accept_again, self.open_again)
     }
 }
 

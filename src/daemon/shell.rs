@@ -290,7 +290,7 @@ impl<H: Host> Shell<H> {
     fn work(&mut self, work: Work, core: &Core) {
         let now = self.now.boot;
         match work {
-            Work::Port(id, 0) => self.later.push_back(Work::Port(id, TURN_ACCEPTS as u32)),
+            Work::Port(id, 0) => self.ports.accept_later(id, now),
             Work::Port(id, left) => match self.ports.accept(id, core, now) {
                 Try::Nobody => {}
                 tried => {

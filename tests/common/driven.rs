@@ -43,6 +43,8 @@ pub struct World {
     pub signals: VecDeque<Signal>,
     /// How many descriptors are to be left to the daemon, from its next turn on.
     pub descriptors: Option<usize>,
+    /// What is done before each turn, in the loop's thread.
+    pub each_turn: Option<Box<dyn FnMut() + Send>>,
     /// Turns that the loop has begun.
     turns: u64,
     /// The loop is to wait where it asks for the time.
@@ -60,6 +62,7 @@ impl World {
             is_kept: true,
             signals: VecDeque::new(),
             descriptors: None,
+            each_turn: None,
             turns: 0,
             is_held: false,
             waits: false,
@@ -135,7 +138,12 @@ impl Host for TestHost {
             real_ms: world.real_ms,
         };
         let descriptors = world.descriptors.take();
+        let each_turn = world.each_turn.take();
         drop(world);
+        if let Some(mut act) = each_turn {
+            act();
+            self.shared.world().each_turn.get_or_insert(act);
+        }
         if let Some(count) = descriptors {
             self.leave_descriptors(count);
         }
