@@ -3,10 +3,12 @@
 
 mod common;
 
+use common::driven::{DrivenDaemon, NOON, World};
 use common::gates::*;
 use common::*;
+use socket2::{Domain, Socket, Type};
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, Shutdown, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -218,4 +220,44 @@ fn whoever_has_waited_for_a_service_may_read_slowly() {
         let line = setting.keeper.daemon.wait_for_line(" close mirage=ssh ");
         assert!(line.ends_with(" end=closed"), "{line}");
     });
+}
+
+/// A machine that is being woken answers when it can, and not when it is dialled.
+#[test]
+fn a_service_that_accepts_after_the_time_for_a_dial_is_over_keeps_its_visitor() {
+    // Nobody more can connect to it while one waits to be accepted.
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket
+        .bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())
+        .unwrap();
+    socket.listen(0).unwrap();
+    let service = TcpListener::from(socket);
+    let address = service.local_addr().unwrap();
+    let waits = TcpStream::connect(address).unwrap();
+
+    let (host, folder) = (own_address(), Folder::new());
+    let more = format!("log = {}\n", folder.file("log").display());
+    let text = config(host, address, &more) + "open-command = /bin/true\nready-timeout = 1h\n";
+    let path = folder.file("shimmer.conf");
+    write(&path, &text);
+    let daemon = DrivenDaemon::start(path, World::at(NOON), |_| {});
+    let member = Member::new(host, RANGE);
+    let real = member.real(member.pattern.minute(NOON));
+    wait_for("an open port", || {
+        listening(host).contains(&real).then_some(())
+    });
+    let mut session = member.connect(visitor(1), real).unwrap();
+    session.write_all(b"before").unwrap();
+    daemon.turn(3);
+    daemon.change(|world| world.pass_ms(10_000));
+    // It is dialled again in 100 ms, and the clock stands still.
+    drop((service.accept().unwrap(), waits));
+    let (mut accepted, _) = service.accept().unwrap();
+    let mut heard = [0; 6];
+    accepted.read_exact(&mut heard).unwrap();
+    assert_eq!(&heard, b"before");
+    daemon.change(|world| world.pass_ms(100));
+    session.write_all(b"behind").unwrap();
+    accepted.read_exact(&mut heard).unwrap();
+    assert_eq!(&heard, b"behind");
 }

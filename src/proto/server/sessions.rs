@@ -154,7 +154,8 @@ impl Core {
             return;
         };
         let mirage = conn.mirage;
-        if let Stage::Dialling { .. } = conn.stage {
+        // Whoever waits has been given up by the clock alone: until it is dialled again, the service may accept.
+        if let Stage::Dialling { .. } | Stage::Waiting = conn.stage {
             self.conns.enter(id, Stage::Open, None);
             self.openings.service_is_used(mirage, self.now.boot);
         }
