@@ -188,7 +188,10 @@ impl Openings {
                 opening.guests.extend(guest.take());
                 return Requested::Begun;
             }
-            opening.close = request.close;
+            // What is to be closed before it is opened still needs what closes it.
+            if opening.stage != OpeningStage::End || !opening.is_wanted {
+                opening.close = request.close;
+            }
             let is_open = match opening.stage {
                 OpeningStage::Open { .. } => true,
                 OpeningStage::Begin | OpeningStage::Recorded | OpeningStage::Opening => false,

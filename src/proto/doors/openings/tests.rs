@@ -344,3 +344,27 @@ fn there_are_only_so_many() {
     }
     assert_eq!(pass(&mut openings, 0), Requested::Full);
 }
+
+#[test]
+fn what_nothing_closes_from_now_on_is_closed_once_more_after_a_restart() {
+    let mut openings = Openings::default();
+    let remembered = RestoredOpening {
+        section: "home".into(),
+        open_for: OpenFor::Address(address()),
+        close: Some(words("close it")),
+        until: Instant(60_000),
+    };
+    openings.restore(home(), remembered, Instant(0));
+    // Whoever knocks does so twice, since one knock may be lost.
+    for _ in 0..2 {
+        let mut request = request(OpenFor::Address(address()));
+        request.close = None;
+        let requested = openings.request(request, &mut None, Instant(10));
+        assert_eq!(requested, Requested::Begun);
+    }
+    let close = next(&mut openings, 10).unwrap();
+    assert!(!close.is_opening);
+    end(&mut openings, close, true, Instant(20));
+    assert!(next(&mut openings, 20).unwrap().is_opening);
+    assert_eq!(openings.next_deadline(), None);
+}
