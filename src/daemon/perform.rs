@@ -31,7 +31,7 @@ impl<H: Host> Shell<H> {
                 self.has_given_up = true;
                 self.sockets.give_up(conn, &mut self.answers);
             }
-            Effect::Wait(conn) => self.sockets.wait(conn, self.in_hand.take()),
+            Effect::Wait(conn) => self.sockets.wait(conn, self.in_hand.take(), registry),
             Effect::Dial {
                 conn,
                 to,
@@ -49,7 +49,8 @@ impl<H: Host> Shell<H> {
             }
             Effect::Exec { conn, words } => {
                 let visitor = self.in_hand.take();
-                self.sockets.exec(conn, &words, visitor, &mut self.answers);
+                self.sockets
+                    .exec(conn, &words, visitor, registry, &mut self.answers);
             }
             Effect::Close(conn) => self.sockets.close(conn),
             Effect::Ports(mirage) => {

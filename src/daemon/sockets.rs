@@ -144,8 +144,8 @@ impl Sockets {
     }
 
     /// Keeps a socket and reads nothing.
-    pub fn wait(&mut self, id: ConnId, in_hand: Option<OwnedFd>) {
-        if let Some(socket) = self.take_socket(id).or(in_hand) {
+    pub fn wait(&mut self, id: ConnId, in_hand: Option<OwnedFd>, registry: &Registry) {
+        if let Some(socket) = self.take_unwatched(id, registry).or(in_hand) {
             self.bodies.insert(id, Body::Waiting(socket));
         }
     }
@@ -178,6 +178,15 @@ impl Sockets {
                 None
             }
         }
+    }
+
+    /// The same, and the loop is woken for it no more. It would be for as long as a child has it, since closing
+    /// it here does not end that.
+    fn take_unwatched(&mut self, id: ConnId, registry: &Registry) -> Option<OwnedFd> {
+        let socket = self.take_socket(id)?;
+        // It may not have been watched.
+        let _ = registry.deregister(&mut SourceFd(&socket.as_raw_fd()));
+        Some(socket)
     }
 
     /// Dials a service for a visitor, who is in hand, held, or was joined to a dial that failed.
@@ -247,9 +256,10 @@ impl Sockets {
         id: ConnId,
         words: &[String],
         in_hand: Option<OwnedFd>,
+        registry: &Registry,
         answers: &mut Answers,
     ) {
-        let spawned = match self.take_socket(id).or(in_hand) {
+        let spawned = match self.take_unwatched(id, registry).or(in_hand) {
             None => Err(no_socket()),
             Some(socket) => {
                 let spawned = child::spawn(words, Streams::Socket(socket.as_fd()));
