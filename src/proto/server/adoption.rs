@@ -28,6 +28,10 @@ impl Core {
     }
 
     pub(super) fn tell_adopted(&mut self, adopted: Adopted, effects: &mut Effects) {
+        effects.push_back(Effect::Sense);
+        // What nobody has taken over is closed now that all else is open.
+        let dropped = adopted.dropped.len();
+        effects.extend(adopted.dropped.into_iter().map(Effect::Ports));
         for (id, address) in adopted.let_in {
             let mirage = self.mirage(id);
             if !mirage.is_some_and(|mirage| mirage.admitted.contains(address)) {
@@ -35,7 +39,7 @@ impl Core {
             }
         }
         if !adopted.is_first {
-            let (mirages, dropped) = (self.mirages.ids().len(), adopted.dropped);
+            let mirages = self.mirages.ids().len();
             log(effects, Event::Reload { mirages, dropped });
         }
         self.forget_names();
@@ -88,10 +92,7 @@ impl Core {
             self.mirages.push(id, mirage);
             effects.push_back(Effect::Ports(id));
         }
-        effects.push_back(Effect::Sense);
-        // What nobody has taken over is closed now that all else is open.
-        effects.extend(old.iter().map(|(id, _)| Effect::Ports(*id)));
-        let dropped = old.len();
+        let dropped = old.iter().map(|(id, _)| *id).collect();
         Adopted {
             left,
             dropped,

@@ -44,8 +44,8 @@ pub struct Turn {
 pub struct Adopted {
     /// How many mirages have not said what is open.
     pub left: usize,
-    /// How many mirages are no longer served.
-    pub dropped: usize,
+    /// Those that are no longer served.
+    pub dropped: Vec<MirageId>,
     /// Whom the old ones let in.
     pub let_in: Vec<(MirageId, IpAddr)>,
     /// Nothing was served before.
