@@ -23,6 +23,9 @@ use std::rc::Rc;
 impl<H: Host> Shell<H> {
     /// Reads the configuration again. One with errors changes nothing.
     pub(super) fn read_configuration_again(&mut self) {
+        // Whoever has set the clock may say so like this: it counts at once, whatever the file says.
+        let is_kept = self.host.clock_is_kept();
+        self.answers.push_back(Input::ClockKept(is_kept));
         let server = match ServerConfig::load(&self.configuration.path) {
             Ok(server) => server,
             Err(errors) => {

@@ -151,6 +151,8 @@ impl<H: Host> Daemon<H> {
     }
 
     fn end(&mut self) {
+        // Children that had ended before it was told to.
+        self.settle();
         if self.core.save_is_due().is_some() {
             self.shell.save(&self.core);
         }
