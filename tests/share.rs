@@ -271,12 +271,13 @@ fn each_gate_with_each_door_is_read_back_as_the_server_has_it() {
             let whole = shimmer::config::ServerConfig::load(&server.path)
                 .unwrap_or_else(|errors| panic!("{errors}"));
             let mirage = &whole.mirages[0];
-            assert!(known.gate_settings.gate() == mirage.gate());
-            assert_eq!(known.forwards, mirage.forward().is_some(), "{both}");
-            let patterns = (
-                known.pattern,
-                mirage.keyed.as_ref().map(|keyed| keyed.pattern),
+            assert!(known.gate_settings.gate() == mirage.settings.gate());
+            assert_eq!(
+                known.forwards,
+                mirage.settings.forward().is_some(),
+                "{both}"
             );
+            let patterns = (known.pattern, mirage.settings.pattern);
             assert!(patterns.0 == patterns.1, "{both}");
             let command = match known.forwards {
                 true => "ProxyCommand shimmer connect home %h",

@@ -1,6 +1,6 @@
 //! A mirage while its section is read, and what becomes of it once the whole section is known.
 
-use super::mirage::{ClientMirage, DoorKind, Keyed, PlainSettings, ServerMirage};
+use super::mirage::{ClientMirage, DoorKind, ServerMirage};
 use super::secret::Secret;
 use crate::ini::Section;
 use crate::limits::{
@@ -10,6 +10,7 @@ use crate::proto::gates::Gate;
 use crate::proto::gates::{GateSettings, KnockSettings, PacketSettings};
 use crate::proto::scheme::knock::{Lock, Scope};
 use crate::proto::scheme::schedule::{Pattern, Range};
+use crate::proto::settings::{MirageSettings, PlainSettings};
 use crate::terms::{CommandTemplate, Door, Forward, NftSet, OnDemand, Service};
 use core::mem;
 use core::net::SocketAddr;
@@ -101,13 +102,6 @@ impl<'a> Draft<'a> {
         self.decoys.unwrap_or(default)
     }
 
-    fn keyed(&mut self) -> Option<Keyed> {
-        Some(Keyed {
-            pattern: self.pattern?,
-            secret: self.secret.take()?,
-        })
-    }
-
     fn gate_settings(&mut self, admitted_s: u32) -> GateSettings {
         match self.gate {
             Gate::Port => GateSettings::Port,
@@ -159,20 +153,21 @@ impl<'a> Draft<'a> {
 
     /// The mirage for the daemon, if it is complete.
     pub fn into_server(mut self) -> Option<ServerMirage> {
-        let keyed = self.keyed();
-        if keyed.is_none() && self.is_keyed() {
+        if (self.secret.is_none() || self.pattern.is_none()) && self.is_keyed() {
             return None;
         }
         let admitted_s = self.admitted_s();
-        Some(ServerMirage {
-            section: self.label.to_owned(),
-            keyed,
+        let settings = MirageSettings {
+            section: self.label.into(),
+            pattern: self.pattern,
             door: self.door()?,
             gate_settings: self.gate_settings(admitted_s),
             admitted_s,
             pool_port: self.pool_port,
             plain: self.plain,
-        })
+        };
+        let secret = self.secret;
+        Some(ServerMirage { settings, secret })
     }
 
     /// The mirage for the client, if it is complete.

@@ -42,7 +42,7 @@ pub use common::{Common, DEFAULT_CONTROL, DEFAULT_STATE_FILE, Location, LogTarge
 pub use diagnostic::{Diagnostic, Errors};
 pub use file::{FileError, is_open_to_others};
 pub use load::{ClientConfig, ServerConfig};
-pub use mirage::{ClientMirage, Keyed, PlainSettings, ServerMirage};
+pub use mirage::{ClientMirage, ServerMirage};
 pub use needs::{Capability, capabilities};
 pub use secret::{Secret, SecretError};
 pub use value::{

@@ -48,13 +48,15 @@ impl Capability {
                 let bound = mirage.bound();
                 bound.is_some_and(|bound| bound.low() < PRIVILEGED_PORTS)
             }),
-            Self::NetAdmin => mirages.iter().any(|mirage| match mirage.door {
+            Self::NetAdmin => mirages.iter().any(|mirage| match mirage.settings.door {
                 Door::Nft { .. } => true,
                 // A filter is attached to its listeners.
-                Door::Forward(_) => mirage.gate().is_silent(),
+                Door::Forward(_) => mirage.settings.gate().is_silent(),
                 Door::Command { .. } => false,
             }),
-            Self::NetRaw => mirages.iter().any(|mirage| mirage.gate().is_silent()),
+            Self::NetRaw => mirages
+                .iter()
+                .any(|mirage| mirage.settings.gate().is_silent()),
         }
     }
 }

@@ -11,6 +11,7 @@ mod values;
 use super::load;
 use super::reader::Purpose;
 use super::*;
+use crate::proto::scheme::schedule::Pattern;
 use crate::terms::Service;
 use core::net::SocketAddr;
 use std::fs;
@@ -74,19 +75,23 @@ fn each_is_wrong(cases: &[(&str, &str)]) {
     }
 }
 
-fn keyed(mirage: &ServerMirage) -> &Keyed {
-    mirage.keyed.as_ref().unwrap()
+fn secret(mirage: &ServerMirage) -> &Secret {
+    mirage.secret.as_ref().unwrap()
+}
+
+fn pattern(mirage: &ServerMirage) -> Pattern {
+    mirage.settings.pattern.unwrap()
 }
 
 fn service(mirage: &ServerMirage) -> SocketAddr {
-    match mirage.forward().unwrap().to {
+    match mirage.settings.forward().unwrap().to {
         Service::At(service) => service,
         Service::Exec(_) => panic!("it is a process"),
     }
 }
 
 fn idle_s(mirage: &ServerMirage) -> Option<u32> {
-    mirage.plain.idle_s
+    mirage.settings.plain.idle_s
 }
 
 /// A directory that is gone with the test.

@@ -57,9 +57,9 @@ impl Reload {
     pub fn advance(&mut self) -> Option<Complete> {
         let coming = self.coming.as_mut()?;
         let missing = coming.mirages.iter().find_map(|mirage| {
-            let keyed = mirage.keyed.as_ref()?;
+            let secret = mirage.secret.as_ref()?;
             let is_known = self.keys.iter().any(|key| is_of(key, mirage));
-            (!is_known).then_some((&mirage.plain.name, &keyed.secret))
+            (!is_known).then_some((&mirage.settings.plain.name, secret))
         });
         if let Some((name, secret)) = missing {
             let begin = || Stretch::new(secret.as_bytes(), name);
@@ -82,7 +82,7 @@ impl Reload {
         let with_key = |mirage| {
             let key = self.keys.iter().find(|key| is_of(key, &mirage));
             let key = key.map(|stretched| stretched.key.clone());
-            (settings(mirage), key)
+            (mirage.settings, key)
         };
         let mirages = mirages.into_iter().map(with_key).collect();
         Some(Complete { common, mirages })
@@ -90,26 +90,7 @@ impl Reload {
 }
 
 fn is_of(key: &Stretched, mirage: &ServerMirage) -> bool {
-    let keyed = mirage.keyed.as_ref();
-    key.name == mirage.plain.name && keyed.is_some_and(|keyed| keyed.secret == key.secret)
-}
-
-/// What the core needs to know of a mirage.
-fn settings(mirage: ServerMirage) -> MirageSettings {
-    MirageSettings {
-        section: mirage.section.into(),
-        name: mirage.plain.name.into(),
-        pattern: mirage.keyed.map(|keyed| keyed.pattern),
-        gate: mirage.gate_settings,
-        door: mirage.door,
-        admitted_s: mirage.admitted_s,
-        listen: mirage.plain.listen,
-        from: mirage.plain.from,
-        trap_s: mirage.plain.trap_s,
-        idle_s: mirage.plain.idle_s,
-        ready_s: mirage.plain.ready_s,
-        pool_port: mirage.pool_port,
-    }
+    key.name == mirage.settings.plain.name && mirage.secret.as_ref() == Some(&key.secret)
 }
 
 /// What the core needs to know of what holds for all, where the process may have so many descriptors.

@@ -4,6 +4,7 @@ use super::gates::{Gate, GateSettings};
 use super::scheme::key::Key;
 use super::scheme::schedule::{Pattern, Range};
 use super::source::Network;
+use crate::limits::{DEFAULT_READY_S, DEFAULT_TRAP_S};
 use crate::terms::{ClockTrust, Door, Forward};
 use core::net::IpAddr;
 use std::rc::Rc;
@@ -32,32 +33,62 @@ pub struct CommonSettings {
     pub max_sessions_per_source: usize,
 }
 
-/// One mirage.
-#[derive(Clone, Debug)]
-pub struct MirageSettings {
-    /// Its section: no other mirage of the configuration has it.
-    pub section: Rc<str>,
-    /// The name in the scheme. Others may have it too.
-    pub name: Rc<str>,
-    /// What it draws from; None where nothing is drawn.
-    pub pattern: Option<Pattern>,
-    /// How it is entered.
-    pub gate: GateSettings,
-    /// What opens for whoever has passed.
-    pub door: Door,
-    /// For how long it stays open, in seconds, where that is not a session's time.
-    pub admitted_s: u32,
-    /// The addresses of ours that it is at. Empty: all of both families.
+/// The settings of a mirage that are one key each and do not depend on others.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlainSettings {
+    /// `name`: what the ports are drawn for. That of the section by default; several mirages may share it.
+    pub name: String,
+    /// `host`: the server's host name or address, for the client.
+    pub host: Option<String>,
+    /// `listen-address`, without repeats and without addresses that a wildcard among them covers. Empty: all
+    /// addresses of both families.
     pub listen: Vec<IpAddr>,
-    /// The networks that may use it. Empty: everybody.
+    /// `from`: the networks that may use the mirage. Empty: everybody.
     pub from: Vec<Network>,
-    /// How long a trap holds, in seconds.
+    /// `trap-time` in seconds, 1 to [`crate::limits::LONGEST_S`].
     pub trap_s: u32,
-    /// How long a session may be idle, in seconds. None: for ever.
+    /// `idle-timeout` in seconds, 1 to [`crate::limits::LONGEST_S`]; None: no time limit.
     pub idle_s: Option<u32>,
-    /// How long a service that is started on demand has to accept connections, in seconds.
+    /// `ready-timeout` in seconds, 1 to [`crate::limits::LONGEST_S`]: by then a service on demand must accept
+    /// connections.
     pub ready_s: u32,
-    /// The one port to which the firewall sends the whole range. None: it listens at its ports themselves.
+}
+
+impl PlainSettings {
+    /// The defaults, for a section with this name.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            host: None,
+            listen: Vec::new(),
+            from: Vec::new(),
+            trap_s: DEFAULT_TRAP_S,
+            idle_s: None,
+            ready_s: DEFAULT_READY_S,
+        }
+    }
+}
+
+/// `[mirage-NAME]`: what decisions need of a mirage.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MirageSettings {
+    /// `ssh` of `[mirage-ssh]`; unique in the file.
+    pub section: Rc<str>,
+    /// Settings that are one key each.
+    pub plain: PlainSettings,
+    /// `range`, `decoys` and `period`. The range has room for [`crate::limits::RANGE_FACTOR`] minutes. None if
+    /// nothing is drawn.
+    pub pattern: Option<Pattern>,
+    /// `gate`; port by default.
+    pub gate_settings: GateSettings,
+    /// `door`; forward by default.
+    pub door: Door,
+    /// `open-timeout` where it is not a service's: how long an address stays admitted, in seconds, 1 to
+    /// [`crate::limits::LONGEST_S`]. At door = forward and an open gate it has no effect.
+    pub admitted_s: u32,
+    /// `pool-port`, with `listen = pool`: the port to which the firewall redirects the whole range. None: the
+    /// mirage listens on its own ports.
     pub pool_port: Option<u16>,
 }
 
@@ -65,7 +96,7 @@ impl MirageSettings {
     /// Its gate.
     #[must_use]
     pub fn gate(&self) -> Gate {
-        self.gate.gate()
+        self.gate_settings.gate()
     }
 
     /// Whether a stranger finds none of its ports open.
@@ -92,14 +123,20 @@ impl MirageSettings {
         self.door.forward()
     }
 
+    /// The ports that a silent gate has to watch, in any minute. A range inside an earlier one is left out.
+    #[must_use]
+    pub fn watched(&self) -> Vec<Range> {
+        self.gate_settings.watched(self.range())
+    }
+
     /// Whether it is at this address of ours; None is one of all.
     #[must_use]
     pub fn is_at(&self, address: Option<IpAddr>) -> bool {
         let is_at = |to: IpAddr| {
             let covers =
                 |own: &IpAddr| *own == to || own.is_unspecified() && own.is_ipv4() == to.is_ipv4();
-            self.listen.iter().any(covers)
+            self.plain.listen.iter().any(covers)
         };
-        self.listen.is_empty() || address.is_none_or(is_at)
+        self.plain.listen.is_empty() || address.is_none_or(is_at)
     }
 }

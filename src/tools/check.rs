@@ -5,6 +5,7 @@ use crate::cli::{self, Args, Error, warn};
 use crate::config::{ServerConfig, ServerMirage, capabilities};
 use crate::proto::gates::{GateSettings, HopList, PacketSettings};
 use crate::proto::scheme::schedule::Pattern;
+use crate::proto::settings::MirageSettings;
 use crate::terms::{Door, Service};
 use core::fmt::{self, Write};
 use std::path::Path;
@@ -31,7 +32,7 @@ pub fn main(mut args: Args) -> Result<(), Error> {
     let mut text = format!("{}: ok\n", file.display());
     for mirage in &server.mirages {
         // Writing to a String can't fail.
-        let _ = write!(text, "{}", MirageSummary(mirage));
+        let _ = write!(text, "{}", MirageSummary(&mirage.settings));
     }
     cli::print(&text)
 }
@@ -49,11 +50,14 @@ fn needs(mirages: &[ServerMirage]) -> String {
             let _ = writeln!(text, "open tcp {low}-{high}\nreserve {low}-{high}");
         }
     }
-    if mirages.iter().any(|mirage| mirage.pool_port.is_some()) {
+    if mirages
+        .iter()
+        .any(|mirage| mirage.settings.pool_port.is_some())
+    {
         text.push_str("redirect\n");
     }
     let has_rules = |mirage: &ServerMirage| {
-        mirage.gate().is_silent() || matches!(mirage.door, Door::Nft { .. })
+        mirage.settings.gate().is_silent() || matches!(mirage.settings.door, Door::Nft { .. })
     };
     if mirages.iter().any(has_rules) {
         text.push_str("rules\n");
@@ -68,15 +72,15 @@ fn needs(mirages: &[ServerMirage]) -> String {
 }
 
 /// What the daemon serves for a mirage, in lines.
-struct MirageSummary<'a>(&'a ServerMirage);
+struct MirageSummary<'a>(&'a MirageSettings);
 
 impl fmt::Display for MirageSummary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mirage = self.0;
         writeln!(f, "\n[mirage-{}]", mirage.section)?;
-        if let Some(keyed) = &mirage.keyed {
+        if let Some(pattern) = mirage.pattern {
             writeln!(f, "  name     {}", mirage.plain.name)?;
-            self.fmt_ports(f, keyed.pattern)?;
+            self.fmt_ports(f, pattern)?;
         }
         writeln!(f, "  gate     {}", GateSummary(&mirage.gate_settings))?;
         self.fmt_door(f)?;

@@ -155,7 +155,7 @@ impl FirewallRules<'_> {
         self.0
             .mirages
             .iter()
-            .filter_map(|mirage| match &mirage.door {
+            .filter_map(|mirage| match &mirage.settings.door {
                 Door::Nft { set, port } => Some((mirage, set, *port)),
                 Door::Forward(_) | Door::Command { .. } => None,
             })
@@ -164,7 +164,10 @@ impl FirewallRules<'_> {
     /// Where the ranges of the pools lead.
     fn write_pools(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let pools = self.0.mirages.iter().filter_map(|mirage| {
-            let (port, range) = (mirage.pool_port?, PortMatch(mirage.range()?));
+            let (port, range) = (
+                mirage.settings.pool_port?,
+                PortMatch(mirage.settings.range()?),
+            );
             Some((mirage, format!("tcp dport {range} dnat to :{port}")))
         });
         write_around_loopback(f, NAT, &pools.collect::<Vec<_>>())
@@ -175,8 +178,8 @@ impl FirewallRules<'_> {
     fn write_silence(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut rules = Vec::new();
         for mirage in &self.0.mirages {
-            if mirage.gate().is_silent() {
-                for range in mirage.watched() {
+            if mirage.settings.gate().is_silent() {
+                for range in mirage.settings.watched() {
                     let ports = PortMatch(range);
                     for verdict in [
                         "socket wildcard <= 1 accept",
@@ -204,7 +207,7 @@ impl FirewallRules<'_> {
             writeln!(f, "\t\t{family} saddr {network} return")?;
         }
         for (mirage, set, port) in ours {
-            write_door_rules(f, &mirage.section, set, port)?;
+            write_door_rules(f, &mirage.settings.section, set, port)?;
         }
         f.write_str("\t}\n\n")
     }
@@ -213,7 +216,7 @@ impl FirewallRules<'_> {
     fn write_input(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(INPUT)?;
         for mirage in &self.0.mirages {
-            if let Some(port) = mirage.pool_port {
+            if let Some(port) = mirage.settings.pool_port {
                 let rule = format!("tcp dport {port} ct status dnat accept");
                 write_rule(f, mirage, Addresses::All, &rule)?;
                 let rule = format!("tcp dport {port} reject with tcp reset");
@@ -255,7 +258,7 @@ fn write_rule(
     wanted: Addresses,
     rule: &str,
 ) -> fmt::Result {
-    let (section, listen) = (&mirage.section, &mirage.plain.listen);
+    let (section, listen) = (&mirage.settings.section, &mirage.settings.plain.listen);
     // No address at all stands for all addresses of both families.
     for index in 0..listen.len().max(1) {
         let address = listen.get(index);

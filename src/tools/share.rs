@@ -1,12 +1,13 @@
 //! `shimmer share`: what a laptop needs to get in, to be pasted into its two files.
 
 use crate::cli::{self, Args, Error};
-use crate::config::{self, Parsed, ServerConfig, ServerMirage};
+use crate::config::{self, Parsed, ServerConfig};
 use crate::limits::{DEFAULT_DECOYS, DEFAULT_KNOCKS, DEFAULT_PERIOD_S};
 use crate::message::Message;
 use crate::proto::gates::{GateSettings, HopList};
 use crate::proto::scheme::knock::Protocols;
 use crate::proto::scheme::packet::Admits;
+use crate::proto::settings::MirageSettings;
 use core::fmt;
 use std::path::Path;
 
@@ -29,10 +30,12 @@ pub fn main(mut args: Args) -> Result<(), Error> {
     let file = Path::new(file);
     let server = super::load(file, ServerConfig::load)?;
     let mut mirages = server.mirages.iter();
-    let Some(mirage) = mirages.find(|mirage| mirage.section == section) else {
-        let sections: Vec<&str> = server.mirages.iter().map(|known| &*known.section).collect();
+    let Some(found) = mirages.find(|mirage| *mirage.settings.section == *section) else {
+        let all = server.mirages.iter();
+        let sections: Vec<&str> = all.map(|known| &*known.settings.section).collect();
         return Err(Error::unknown_mirage(file, section, &sections));
     };
+    let mirage = &found.settings;
     let host = match (given, &mirage.plain.host) {
         (Some(host), _) => host,
         (None, Some(host)) => parse_host(host)
@@ -43,8 +46,8 @@ pub fn main(mut args: Args) -> Result<(), Error> {
             )));
         }
     };
-    let secret = match &mirage.keyed {
-        Some(keyed) => as_line(keyed.secret.as_bytes()),
+    let secret = match &found.secret {
+        Some(secret) => as_line(secret.as_bytes()),
         None => Some(""),
     };
     let Some(secret) = secret else {
@@ -83,7 +86,7 @@ fn as_line(secret: &[u8]) -> Option<&str> {
 
 /// What belongs in the laptop's files. Settings that have their defaults are left out.
 struct LaptopFiles<'a> {
-    mirage: &'a ServerMirage,
+    mirage: &'a MirageSettings,
     secret: &'a str,
     host: &'a str,
 }
@@ -106,19 +109,19 @@ impl fmt::Display for LaptopFiles<'_> {
 impl LaptopFiles<'_> {
     fn write_keys(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { mirage, secret, .. } = self;
-        if mirage.plain.name != mirage.section {
+        if *mirage.plain.name != *mirage.section {
             writeln!(f, "name = {}", mirage.plain.name)?;
         }
-        let Some(keyed) = &mirage.keyed else {
+        let Some(pattern) = mirage.pattern else {
             return Ok(());
         };
-        let (range, decoys) = (keyed.pattern.range(), keyed.pattern.decoys());
+        let (range, decoys) = (pattern.range(), pattern.decoys());
         let (low, high) = (range.low(), range.high());
         writeln!(f, "secret = {secret}\nrange = {low}-{high}")?;
         if decoys != DEFAULT_DECOYS && !mirage.gate().is_silent() {
             writeln!(f, "decoys = {decoys}")?;
         }
-        match keyed.pattern.period() {
+        match pattern.period() {
             DEFAULT_PERIOD_S => Ok(()),
             period => writeln!(f, "period = {}", config::format_duration(period)),
         }

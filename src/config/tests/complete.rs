@@ -23,19 +23,19 @@ fn three_lines_make_a_mirage_and_the_rest_has_defaults() {
     let [mirage] = &config.mirages[..] else {
         panic!("there is one mirage");
     };
-    assert_eq!(mirage.section, "ssh");
-    assert_eq!(mirage.plain.name, "ssh");
-    assert!(keyed(mirage).secret.as_bytes() == SECRET.as_bytes());
+    assert_eq!(&*mirage.settings.section, "ssh");
+    assert_eq!(mirage.settings.plain.name, "ssh");
+    assert!(secret(mirage).as_bytes() == SECRET.as_bytes());
     let range = Range::new(10_000, 10_999).unwrap();
-    assert_eq!(keyed(mirage).pattern, Pattern::new(range, 15, 60).unwrap());
+    assert_eq!(pattern(mirage), Pattern::new(range, 15, 60).unwrap());
     assert_eq!(service(mirage), "127.0.0.1:22".parse().unwrap());
-    assert!(mirage.plain.listen.is_empty());
-    assert!(mirage.plain.from.is_empty());
-    assert_eq!(mirage.plain.trap_s, 30);
+    assert!(mirage.settings.plain.listen.is_empty());
+    assert!(mirage.settings.plain.from.is_empty());
+    assert_eq!(mirage.settings.plain.trap_s, 30);
     assert_eq!(idle_s(mirage), None);
-    assert_eq!(mirage.plain.host, None);
-    assert_eq!(mirage.gate(), Gate::Port);
-    assert_eq!(mirage.pool_port, None);
+    assert_eq!(mirage.settings.plain.host, None);
+    assert_eq!(mirage.settings.gate(), Gate::Port);
+    assert_eq!(mirage.settings.pool_port, None);
 }
 
 #[test]
@@ -89,19 +89,22 @@ fn every_key_has_its_effect() {
         }
     );
     let mirage = &config.mirages[0];
-    assert_eq!(mirage.section, "home");
-    assert_eq!(mirage.plain.name, "ssh@home.example.org");
+    assert_eq!(&*mirage.settings.section, "home");
+    assert_eq!(mirage.settings.plain.name, "ssh@home.example.org");
     assert_eq!(service(mirage), "[2001:db8::7]:2222".parse().unwrap());
     let range = Range::new(20_000, 20_999).unwrap();
-    assert_eq!(keyed(mirage).pattern, Pattern::new(range, 7, 120).unwrap());
+    assert_eq!(pattern(mirage), Pattern::new(range, 7, 120).unwrap());
     let listen: [IpAddr; 2] = ["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()];
-    assert_eq!(mirage.plain.listen, listen);
-    assert_eq!(mirage.plain.from, [network("192.0.2.0/24")]);
-    assert_eq!(mirage.plain.trap_s, 90);
+    assert_eq!(mirage.settings.plain.listen, listen);
+    assert_eq!(mirage.settings.plain.from, [network("192.0.2.0/24")]);
+    assert_eq!(mirage.settings.plain.trap_s, 90);
     assert_eq!(idle_s(mirage), Some(7_200));
-    assert_eq!(mirage.plain.host.as_deref(), Some("home.example.org"));
-    assert_eq!(mirage.gate(), Gate::Token);
-    assert_eq!(mirage.pool_port, Some(19_000));
+    assert_eq!(
+        mirage.settings.plain.host.as_deref(),
+        Some("home.example.org")
+    );
+    assert_eq!(mirage.settings.gate(), Gate::Token);
+    assert_eq!(mirage.settings.pool_port, Some(19_000));
 }
 
 #[test]
@@ -181,7 +184,7 @@ fn a_secret_runs_to_the_end_of_its_line_whatever_it_contains() {
         ("secret = a\x07\tb", "a\x07\tb"),
     ] {
         let config = server(SSH.replace("secret = S3cret-T0ken.of-32-b1ts", line));
-        let read = keyed(&config.mirages[0]).secret.as_bytes();
+        let read = super::secret(&config.mirages[0]).as_bytes();
         assert!(read == secret.as_bytes(), "{line}");
     }
 }
@@ -203,7 +206,7 @@ fn a_client_needs_neither_service_nor_secret() {
 #[test]
 fn a_client_reads_a_servers_file_and_may_know_two_servers_with_the_same_ports() {
     let config = client(SSH);
-    assert!(config.mirages[0].secret.as_ref() == Some(&keyed(&server(SSH).mirages[0]).secret));
+    assert!(config.mirages[0].secret.as_ref() == Some(secret(&server(SSH).mirages[0])));
     let other = SSH.replace("[mirage-ssh]", "[mirage-other]");
     let config = client(format!("{SSH}{other}"));
     assert_eq!(config.mirages.len(), 2);

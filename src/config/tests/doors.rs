@@ -17,20 +17,21 @@ fn mirage(text: &str) -> ServerMirage {
 fn a_silent_gate_has_no_traps_and_lets_in_for_half_a_minute() {
     for gate in ["knock", "packet"] {
         let home = mirage(&format!("{KEYED}port = 22\ngate = {gate}\n"));
-        assert_eq!(keyed(&home).pattern.decoys(), 0);
-        assert_eq!(home.admitted_s, 30);
-        assert!(home.gate().is_silent() && home.listens());
+        assert_eq!(pattern(&home).decoys(), 0);
+        assert_eq!(home.settings.admitted_s, 30);
+        assert!(home.settings.gate().is_silent() && home.settings.listens());
         let named = mirage(&format!(
             "{KEYED}port = 22\ngate = {gate}\nopen-timeout = 2m\n"
         ));
-        assert_eq!(named.admitted_s, 120);
+        assert_eq!(named.settings.admitted_s, 120);
     }
 }
 
 #[test]
 fn a_rotating_sequence_has_its_keys() {
-    let GateSettings::Knock(knock) =
-        mirage(&format!("{KEYED}port = 22\ngate = knock\n")).gate_settings
+    let GateSettings::Knock(knock) = mirage(&format!("{KEYED}port = 22\ngate = knock\n"))
+        .settings
+        .gate_settings
     else {
         panic!("it is a knock");
     };
@@ -40,7 +41,9 @@ fn a_rotating_sequence_has_its_keys() {
 
     let text = "gate = knock\nknocks = 6\nprotocols = mixed\nonce = yes\nseq-timeout = 20\n\
                 lock = 5m\nlock-scope = all\n";
-    let GateSettings::Knock(knock) = mirage(&format!("{KEYED}port = 22\n{text}")).gate_settings
+    let GateSettings::Knock(knock) = mirage(&format!("{KEYED}port = 22\n{text}"))
+        .settings
+        .gate_settings
     else {
         panic!("it is a knock");
     };
@@ -59,8 +62,9 @@ fn who_knocks_again_in_the_second_half_of_his_time_is_no_echo() {
         // There it is the service's time.
         ("open-timeout = 3\nopen-command = /bin/true\n", 4_000),
     ] {
-        let GateSettings::Knock(knock) =
-            mirage(&format!("{KEYED}port = 22\ngate = knock\n{text}")).gate_settings
+        let GateSettings::Knock(knock) = mirage(&format!("{KEYED}port = 22\ngate = knock\n{text}"))
+            .settings
+            .gate_settings
         else {
             panic!("it is a knock");
         };
@@ -74,8 +78,8 @@ fn a_fixed_sequence_needs_neither_secret_nor_range() {
                 close-sequence = 9000 8000:udp 7000\ndoor = command\n\
                 open-command = /usr/sbin/nft add element inet filter ssh { %IP% }\n";
     let home = mirage(text);
-    assert!(home.keyed.is_none() && !home.listens() && home.bound().is_none());
-    let GateSettings::Knock(knock) = home.gate_settings else {
+    assert!(home.secret.is_none() && !home.settings.listens() && home.bound().is_none());
+    let GateSettings::Knock(knock) = home.settings.gate_settings else {
         panic!("it is a knock");
     };
     assert_eq!(
@@ -84,7 +88,7 @@ fn a_fixed_sequence_needs_neither_secret_nor_range() {
     );
     assert_eq!(knock.close_sequence.len(), 3);
     let with_range = format!("{text}range = 59000-59010\n");
-    let GateSettings::Knock(knock) = mirage(&with_range).gate_settings else {
+    let GateSettings::Knock(knock) = mirage(&with_range).settings.gate_settings else {
         panic!("it is a knock");
     };
     assert_eq!(knock.rules.range, Range::new(59_000, 59_010));
@@ -94,12 +98,12 @@ fn a_fixed_sequence_needs_neither_secret_nor_range() {
 #[test]
 fn a_datagram_has_its_keys() {
     let text = format!("{KEYED}port = 22\ngate = packet\n");
-    let GateSettings::Packet(packet) = mirage(&text).gate_settings else {
+    let GateSettings::Packet(packet) = mirage(&text).settings.gate_settings else {
         panic!("it is a datagram");
     };
     assert_eq!((packet.address, packet.port), (Admits::Any, None));
     let text = format!("{text}packet-address = inside\npacket-port = 62201\n");
-    let GateSettings::Packet(packet) = mirage(&text).gate_settings else {
+    let GateSettings::Packet(packet) = mirage(&text).settings.gate_settings else {
         panic!("it is a datagram");
     };
     assert_eq!(
@@ -115,26 +119,32 @@ fn a_service_on_demand_has_its_own_time() {
          close-command = /usr/bin/pkill -F /run/sshd.pid\n"
     );
     let home = mirage(&text);
-    let service = home.forward().unwrap().on_demand.as_ref().unwrap();
-    assert_eq!((home.plain.ready_s, service.idle_s), (10, 3_600));
+    let service = home.settings.forward().unwrap().on_demand.as_ref().unwrap();
+    assert_eq!((home.settings.plain.ready_s, service.idle_s), (10, 3_600));
     assert_eq!(home.commands().count(), 2);
     let home = mirage(&format!(
         "{text}gate = packet\nopen-timeout = 5m\nready-timeout = 3\n"
     ));
-    let service = home.forward().unwrap().on_demand.as_ref().unwrap();
-    assert_eq!((home.plain.ready_s, service.idle_s), (3, 300));
-    assert_eq!(home.admitted_s, 30);
+    let service = home.settings.forward().unwrap().on_demand.as_ref().unwrap();
+    assert_eq!((home.settings.plain.ready_s, service.idle_s), (3, 300));
+    assert_eq!(home.settings.admitted_s, 30);
 }
 
 #[test]
 fn a_process_or_a_set_takes_the_place_of_a_service() {
     let home = mirage(&format!("{KEYED}exec = /usr/sbin/sshd -i -o UsePAM=no\n"));
-    assert!(matches!(home.forward().unwrap().to, Service::Exec(_)));
+    assert!(matches!(
+        home.settings.forward().unwrap().to,
+        Service::Exec(_)
+    ));
     let home = mirage(&format!(
         "{KEYED}gate = token\ndoor = nft\nopen-set = inet/filter/home\nopen-port = 22\n"
     ));
-    assert!(matches!(home.door, Door::Nft { port: Some(22), .. }));
-    assert_eq!(home.admitted_s, 30);
+    assert!(matches!(
+        home.settings.door,
+        Door::Nft { port: Some(22), .. }
+    ));
+    assert_eq!(home.settings.admitted_s, 30);
 }
 
 /// What follows [`KEYED`], with its first line 4, and where it is wrong.

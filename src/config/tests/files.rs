@@ -26,7 +26,7 @@ fn a_secret_file_is_read_beside_the_configuration() {
     );
     let path = scratch.write("shimmer.conf", &text);
     let config = ServerConfig::load(&path).ok().unwrap();
-    assert!(keyed(&config.mirages[0]).secret.as_bytes() == b"a secret # with = signs ");
+    assert!(secret(&config.mirages[0]).as_bytes() == b"a secret # with = signs ");
     assert!(config.warnings.is_empty());
 
     let absolute = scratch.0.join("ssh.secret");

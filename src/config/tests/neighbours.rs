@@ -39,7 +39,12 @@ fn ranges_may_not_overlap_on_an_address_that_both_listen_on() {
 fn addresses_that_a_wildcard_covers_are_not_listened_on_twice() {
     let listen = |list: &str| {
         let config = server(format!("{SSH}listen-address = {list}\n"));
-        let texts = config.mirages[0].plain.listen.iter().map(IpAddr::to_string);
+        let texts = config.mirages[0]
+            .settings
+            .plain
+            .listen
+            .iter()
+            .map(IpAddr::to_string);
         texts.collect::<Vec<_>>().join(" ")
     };
     assert_eq!(
@@ -108,7 +113,7 @@ fn no_mirage_may_hold_the_port_of_anothers_service() {
 
 #[test]
 fn a_pool_has_a_port_of_its_own_outside_all_ranges() {
-    let port = |text: &str| server(text).mirages[0].pool_port;
+    let port = |text: &str| server(text).mirages[0].settings.pool_port;
     let pool = format!("{SSH}listen = pool\n");
     assert_eq!(port(&pool), Some(9_999));
     assert_eq!(port(&format!("{pool}pool-port = 9\n")), Some(9));

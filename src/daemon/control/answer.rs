@@ -206,7 +206,7 @@ impl View<'_> {
         };
         MirageRow {
             mirage: settings.section.to_string(),
-            name: Some(settings.name.to_string()),
+            name: Some(settings.plain.name.to_string()),
             gate: Some(gate.word().to_owned()),
             door: settings.door.word().to_owned(),
             forward: settings.forward().map(|forward| forward.to.to_string()),

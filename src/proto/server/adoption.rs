@@ -116,8 +116,8 @@ impl Core {
         };
         let mut mirage = match before.filter(has_same_ports) {
             Some(mut mirage) => {
-                if mirage.settings.gate != settings.gate {
-                    mirage.tracker = tracker(&settings.gate);
+                if mirage.settings.gate_settings != settings.gate_settings {
+                    mirage.tracker = tracker(&settings.gate_settings);
                     mirage.admitted = Admitted::default();
                 }
                 // No other door has ports.
@@ -142,7 +142,7 @@ impl Core {
                     schedule,
                     settled_at: now,
                     nonces: None,
-                    tracker: tracker(&settings.gate),
+                    tracker: tracker(&settings.gate_settings),
                     sequences: Sequences::new(),
                     admitted: Admitted::default(),
                     told_of_redirect: false,

@@ -131,7 +131,7 @@ impl Mirage {
 
     /// The sequences that count now.
     pub fn count_sequences(&self) -> Sequences {
-        let GateSettings::Knock(rules) = &self.settings.gate else {
+        let GateSettings::Knock(rules) = &self.settings.gate_settings else {
             return Sequences::new();
         };
         if rules.is_fixed() {
@@ -147,7 +147,7 @@ impl Mirage {
 
     /// Where its datagrams come in now.
     pub fn packet_ports(&self) -> heapless::Vec<u16, LIVE_WINDOWS> {
-        match &self.settings.gate {
+        match &self.settings.gate_settings {
             GateSettings::Packet(packet) => match packet.port {
                 Some(port) => [port].into_iter().collect(),
                 None => self.plan.reals(),

@@ -84,7 +84,7 @@ impl Core {
         };
         Wanted {
             ports: mirage.bound(),
-            listen: mirage.settings.listen.clone(),
+            listen: mirage.settings.plain.listen.clone(),
             admitted: mirage.filter(),
             backlog: mirage.backlog(),
         }
@@ -94,8 +94,8 @@ impl Core {
     #[must_use]
     pub fn owner(&self, address: Option<IpAddr>, port: u16) -> Option<MirageId> {
         let is_at = |mirage: &Mirage| match address {
-            None => mirage.settings.listen.is_empty(),
-            Some(address) => mirage.settings.listen.contains(&address),
+            None => mirage.settings.plain.listen.is_empty(),
+            Some(address) => mirage.settings.plain.listen.contains(&address),
         };
         let wants = |mirage: &Mirage| is_at(mirage) && mirage.bound().binary_search(&port).is_ok();
         let owner = self.mirages().find(|(_, mirage)| wants(mirage));
@@ -138,7 +138,7 @@ impl Core {
     #[must_use]
     pub fn ranges(&self) -> Vec<Range> {
         self.silent()
-            .flat_map(|mirage| mirage.settings.gate.watched(mirage.settings.range()))
+            .flat_map(|mirage| mirage.settings.watched())
             .collect()
     }
 
@@ -147,7 +147,7 @@ impl Core {
     pub fn hops(&self) -> Vec<(Option<IpAddr>, Hop)> {
         let mut hops = Vec::new();
         for mirage in self.silent() {
-            let listen = &mirage.settings.listen;
+            let listen = &mirage.settings.plain.listen;
             for hop in mirage.hops() {
                 for place in 0..listen.len().max(1) {
                     let spot = (listen.get(place).copied(), hop);

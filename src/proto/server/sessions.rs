@@ -73,7 +73,10 @@ impl Core {
                 conn: id,
                 to: *to,
                 source: conn.source,
-                idle_ms: settings.idle_s.map(|seconds| u64::from(seconds) * 1_000),
+                idle_ms: settings
+                    .plain
+                    .idle_s
+                    .map(|seconds| u64::from(seconds) * 1_000),
             },
             Service::Exec(program) => Effect::Exec {
                 conn: id,
@@ -198,7 +201,7 @@ impl Core {
         else {
             return false;
         };
-        let ready_ms = u64::from(settings.ready_s) * 1_000;
+        let ready_ms = u64::from(settings.plain.ready_s) * 1_000;
         let is_over = since.after(ready_ms) <= now;
         if !is_over && !self.openings.service_is_coming(mirage, ready_ms, now) {
             let close = close.as_ref();
@@ -219,7 +222,7 @@ impl Core {
         if is_over {
             let event = Event::ServiceNotReady {
                 mirage: Rc::clone(&settings.section),
-                seconds: settings.ready_s,
+                seconds: settings.plain.ready_s,
                 error: error.to_string(),
             };
             log(effects, event);

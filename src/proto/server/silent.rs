@@ -25,7 +25,7 @@ impl Core {
             if !mirage.settings.is_at(sensed.to) || is_visit {
                 continue;
             }
-            match &mirage.settings.gate {
+            match &mirage.settings.gate_settings {
                 GateSettings::Knock(_) => self.hear_knock(id, sensed, effects),
                 GateSettings::Packet(_) => self.read_packet(id, sensed, effects),
                 GateSettings::Port | GateSettings::Token => {}
@@ -82,7 +82,7 @@ impl Core {
         let Some(mirage) = mirages.get(id) else {
             return;
         };
-        let GateSettings::Packet(rules) = &mirage.settings.gate else {
+        let GateSettings::Packet(rules) = &mirage.settings.gate_settings else {
             return;
         };
         let is_its = sensed.hop.protocol == Protocol::Udp && mirage.packet_ports().contains(&port);

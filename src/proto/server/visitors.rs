@@ -131,7 +131,7 @@ impl Core {
         let source = Source::of(peer);
         let share = self.conns.share(source);
         let is_in = |networks: &[Network]| networks.iter().any(|network| network.contains(peer));
-        let from = &mirage.settings.from;
+        let from = &mirage.settings.plain.from;
         Visitor {
             is_allowed: is_in(&self.common.allow),
             is_welcome: from.is_empty() || is_in(from),
@@ -238,7 +238,7 @@ impl Core {
             return;
         };
         let now = self.now.boot;
-        let until = now.after(u64::from(mirage.settings.trap_s) * 1_000);
+        let until = now.after(u64::from(mirage.settings.plain.trap_s) * 1_000);
         self.make_room_in_traps(1, effects);
         let (stage, deadline) = match claims {
             Some(claims) => {
