@@ -4,7 +4,7 @@ use super::host::{dial, resolve};
 use super::join::{self, JoinError, join};
 use super::knocks::{self, Knocks};
 use super::{MirageArgs, Target};
-use crate::cli::{self, Args};
+use crate::cli::{self, Args, Error};
 use crate::config;
 use crate::limits::CONNECT_MS;
 use crate::proto::gates::{Gate, GateSettings};
@@ -13,17 +13,16 @@ use crate::proto::scheme::schedule::Pattern;
 use crate::proto::scheme::token::{self, NONCE};
 use crate::rfc3339::Rfc3339;
 use crate::sys::clock;
-use core::fmt;
-use std::error::Error;
+use core::{error, fmt};
 use std::io::{self, ErrorKind, Write};
 use std::net::{SocketAddr, TcpStream};
 
 /// `shimmer connect MIRAGE [HOST]` and `shimmer connect NAME:LOW:HIGH HOST`
 ///
 /// # Errors
-/// Those of [`MirageArgs::take`], [`Target::find`] and [`Target::key`]; [`cli::Error::Usage`] without a
-/// host; [`cli::Error::Failed`] if there is no connection or it breaks; [`cli::Error::BrokenPipe`].
-pub fn main(mut args: Args) -> Result<(), cli::Error> {
+/// Those of [`MirageArgs::take`], [`Target::find`] and [`Target::key`]; [`Error::Usage`] without a
+/// host; [`Error::Failed`] if there is no connection or it breaks; [`Error::BrokenPipe`].
+pub fn main(mut args: Args) -> Result<(), Error> {
     let gate = args.parsed("--gate", config::parse_gate)?;
     let mirage_args = MirageArgs::take(&mut args, None)?;
     let host = args.positional()?.map(cli::text);
@@ -34,7 +33,7 @@ pub fn main(mut args: Args) -> Result<(), cli::Error> {
             Gate::Port => GateSettings::Port,
             Gate::Token => GateSettings::Token,
             Gate::Knock | Gate::Packet => {
-                return Err(cli::Error::usage(format_args!(
+                return Err(Error::usage(format_args!(
                     "--gate {} needs a [mirage-NAME] section in the configuration",
                     gate.word()
                 )));
@@ -42,7 +41,7 @@ pub fn main(mut args: Args) -> Result<(), cli::Error> {
         };
     }
     if !target.forwards {
-        return Err(cli::Error::usage(format_args!(
+        return Err(Error::usage(format_args!(
             "this mirage has no port to connect to; run shimmer knock, then connect to the service itself"
         )));
     }
@@ -57,8 +56,8 @@ pub fn main(mut args: Args) -> Result<(), cli::Error> {
 /// once the door is open, and this waits for that.
 ///
 /// # Errors
-/// [`cli::Error::Failed`] if there is no connection; those of [`Target::key`].
-pub fn pass_gate(target: &Target, host: &str, addresses: &[SocketAddr]) -> Result<(), cli::Error> {
+/// [`Error::Failed`] if there is no connection; those of [`Target::key`].
+pub fn pass_gate(target: &Target, host: &str, addresses: &[SocketAddr]) -> Result<(), Error> {
     join::drain(&Visit::new(target, host)?.connect(addresses)?);
     Ok(())
 }
@@ -74,7 +73,7 @@ struct Visit<'a> {
 }
 
 impl<'a> Visit<'a> {
-    fn new(target: &'a Target, host: &'a str) -> Result<Self, cli::Error> {
+    fn new(target: &'a Target, host: &'a str) -> Result<Self, Error> {
         Ok(Self {
             pattern: target.pattern()?,
             key: target.key()?,
@@ -87,7 +86,7 @@ impl<'a> Visit<'a> {
 
     /// Tries each port until one answers. A silent gate gets its knocks or its datagram first, and again
     /// for each minute: they may have been lost, and a sequence may count only once.
-    fn connect(&self, addresses: &[SocketAddr]) -> Result<TcpStream, cli::Error> {
+    fn connect(&self, addresses: &[SocketAddr]) -> Result<TcpStream, Error> {
         let unix = u64::try_from(self.unix_ms).unwrap_or(0) / 1_000;
         let knocks = Knocks {
             gate_settings: self.gate_settings,
@@ -112,16 +111,11 @@ impl<'a> Visit<'a> {
     }
 
     /// Sends the token, if the gate wants one.
-    fn send_token(
-        &self,
-        stream: TcpStream,
-        minute: u64,
-        port: u16,
-    ) -> Result<TcpStream, cli::Error> {
+    fn send_token(&self, stream: TcpStream, minute: u64, port: u16) -> Result<TcpStream, Error> {
         if matches!(self.gate_settings, GateSettings::Token) {
             let mut nonce = [0; NONCE];
             getrandom::fill(&mut nonce)
-                .map_err(|error| cli::Error::failed(format_args!("no random bytes: {error}")))?;
+                .map_err(|error| Error::failed(format_args!("no random bytes: {error}")))?;
             let token = token::make(&self.key, minute, port, &nonce);
             if (&stream).write_all(&token).is_err() {
                 let error = JoinError::HungUp { after_s: 0 };
@@ -132,9 +126,9 @@ impl<'a> Visit<'a> {
     }
 
     #[cold]
-    fn failure(&self, kind: VisitErrorKind) -> cli::Error {
+    fn failure(&self, kind: VisitErrorKind) -> Error {
         let kind = match kind {
-            VisitErrorKind::Join(JoinError::Stdout(error)) => return cli::Error::stdout(error),
+            VisitErrorKind::Join(JoinError::Stdout(error)) => return Error::stdout(error),
             kind => kind,
         };
         let error = VisitError {
@@ -145,7 +139,7 @@ impl<'a> Visit<'a> {
             },
             kind,
         };
-        cli::Error::failed(format_args!("{error}"))
+        Error::failed(format_args!("{error}"))
     }
 }
 
@@ -255,8 +249,8 @@ impl fmt::Display for VisitError<'_> {
     }
 }
 
-impl Error for VisitError<'_> {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
+impl error::Error for VisitError<'_> {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
         match &self.kind {
             VisitErrorKind::Refused | VisitErrorKind::NoAnswer => None,
             VisitErrorKind::Unreachable(error) => Some(error),
