@@ -90,7 +90,7 @@ impl<H: Host> Shell<H> {
         };
         let settings = Box::new(settings);
         self.configuration.common = common;
-        self.tell_later(Input::Configuration(settings));
+        self.answers.push_back(Input::Configuration(settings));
     }
 
     /// The state file and the control socket of a configuration, in place of those that are open.
@@ -107,7 +107,7 @@ impl<H: Host> Shell<H> {
                     }
                     self.store = store;
                     let restored = self.read_journal();
-                    self.tell_later(Input::Restored(restored));
+                    self.answers.push_back(Input::Restored(restored));
                 }
                 Err(failure) => self.keep_file(&failure),
             }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   wait ──events──▶ ready ──next, each its share──▶ an input, or nothing that the core has to know
-//!                      ▲                        └──▶ later: there is more, for the next turn
+//!                      ▲                        └──▶ there is more, for the next turn
 //!                      └──────────────────────────────┘
 //! ```
 
@@ -66,8 +66,6 @@ enum Work {
     Nft,
     /// What the time has made due.
     Expire,
-    /// A configuration is complete.
-    Input(Input),
 }
 
 /// A visitor for whom the last descriptor was given.
@@ -84,7 +82,6 @@ pub struct Shell<H> {
     pub(super) poll: Poll,
     is_called: bool,
     ready: VecDeque<Work>,
-    later: VecDeque<Work>,
     pub(super) answers: Answers,
     pub(super) log: Log,
     pub(super) ports: Ports,
@@ -157,7 +154,6 @@ impl<H: Host> Shell<H> {
             poll,
             is_called: false,
             ready: VecDeque::new(),
-            later: VecDeque::new(),
             answers: VecDeque::new(),
             log,
             ports: Ports::new(),
@@ -196,7 +192,6 @@ impl<H: Host> Shell<H> {
         self.ready.push_back(Work::Sense);
         let due = self.sockets.take_due().into_iter();
         self.ready.extend(due.map(|id| Work::Conn(id, None)));
-        self.ready.append(&mut self.later);
         if let Some(clients) = self.control.take_due() {
             self.ready
                 .extend(clients.into_iter().map(Work::ControlClient));
@@ -316,7 +311,6 @@ impl<H: Host> Shell<H> {
             Work::Command(number) => self.hooks.hear(Id::from_bits(number), now),
             Work::Nft => self.nft.hear(now),
             Work::Expire => self.expire(),
-            Work::Input(input) => self.answers.push_back(input),
         }
     }
 
@@ -427,11 +421,6 @@ impl<H: Host> Shell<H> {
         self.configuration.started
     }
 
-    /// Has the core told something in the next turn.
-    pub(super) fn tell_later(&mut self, input: Input) {
-        self.later.push_back(Work::Input(input));
-    }
-
     /// What is done once in a turn, and has no hurry.
     pub fn tick(&mut self, core: &Core) {
         let now = self.now.boot;
@@ -452,8 +441,7 @@ impl<H: Host> Shell<H> {
     /// # Errors
     /// The kernel no longer lets it poll.
     pub fn wait(&mut self, deadline: Option<Instant>, events: &mut Events) -> Result<(), Failure> {
-        let is_due = !self.later.is_empty()
-            || !self.answers.is_empty()
+        let is_due = !self.answers.is_empty()
             || self.sockets.is_due()
             || self.control.is_due()
             || self.configuration.coming.is_under_way();
