@@ -1,6 +1,6 @@
-//! A packet that arrived at a packet socket, from its IP header on.
+//! Parses a packet that arrived at a packet socket, from its IP header on.
 //!
-//! A peer has chosen every byte of what is read here.
+//! A peer has chosen every byte that is read here.
 
 use crate::bpf::{FLAGS, IpVersion, SYN};
 use crate::proto::scheme::knock::Protocol;
@@ -8,33 +8,32 @@ use crate::proto::scheme::packet::PACKET;
 use crate::proto::source::canonical;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Bytes that are kept of a packet: the longest IP header, UDP's, and what may open a door.
+/// Bytes of a packet that are kept: the longest IP header, UDP's header, and a datagram that opens a door.
 pub const SNAP: usize = 60 + 8 + PACKET;
 
-/// The beginning of a TCP connection, or a UDP datagram.
+/// The first packet of a TCP connection, or a UDP datagram.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(test, derive(Debug))]
 pub struct Packet<'a> {
-    /// Who says that they sent it, in its canonical form. Anybody can say so.
+    /// The source address in its canonical form. Anybody can forge it.
     pub from: IpAddr,
-    /// To which address.
+    /// The destination address.
     pub to: IpAddr,
-    /// To which kind of port.
     pub protocol: Protocol,
-    /// Which one.
+    /// The destination port.
     pub port: u16,
-    /// What a datagram says, if it has the length of one that opens a door, or a multiple: then the
-    /// first.
+    /// A datagram's payload, if it has the length of one that opens a door; if it has a multiple of that
+    /// length, its first part.
     pub said: Option<&'a [u8; PACKET]>,
 }
 
-/// The bytes of an IP header at least, of a UDP header, and of a TCP header up to its flags.
+/// The shortest IP headers, a UDP header, and a TCP header up to its flags, in bytes.
 const IPV4_HEADER: usize = 20;
 const IPV6_HEADER: usize = 40;
 const UDP_HEADER: usize = 8;
 const TCP_TO_FLAGS: usize = 14;
 
-/// Reads what begins with an IP header. The filter has looked at it before; nothing is believed of that.
+/// Parses an IP packet. The filter has checked it before, but nothing here relies on that.
 #[must_use]
 pub fn read(version: IpVersion, bytes: &[u8]) -> Option<Packet<'_>> {
     let (from, to, protocol, header, length): (IpAddr, IpAddr, _, _, _) = match version {
@@ -66,7 +65,7 @@ pub fn read(version: IpVersion, bytes: &[u8]) -> Option<Packet<'_>> {
             (from.into(), to.into(), fixed[6], IPV6_HEADER, length)
         }
     };
-    // What follows the packet in a short frame is not of it.
+    // A short frame is padded behind the packet.
     let bytes = &bytes[..bytes.len().min(length)];
     let said = bytes.get(header..)?;
     let (protocol, payload) = match i32::from(protocol) {
@@ -81,8 +80,8 @@ pub fn read(version: IpVersion, bytes: &[u8]) -> Option<Packet<'_>> {
             let start: &[u8; UDP_HEADER] = said.first_chunk()?;
             let length = usize::from(u16::from_be_bytes([start[4], start[5]]));
             let payload = said[UDP_HEADER..].first_chunk();
-            // Of datagrams of one sender that came at once, the kernel may have made one (GRO, which
-            // OpenWrt has on): the first of them is heard.
+            // The kernel may have joined datagrams of one sender that came at once (GRO, which OpenWrt
+            // enables): the first of them counts.
             let length = length.saturating_sub(UDP_HEADER);
             let payload = payload.filter(|_| length > 0 && length.is_multiple_of(PACKET));
             (Protocol::Udp, payload)
@@ -154,21 +153,21 @@ mod tests {
             said: Some(&payload),
         };
         assert_eq!(read(IpVersion::V4, &bytes), Some(expected));
-        // A short frame is filled up.
+        // Padding behind a short packet.
         let mut filled = bytes.clone();
         filled.extend([0; 6]);
         assert_eq!(read(IpVersion::V4, &filled), Some(expected));
         for length in [0, 71, 73, 143] {
             let bytes = four(libc::IPPROTO_UDP, &datagram(10_007, &vec![7; length]));
             assert_eq!(read(IpVersion::V4, &bytes).unwrap().said, None, "{length}");
-            // The kernel has cut it.
+            // Cut by the kernel.
             let cut = &bytes[..bytes.len().min(IPV4_HEADER + UDP_HEADER + PACKET)];
             assert_eq!(read(IpVersion::V4, cut).unwrap().said, None, "{length}");
         }
-        // One that was doubled on its way.
+        // Two datagrams joined on their way.
         let doubled = four(libc::IPPROTO_UDP, &datagram(10_007, &payload.repeat(2)));
         assert_eq!(read(IpVersion::V4, &doubled), Some(expected));
-        // It says that it is longer than the packet around it.
+        // A length field beyond the packet's end.
         let mut lying = bytes.clone();
         lying[2..4].copy_from_slice(&50u16.to_be_bytes());
         assert_eq!(read(IpVersion::V4, &lying).unwrap().said, None);
