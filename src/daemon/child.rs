@@ -1,7 +1,7 @@
-//! A child as the loop sees it: what it has said of use, and when its time is over.
+//! A child process as the loop sees it: the line of its output that matters, and its deadline.
 //!
-//! It ends when the process that was started ends, and is killed at its deadline with all of its group.
-//! Its output says neither: who closes it may live on, and what is left running may keep it.
+//! It ends when the process that was started ends, and is killed at its deadline with its whole process
+//! group. Its output does not tell: a process that closes it may live on, and one left running may keep it.
 
 use crate::limits::{HOOK_LINE, HOOK_PAUSE_MS, HOOK_READ};
 use crate::proto::{Instant, sooner};
@@ -13,50 +13,50 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
-/// A child that runs, or what one has left.
+/// A child that runs, or that has left something running.
 pub struct Child {
-    /// None once it has been reaped: then the number may be anybody's.
+    /// None once it has been reaped: then the kernel may reuse the number.
     pid: Option<Pid>,
-    /// When it is killed; None once that is done.
+    /// When to kill it; None once that is done.
     until: Option<Instant>,
-    /// None once all have closed it who had it.
+    /// None once every process has closed its end.
     output: Option<File>,
     line: TellingLine,
-    /// There is more to read, and it is read then.
+    /// When to read on after a pause; None without one.
     again: Option<Instant>,
 }
 
-/// Which line says why a program has failed.
+/// Which line of the output says why a program has failed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Telling {
-    /// The first: nft shows the place of the mistake behind it.
+    /// The first: nft prints the place of the mistake after it.
     First,
-    /// The last: the usual.
+    /// The last: the usual case.
     Last,
 }
 
-/// The telling line of what a child has said.
+/// The line of the output that says why a child failed.
 struct TellingLine {
     telling: Telling,
     bytes: heapless::Vec<u8, HOOK_LINE>,
-    /// Whether the next letter begins another.
+    /// Whether the next byte starts a new line.
     is_whole: bool,
 }
 
-/// What became of a child.
+/// How a child ended.
 pub enum Outcome {
-    /// It has ended and says that all went well.
+    /// With exit code 0.
     Done,
-    /// It has ended in another way; with its telling line.
+    /// With another code or a signal, and its telling line.
     Failed(Exit, String),
-    /// It was killed at its deadline; with its telling line.
+    /// Killed at its deadline, with its telling line.
     TimedOut(String),
-    /// It could not be started.
+    /// It could not be started: why.
     NotStarted(io::Error),
 }
 
 impl Outcome {
-    /// None: it has done its work. Otherwise what became of it, for the log.
+    /// Why it failed, for the log; None if it succeeded.
     #[must_use]
     pub fn failure(&self) -> Option<String> {
         match self {
@@ -66,7 +66,7 @@ impl Outcome {
     }
 }
 
-/// In a line of the log: `exit=1: permission denied`.
+/// As in a line of the log: `exit=1: permission denied`.
 impl core::fmt::Display for Outcome {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         let line = match self {
@@ -89,11 +89,11 @@ impl core::fmt::Display for Outcome {
 }
 
 impl Child {
-    /// Starts it, and wakes the loop when it has said something. It reads from `input`, if that is
-    /// given, and has so many milliseconds.
+    /// Starts a child that wakes the loop when it has written something. It reads from `input`, if that is
+    /// given, and is killed after `ms` milliseconds.
     ///
     /// # Errors
-    /// It can't be started, or there are no descriptors for it.
+    /// It can't be started, or no descriptors are left for it.
     pub fn start(
         words: &[String],
         input: Option<OwnedFd>,
@@ -118,29 +118,29 @@ impl Child {
         })
     }
 
-    /// Whether it is this one, and has not been reaped.
+    /// Whether this child has that pid and has not been reaped.
     pub fn is(&self, pid: Pid) -> bool {
         self.pid == Some(pid)
     }
 
-    /// Whether it runs.
+    /// Whether it has not been reaped.
     pub fn is_running(&self) -> bool {
         self.pid.is_some()
     }
 
-    /// Whether somebody may still say something.
+    /// Whether a process still has its output open.
     pub fn is_heard(&self) -> bool {
         self.output.is_some()
     }
 
-    /// Takes what it has said, unless it has said so much that it has to wait.
+    /// Reads its output, unless it has written so much that it has to pause.
     pub fn hear(&mut self, now: Instant) {
         if self.again.is_none() {
             self.read(now);
         }
     }
 
-    /// Reads up to [`HOOK_READ`].
+    /// Reads up to [`HOOK_READ`] bytes.
     fn read(&mut self, now: Instant) {
         let mut buffer = [0; 4_096];
         let mut left = HOOK_READ;
@@ -158,13 +158,13 @@ impl Child {
                     self.line.follow(&buffer[..count]);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // There is no more for now.
+                // Nothing more for now.
                 Err(_) => return,
             }
         }
     }
 
-    /// Reads on, or kills it, if it is time. It ends of that later, and is reaped like all.
+    /// Reads on or kills it, if it is time. A killed child is reaped later, like any other.
     pub fn expire(&mut self, now: Instant) {
         if self.again.is_some_and(|again| again <= now) {
             self.read(now);
@@ -177,14 +177,14 @@ impl Child {
         }
     }
 
-    /// When [`Child::expire`] has something to do.
+    /// When to call [`Child::expire`].
     pub fn next_deadline(&self) -> Option<Instant> {
         sooner(self.until, self.again)
     }
 
-    /// It has ended and has been reaped.
+    /// Handles its end, once it has been reaped.
     pub fn end(&mut self, exit: Exit, now: Instant) -> Outcome {
-        // What it has said last is at the end of what the pipe has.
+        // The last output is still in the pipe.
         self.read(now);
         self.pid = None;
         match (exit, self.until.take()) {
@@ -206,14 +206,14 @@ impl TellingLine {
 
     fn follow(&mut self, bytes: &[u8]) {
         for &byte in bytes {
-            // Who shows his progress goes back to the start of the line.
+            // Programs that show their progress return to the start of the line.
             if matches!(byte, b'\n' | b'\r') {
                 self.is_whole = true;
             } else if !self.is_whole {
-                // What is longer is cut.
+                // A longer line is cut.
                 let _ = self.bytes.push(byte);
             } else if !matches!(byte, b' ' | b'\t') && self.is_another_wanted() {
-                // A line of blanks says nothing, so the one before it stays.
+                // A blank line says nothing, so the one before it stays.
                 self.is_whole = false;
                 self.bytes.clear();
                 let _ = self.bytes.push(byte);
