@@ -1,5 +1,5 @@
-//! From a file to what the core is told: the configuration at the start and at SIGHUP alike, with the files and
-//! the control socket that it names.
+//! Turns a configuration file into input for the core, at the start and at SIGHUP alike; also handles the files
+//! and the control socket that it names.
 
 use super::failure::Failure;
 use super::host::Host;
@@ -79,7 +79,7 @@ impl<H: Host> Shell<H> {
             Rc::clone(&self.configuration.common),
             self.configuration.descriptors,
         );
-        // At the start the files were taken before anything else, and the log was told what could not be.
+        // At the start the files were opened before anything else, and any failure was logged.
         let is_first = core::mem::take(&mut self.configuration.is_first);
         if !is_first || common.state_file != ours.state_file || common.control != ours.control {
             self.take_files(&common);
@@ -93,15 +93,16 @@ impl<H: Host> Shell<H> {
         self.answers.push_back(Input::Configuration(settings));
     }
 
-    /// The state file and the control socket of a configuration, in place of those that are open.
+    /// Replaces the state file and the control socket by those of a new configuration.
     fn take_files(&mut self, common: &Common) {
-        // By its name: a default that is now written out is the same file, with our own lock on it.
+        // Compares the names: a default that is now written out is the same file, with our own lock on it.
         let ours = self.store.as_ref().map(|store| store.path().as_os_str());
         let wanted = common.state_file.path(DEFAULT_STATE_FILE);
         if wanted.map(Path::as_os_str) != ours {
             match self.take_store(common) {
                 Ok(mut store) => {
-                    // Without one now, the old journal stays: whoever reads it next may close it all.
+                    // If there is none now, the old journal stays: the next daemon that reads it may close
+                    // everything.
                     if let (Some(store), Some(old)) = (&mut store, &self.store) {
                         store.replace(old);
                     }
@@ -128,12 +129,12 @@ impl<H: Host> Shell<H> {
         self.control.take(common, self.poll.registry(), warn)
     }
 
-    /// The state file of a configuration. Where the default one can't be had, it goes without.
+    /// Opens the state file of a configuration. Without the default one the daemon works without bans on disk.
     pub(super) fn take_store(&mut self, common: &Common) -> Result<Option<Store>, Failure> {
         let Some(path) = common.state_file.path(DEFAULT_STATE_FILE) else {
             return Ok(None);
         };
-        // Who says whom the daemon becomes has thought of its files.
+        // An operator who chose a user is expected to have chosen files for that user.
         let is_default =
             common.state_file == Location::Default && self.configuration.common.user.is_none();
         match Store::take(path) {
@@ -158,7 +159,7 @@ impl<H: Host> Shell<H> {
         }
     }
 
-    /// What a daemon that had our state file before has left open.
+    /// What a previous daemon with our state file has left open.
     pub(super) fn read_journal(&mut self) -> Vec<RestoredOpening> {
         let Some(store) = &self.store else {
             return Vec::new();
