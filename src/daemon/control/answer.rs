@@ -1,4 +1,4 @@
-//! What is answered at the control socket, a piece at a time.
+//! The answers of the control socket, made piece by piece.
 
 use crate::daemon::ports::Ports;
 use crate::daemon::sockets::Sockets;
@@ -19,19 +19,19 @@ use crate::status::{
 use core::fmt;
 use core::net::IpAddr;
 
-/// What a client has asked.
+/// A client's question.
 pub enum Question {
     /// Everything.
     Status(PortsShown),
-    /// What would happen to an address.
+    /// What would happen to this address.
     Forecast(IpAddr),
-    /// Something to be done.
+    /// An order to ban or unban.
     Order(Order),
-    /// Nothing that makes sense; what would.
+    /// Not a valid question; with a hint at what would be.
     Nonsense(&'static str),
 }
 
-/// Whether an answer names ports of now and later.
+/// Whether an answer names current and future ports.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum PortsShown {
     Yes,
@@ -39,7 +39,7 @@ pub enum PortsShown {
 }
 
 impl Question {
-    /// Reads a line.
+    /// Parses a line.
     pub fn parse(line: &str) -> Self {
         let mut words = line.split_ascii_whitespace();
         let (what, about) = (words.next().unwrap_or_default(), words.next());
@@ -58,31 +58,31 @@ impl Question {
     }
 }
 
-/// An address, or what the list of bans has for one: 2001:db8:1:2::/64.
+/// An address, or the form of a source in the ban list: 2001:db8:1:2::/64.
 fn address(text: &str) -> Option<IpAddr> {
     let address = text.strip_suffix("/64").unwrap_or(text);
     address.parse().ok().map(source::canonical)
 }
 
-/// An answer on its way: what is made of it and not yet sent, and how to go on.
+/// An answer that is being sent: what is made but not sent yet, and how to continue.
 pub struct Answer {
     text: String,
-    /// Bytes of it that are sent.
+    /// How many of its bytes are sent.
     pub sent: usize,
-    /// How it goes on.
+    /// How to continue.
     pub rest: Rest,
 }
 
-/// Where the making of a long answer stands.
+/// Where to continue a long answer.
 #[derive(Clone, Copy)]
 pub enum Rest {
-    /// At this mirage.
+    /// With this mirage.
     Mirages(usize, PortsShown),
-    /// At the session in this slot.
+    /// With the session in this slot.
     Sessions(usize),
-    /// At the ban in this place.
+    /// With the ban in this place.
     Bans(usize),
-    /// At its end.
+    /// It is complete.
     Nothing,
 }
 
@@ -92,7 +92,7 @@ impl Answer {
         Self { text, sent, rest }
     }
 
-    /// What is not sent yet of what is made; None if there is nothing.
+    /// The bytes that are made but not sent yet; None if there are none.
     pub fn unsent(&self) -> Option<&[u8]> {
         let unsent = self.text.as_bytes().get(self.sent..)?;
         (!unsent.is_empty()).then_some(unsent)
@@ -127,7 +127,7 @@ pub struct View<'a> {
     pub core: &'a Core,
     pub ports: &'a Ports,
     pub sockets: &'a Sockets,
-    /// Packets at the silent gates that were heard, and that were lost.
+    /// Packets at the silent gates: taken, and lost.
     pub packets: (u64, u64),
     /// When the daemon was started.
     pub started: Instant,
@@ -199,7 +199,7 @@ impl View<'_> {
         let (pattern, unix) = (settings.pattern, self.core.now().unix());
         let range = settings.range();
         let shows_ports = ports == PortsShown::Yes && mirage.schedule.is_some();
-        // At a silent gate they are open while somebody is let in.
+        // A silent gate has ports open only while an address is admitted.
         let open = || match mirage.is_listening() {
             true => mirage.plan.ports().to_vec(),
             false => Vec::new(),
@@ -237,7 +237,7 @@ impl View<'_> {
             status::push_row(text, is_first, &row);
             is_first = false;
         }
-        // Of doors that are open there are few.
+        // There are few open doors, so they are sent in one piece.
         status::end_list(text);
         status::begin_list(text, "doors");
         self.push_open_doors(text);
@@ -246,7 +246,7 @@ impl View<'_> {
         Rest::Bans(0)
     }
 
-    /// What is open for an address, by a port or by a command.
+    /// Adds what is open for an address, by a port or by a command.
     fn push_open_doors(&self, text: &mut String) {
         let now = self.core.now().boot;
         let mut is_first = true;
@@ -330,7 +330,7 @@ impl View<'_> {
         status::push_field(text, "counters", &CounterList(list));
     }
 
-    /// What would happen to somebody at each mirage.
+    /// What would happen to an address at each mirage.
     fn forecast(&self, address: IpAddr) -> String {
         let source = Source::of(address);
         let mut text = String::new();
@@ -359,7 +359,7 @@ impl View<'_> {
     }
 }
 
-/// What an answer has for its reason.
+/// The answer's word for the reason.
 fn why(forecast: &MirageForecast) -> &'static str {
     let MirageForecast {
         visitor,
@@ -372,7 +372,7 @@ fn why(forecast: &MirageForecast) -> &'static str {
         Verdict::Hold(reason) if *right == Verdict::Admit => reason.word(),
         _ if !visitor.is_welcome => "from",
         Verdict::Hold(reason) => reason.word(),
-        // At a silent gate a ban means nothing.
+        // At a silent gate a ban has no effect.
         Verdict::Ignore => "stranger",
         _ if visitor.is_banned => "banned",
         _ => "stranger",
