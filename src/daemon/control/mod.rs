@@ -1,17 +1,17 @@
-//! The control socket: what `shimmer status`, `ban` and `unban` ask.
+//! The control socket, which answers `shimmer status`, `ban` and `unban`.
 //!
-//! One line in, one JSON object out, and the connection is closed. A few may ask at once, and each has
-//! some seconds. A long answer is made and sent a piece a turn, so that no session waits for it; what
-//! changes meanwhile is in it or is not.
+//! A client sends one line and gets one JSON object; then the connection is closed. A few clients are served at
+//! once, and each has some seconds. A long answer is made and sent one piece per turn, so that no session waits
+//! for it. What changes meanwhile may or may not be in it.
 //!
 //! ```text
-//!   status                     everything, but no port of now or later
+//!   status                     everything except current and future ports
 //!   status ports               the same with the ports
-//!   status ADDRESS             what would happen to it
+//!   status ADDRESS             what would happen to this address
 //!   ban ADDRESS, unban ADDRESS, unban all
 //! ```
 //!
-//! What an answer looks like is in [`crate::status`].
+//! The answers' format is defined in [`crate::status`].
 
 mod answer;
 
@@ -40,7 +40,7 @@ use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
-/// Somebody who asks.
+/// A client of the control socket.
 struct ControlClient {
     stream: UnixStream,
     until: Instant,
@@ -48,29 +48,29 @@ struct ControlClient {
     answer: Option<Answer>,
 }
 
-/// The socket, and who asks.
+/// The control socket and its clients.
 pub struct Control {
     listener: Option<(UnixListener, PathBuf)>,
     clients: Table<ControlClient>,
-    /// Somebody's answer goes on in the next turn, or somebody may wait at the socket unseen.
+    /// A client's answer continues in the next turn, or a client may wait at the socket without an event.
     is_due: bool,
-    /// When those are looked at again who could not be accepted.
+    /// When to look again for clients that could not be accepted.
     again: Option<Instant>,
-    /// Whose order is being carried out.
+    /// The client whose order is being carried out.
     in_hand: Option<Id<ControlClient>>,
 }
 
-/// What comes of a try to accept.
+/// The result of accepting clients.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Accept {
-    /// Nobody waits any more, or it can't be known before a while.
+    /// No client waits any more, or that can't be known for a while.
     Done,
-    /// Somebody waits, and there is no descriptor left.
+    /// A client waits, but there is no descriptor left.
     Short,
 }
 
 impl Control {
-    /// No socket yet.
+    /// Without a socket.
     pub fn new() -> Self {
         Self {
             listener: None,
@@ -81,10 +81,10 @@ impl Control {
         }
     }
 
-    /// Opens the control socket of a configuration, in place of the one that is open.
+    /// Opens the control socket of a configuration, in place of the current one.
     ///
     /// # Errors
-    /// It can't be made where it was asked for. Where the usual one can't, the log has a warning.
+    /// The socket can't be created at the configured path. At the default path, a warning is logged instead.
     pub fn take(
         &mut self,
         common: &Common,
@@ -92,9 +92,9 @@ impl Control {
         warn: impl FnOnce(Event),
     ) -> Result<(), Failure> {
         let path = common.control.path(DEFAULT_CONTROL);
-        // Who has taken our socket away, wants another.
+        // If the socket's file has been removed, the operator wants a new one.
         let is_there = |path: &Path| path.symlink_metadata().is_ok();
-        // By its name; to compare its parts is a kilobyte of code.
+        // Compares the names; comparing their parts takes a kilobyte of code.
         let is_ours = path.map(Path::as_os_str) == self.path().map(Path::as_os_str);
         if is_ours && path.is_none_or(is_there) {
             return Ok(());
@@ -125,7 +125,7 @@ impl Control {
         }
     }
 
-    /// Takes the socket out of the file system.
+    /// Removes the socket from the file system.
     pub fn close(&mut self) {
         if let Some((_, path)) = self.listener.take() {
             let _ = fs::remove_file(&path);
@@ -136,16 +136,16 @@ impl Control {
         self.listener.as_ref().map(|(_, path)| path.as_path())
     }
 
-    /// Takes those who want to ask.
+    /// Accepts waiting clients.
     pub fn accept(&mut self, registry: &Registry, now: Instant) -> Accept {
-        // As many as there can be; who is behind them finds the socket again.
+        // No more than can be served; clients behind them make the socket readable again.
         for _ in 0..ASKERS {
             match self.accept_one(registry, now) {
                 Ok(()) => {}
                 Err(error) => match error.kind() {
                     io::ErrorKind::WouldBlock => return Accept::Done,
                     io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {}
-                    // Nobody asks more urgently than when there are no descriptors left.
+                    // An operator's question is urgent when there are no descriptors left.
                     _ if is_out_of_descriptors(&error) => return Accept::Short,
                     _ => {
                         self.look_again(now);
@@ -158,7 +158,7 @@ impl Control {
         Accept::Done
     }
 
-    /// Looks at those at the socket again in a while: the kernel will not tell of them again.
+    /// Looks at the socket again in a while: the kernel will not report its clients again.
     pub fn look_again(&mut self, now: Instant) {
         self.again = Some(now.after(RETRY_MS));
     }
@@ -181,7 +181,7 @@ impl Control {
         Ok(())
     }
 
-    /// A place for the next; where all are taken, the one who has been there longest goes for it.
+    /// A free place for the next client. If all are taken, the oldest client is dropped.
     fn vacate(&mut self) -> Option<Vacant<'_, ControlClient>> {
         if self.clients.len() >= ASKERS {
             let oldest = self.clients.iter().min_by_key(|(_, client)| client.until);
@@ -191,19 +191,20 @@ impl Control {
         self.clients.vacancy()
     }
 
-    /// Those who have more to be told, by their numbers; empty if nobody has, nor may wait at the socket unseen.
+    /// The clients to look at again, by number. None if no answer continues and no client may be waiting
+    /// unseen.
     pub fn take_due(&mut self) -> Option<heapless::Vec<u32, ASKERS>> {
         let is_due = core::mem::take(&mut self.is_due);
         is_due.then(|| self.clients.iter().map(|(id, _)| id.bits()).collect())
     }
 
-    /// Whether somebody has more to be told.
+    /// Whether an answer continues.
     pub fn is_due(&self) -> bool {
         self.is_due
     }
 
-    /// Hears what a client asks, and tells as much as one turn may. An order has to be carried out, and then
-    /// answered by [`Control::reply`].
+    /// Reads a client's question, and sends as much of the answer as one turn may. An order has to be carried
+    /// out, and then answered by [`Control::reply`].
     pub fn drive(&mut self, number: u32, view: &View<'_>) -> Option<Order> {
         let id = Id::from_bits(number);
         let client = self.clients.get_mut(id)?;
@@ -221,7 +222,7 @@ impl Control {
         None
     }
 
-    /// The order in hand was carried out.
+    /// Answers the order in hand, which was carried out.
     pub fn reply(&mut self, reply: Reply, view: &View<'_>) {
         if let Some(id) = self.in_hand.take()
             && let Some(client) = self.clients.get_mut(id)
@@ -245,7 +246,7 @@ impl Control {
         }
     }
 
-    /// When somebody has taken too long, or those at the socket are looked at again.
+    /// When a client's time is over, or the socket has to be looked at again.
     pub fn next_deadline(&self) -> Option<Instant> {
         let clients = self.clients.iter();
         clients.fold(self.again, |soonest, (_, client)| {
@@ -253,7 +254,7 @@ impl Control {
         })
     }
 
-    /// Sends those away who have taken too long.
+    /// Drops clients whose time is over.
     pub fn expire(&mut self, now: Instant) {
         if self.again.take_if(|again| *again <= now).is_some() {
             self.is_due = true;
@@ -266,17 +267,17 @@ impl Control {
     }
 }
 
-/// Makes the socket, for its owner alone. What a daemon that was killed has left there goes.
+/// Creates the socket, for its owner only. A socket that a killed daemon has left there is removed.
 fn bind(path: &Path) -> Result<UnixListener, String> {
     if let Some(folder) = path.parent() {
-        // Where it fails, the binding says why.
+        // If this fails, binding says why.
         let _ = DirBuilder::new().mode(0o755).create(folder);
     }
     if let Ok(about) = fs::symlink_metadata(path) {
         if !about.file_type().is_socket() {
             return Err("is there already, and no socket".into());
         }
-        // A queue that is full is one that somebody has; and the loop must not wait for him.
+        // A full queue means that the socket is in use, and the loop must not wait for its owner.
         match local::connect(path, 1) {
             Ok(_) => return Err("another daemon listens there; give each its own".into()),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -293,7 +294,7 @@ fn bind(path: &Path) -> Result<UnixListener, String> {
     Ok(listener)
 }
 
-/// Calls `make`, and only their owner can use the files that it creates (umask(2)).
+/// Calls `make` with a umask by which only the owner can use new files (umask(2)).
 fn with_private_files<T>(make: impl FnOnce() -> T) -> T {
     let before = umask(Mode::from_raw_mode(0o177));
     let made = make();
@@ -302,11 +303,11 @@ fn with_private_files<T>(make: impl FnOnce() -> T) -> T {
 }
 
 impl ControlClient {
-    /// The line that was asked, once it is whole. What there is no room for is passed over: it is no
-    /// question, and will be told so.
+    /// The question, once its line is complete. Bytes beyond the limit are skipped: such a line is not a
+    /// question, and the answer will say so.
     fn hear(&mut self) -> Option<String> {
         let mut heard = [0; 4 * ASKED_BYTES];
-        // More than that nobody has to say.
+        // No question needs more bytes.
         for _ in 0..ASKED_BYTES {
             let heard = match self.stream.read(&mut heard) {
                 Ok(length) => &heard[..length],
@@ -317,7 +318,7 @@ impl ControlClient {
             let line = heard.split(|&byte| byte == b'\n').next().unwrap_or(heard);
             let is_whole = line.len() < heard.len() || heard.is_empty();
             for &byte in line {
-                // The last byte that there is room for tells a line that is too long.
+                // The last byte of room marks a line that is too long.
                 let _ = self.asked.push(byte);
             }
             if is_whole {
@@ -328,7 +329,7 @@ impl ControlClient {
         Some(if self.asked.is_full() { "" } else { line }.to_owned())
     }
 
-    /// Sends what there is of the answer. How it goes on, once that is sent.
+    /// Sends what is made of the answer. Returns how to continue, once that is sent.
     fn send(&mut self) -> io::Result<Option<Rest>> {
         let Some(answer) = &mut self.answer else {
             return Ok(None);
