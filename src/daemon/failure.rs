@@ -1,4 +1,4 @@
-//! Why the daemon could not start, or could not go on.
+//! Why the daemon could not start or continue.
 
 use crate::config::{Errors, OwnerHint};
 use core::fmt;
@@ -6,20 +6,20 @@ use std::error::Error;
 use std::io;
 use std::path::PathBuf;
 
-/// Why the daemon could not start, or could not go on.
+/// Why the daemon could not start or continue.
 #[derive(Debug)]
 pub enum Failure {
-    /// All that is wrong with the configuration.
+    /// Everything that is wrong with the configuration.
     Configuration(Errors),
-    /// It can't be the user that the configuration names: why.
+    /// Why the daemon can't run as the configured user.
     User(String),
-    /// The kernel gives no descriptor or no memory for what it needs at all.
+    /// The kernel provides no descriptor or memory for something essential.
     Host(io::Error),
     /// The log can't be opened.
     Log(PathBuf, io::Error),
-    /// The state file can't be had: this is its name, and why.
+    /// The state file, and why it can't be used.
     State(PathBuf, String),
-    /// The control socket can't be had: this is its name, and why.
+    /// The control socket, and why it can't be used.
     Control(PathBuf, String),
 }
 
