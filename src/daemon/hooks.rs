@@ -1,14 +1,15 @@
-//! Commands: what somebody has configured to run. A bounded number runs at once, a bounded number
-//! waits, and each is killed at its deadline, so that one that hangs costs a place for half a minute.
+//! The configured commands. A bounded number runs at once, a bounded number waits, and each is killed
+//! at its deadline, so a command that hangs takes a place for half a minute at most.
 //!
 //! ```text
 //!   start ─▶ waits ──go_on──▶ runs ──ended──▶ an outcome for its ticket
 //!                              └─deadline─▶ killed ──ended──▶ TimedOut
 //! ```
 //!
-//! A service that a command leaves running lives on, and so does what runs when the daemon ends. What it
-//! writes into the command's output is read and thrown away while the daemon lives; afterwards nobody
-//! reads it, and it dies of its next line (SIGPIPE) unless it writes elsewhere, as daemons do.
+//! A service that a command leaves running lives on, and so does whatever runs when the daemon ends.
+//! Output that it writes through the command's pipe is read and thrown away while the daemon lives.
+//! Afterwards the pipe has no reader, and the service dies of SIGPIPE at its next line unless it writes
+//! elsewhere, as daemons do.
 
 use super::child::{Child, Telling};
 use crate::limits::{HOOK_MS, HOOKS, HOOKS_LEFT, HOOKS_QUEUED};
@@ -23,7 +24,7 @@ use std::rc::Rc;
 pub use super::child::Outcome;
 pub use crate::proto::table::Id;
 
-/// Those that run, and what others have left.
+/// Running commands, and those whose children still have their output.
 const PLACES: usize = HOOKS + HOOKS_LEFT;
 
 /// Too many commands wait already.
@@ -43,16 +44,16 @@ struct Waiting<T> {
     ticket: T,
 }
 
-/// A command that runs, or what one has left.
+/// A command that runs, or that has left something running.
 pub struct Hook<T> {
     child: Child,
     /// None once it has ended.
     ticket: Option<T>,
-    /// When it has ended.
+    /// When it ended; meaningless while it runs.
     ended: Instant,
 }
 
-/// The commands that run and that wait.
+/// The queue of commands and the commands that run, [`HOOKS`] at once.
 pub struct Hooks<T> {
     hooks: Table<Hook<T>>,
     waiting: Vec<Waiting<T>>,
@@ -61,7 +62,7 @@ pub struct Hooks<T> {
 }
 
 impl<T> Hooks<T> {
-    /// None run. The token is what wakes the loop for the command with this id.
+    /// With an empty queue. `token` gives the loop's token for the command with this id.
     pub fn new(token: fn(Id<Hook<T>>) -> Token) -> Self {
         Self {
             hooks: Table::new(PLACES),
@@ -71,11 +72,11 @@ impl<T> Hooks<T> {
         }
     }
 
-    /// Lets a command wait for its turn, which is the next [`Hooks::go_on`] or a later one. Its ticket
-    /// comes back with its outcome.
+    /// Queues a command for the next [`Hooks::go_on`] or a later one. Its ticket comes back with its
+    /// outcome.
     ///
     /// # Errors
-    /// Too many wait already.
+    /// Too many commands are waiting already.
     pub fn start(&mut self, words: Rc<[String]>, ticket: T) -> Result<(), Full> {
         if self.running + self.waiting.len() >= HOOKS + HOOKS_QUEUED {
             return Err(Full);
@@ -84,8 +85,8 @@ impl<T> Hooks<T> {
         Ok(())
     }
 
-    /// Starts those who wait, as long as there are places. One that can't be started has had its
-    /// outcome; then there may be more to start.
+    /// Starts waiting commands while there are places. Returns the outcome of one that can't be started; then
+    /// there may be more to start.
     pub fn go_on(&mut self, registry: &Registry, now: Instant) -> Option<(T, Outcome)> {
         while self.may_start()
             && let Some(vacant) = self.hooks.vacancy()
@@ -112,7 +113,7 @@ impl<T> Hooks<T> {
         !self.waiting.is_empty() && self.running < HOOKS
     }
 
-    /// Takes what one has said.
+    /// Reads what a command has written.
     pub fn hear(&mut self, id: Id<Hook<T>>, now: Instant) {
         if let Some(hook) = self.hooks.get_mut(id) {
             hook.child.hear(now);
@@ -120,7 +121,7 @@ impl<T> Hooks<T> {
         self.drop_left_over();
     }
 
-    /// A child has ended and has been reaped: if it is one of these, this is its outcome.
+    /// Handles a child that was reaped: returns the outcome if it is one of these commands.
     pub fn ended(&mut self, pid: Pid, exit: Exit, now: Instant) -> Option<(T, Outcome)> {
         let is_it = |(_, hook): &(_, &mut Hook<T>)| hook.child.is(pid);
         let (_, hook) = self.hooks.iter_mut().find(is_it)?;
@@ -132,7 +133,7 @@ impl<T> Hooks<T> {
         Some((ticket?, outcome))
     }
 
-    /// Kills those whose time is over; they end of it, and have their outcome then.
+    /// Kills commands whose time is over. Their outcome follows when they have ended.
     pub fn expire(&mut self, now: Instant) {
         for (_, hook) in self.hooks.iter_mut() {
             hook.child.expire(now);
@@ -140,7 +141,7 @@ impl<T> Hooks<T> {
         self.drop_left_over();
     }
 
-    /// When there is something to do: for [`Hooks::expire`] or [`Hooks::go_on`].
+    /// When to call [`Hooks::expire`] or [`Hooks::go_on`].
     pub fn next_deadline(&self) -> Option<Instant> {
         if self.may_start() {
             return Some(Instant(0));
@@ -152,14 +153,14 @@ impl<T> Hooks<T> {
         soonest
     }
 
-    /// Drops those that have ended and left nothing.
+    /// Drops commands that have ended and left nothing running.
     fn drop_left_over(&mut self) {
         while let Some(id) = self.left_over() {
             self.hooks.remove(id);
         }
     }
 
-    /// One that has ended, and whose output nobody has; or the oldest, if too many are left.
+    /// A command that has ended and whose output is closed; or the oldest, if too many are left.
     fn left_over(&self) -> Option<Id<Hook<T>>> {
         let left = || {
             self.hooks
