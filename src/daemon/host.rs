@@ -1,7 +1,7 @@
-//! What the loop asks of the world around it: the time, and what somebody told it to do.
+//! What the loop needs from the system around it: the time, and the signals.
 //!
-//! It is a value that the loop is given, so that a test runs the real loop and steps the clock under
-//! it without touching the machine's.
+//! It is passed to the loop as a value, so that a test can run the real loop and set its clock without touching
+//! the machine's.
 
 use crate::proto::{Instant, Now};
 use crate::sys::signal::{Signal, Signals};
@@ -11,35 +11,35 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
-/// The world around the loop.
+/// The system around the loop.
 pub trait Host {
-    /// What time it is. Asked once a turn.
+    /// The time on both clocks. Read once a turn.
     fn now(&mut self) -> Now;
 
-    /// Whether somebody keeps the machine's clock right.
+    /// Whether something keeps the machine's clock right.
     fn clock_is_kept(&self) -> bool;
 
-    /// What wakes the loop: readable when there is a signal.
+    /// Becomes readable when there is a signal.
     fn signal_waker(&self) -> BorrowedFd<'_>;
 
-    /// The same: readable when the clock was set. Where the kernel can't tell, the reason.
+    /// Becomes readable when the clock was set. An error if the kernel can't tell.
     fn clock_waker(&self) -> Result<BorrowedFd<'_>, &io::Error>;
 
-    /// Takes the next signal. Answers None once there are no more, and is then ready to wake again.
+    /// Takes the next signal. None if there are no more; then a new one wakes the loop again.
     fn next_signal(&mut self) -> Option<Signal>;
 }
 
-/// This machine.
+/// This machine, with its signals and its clock.
 pub struct Machine {
     signals: Signals,
     clock_set: io::Result<ClockSet>,
 }
 
 impl Machine {
-    /// Takes over the signals, and watches the clock.
+    /// Takes over the signals and watches the clock.
     ///
     /// # Errors
-    /// What the kernel says of the signals: it is out of descriptors, or of memory.
+    /// The kernel can't deliver the signals: it is out of descriptors or memory.
     pub fn take_over() -> io::Result<Self> {
         signal::report_crashes();
         child::keep_ended();
@@ -50,11 +50,11 @@ impl Machine {
     }
 }
 
-/// What the boot clock starts with here, so that moments before the boot have a number too: a
-/// ban that a restart has brought back may have begun there.
+/// Where the boot clock starts here, so that moments before the boot have a number too: a ban that is restored
+/// after a restart may have begun there.
 const BEFORE_BOOT_MS: u64 = 1 << 40;
 
-/// The ntp hook of a router touches it once the clock has come right.
+/// A router's ntp hook touches this file once the clock is right.
 const CLOCK_FILE: &str = "/var/run/shimmer/clock";
 
 impl Host for Machine {
