@@ -1,9 +1,9 @@
-//! The log: one line an event, `verb key=value …`, to a file, to stderr or to syslog.
+//! The log: one line per event, `verb key=value …`, to a file, to stderr or to syslog.
 //!
-//! It never fails and never waits: a line that can't be written is counted, and the count is
-//! written when writing works again. And it never floods: what peers cause may fill
-//! [`LOG_LINES`] lines in ten seconds, then one line says how many were left out. A few of those are
-//! kept for visitors who reached the service, so that strangers can't make the log forget them.
+//! It never fails and never waits: lines that can't be written are counted, and the count is written when
+//! writing works again. And it never floods: peers can cause [`LOG_LINES`] lines in ten seconds; then one line
+//! says how many were left out. A few of those are reserved for visitors who reached the service, so that
+//! strangers can't displace them.
 
 use crate::config::LogTarget;
 use crate::limits::{LOG_LINE, LOG_LINES, LOG_LINES_KEPT, LOG_WINDOW_MS};
@@ -22,10 +22,10 @@ use std::os::unix::net::UnixDatagram;
 use std::panic::{self, Location};
 use std::path::PathBuf;
 
-/// Where syslogd listens.
+/// syslogd's socket.
 const SYSLOG: &str = "/dev/log";
 
-/// The name of what the log goes to.
+/// The path of the log, for error messages.
 pub fn log_path(target: &LogTarget) -> PathBuf {
     match target {
         LogTarget::Stderr => "stderr".into(),
@@ -34,7 +34,7 @@ pub fn log_path(target: &LogTarget) -> PathBuf {
     }
 }
 
-/// A line in the making. What does not fit is cut.
+/// A line that is being written. What does not fit is cut.
 struct LogLine(heapless::String<LOG_LINE>);
 
 impl LogLine {
@@ -45,8 +45,8 @@ impl LogLine {
 
 impl fmt::Write for LogLine {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        // One byte stays free for the line's end. A control character would be a line of its own,
-        // or worse; none of our values has one, but error texts come from elsewhere.
+        // One byte stays free for the newline. A control character could start a line of its own, or worse. Our
+        // values have none, but error texts come from elsewhere.
         for letter in text.chars() {
             let letter = if letter.is_control() { '?' } else { letter };
             if self.0.len() + letter.len_utf8() >= LOG_LINE {
@@ -91,12 +91,12 @@ impl Write for SyslogSocket {
     }
 }
 
-/// A syslog line without a time: syslogd has its own, and the crate's would ask the system's clock.
+/// A syslog line without a time: syslogd adds its own, and the crate would read the system's clock.
 struct Untimed {
     pid: u32,
 }
 
-/// The facility of daemons (RFC 3164, section 4.1.1), shifted to where it belongs.
+/// The facility of daemons (RFC 3164, section 4.1.1), shifted to its place.
 const DAEMON: i32 = 3 << 3;
 
 impl syslog::LogFormat<&str> for Untimed {
@@ -156,9 +156,9 @@ impl Sink {
     }
 }
 
-/// Our own stderr, which must not block although whoever reads it may stop. A pipe or a terminal is
-/// opened anew for that, because O_NONBLOCK belongs to all who share an open file. A regular file
-/// never blocks, and has one end that all who share it write at.
+/// Our stderr, which must not block even if its reader stops reading. A pipe or a terminal is opened anew for
+/// that, because O_NONBLOCK belongs to all who share an open file. A regular file never blocks, and all who
+/// share it must write at the same end.
 fn stderr() -> io::Result<File> {
     let shared = File::from(io::stderr().as_fd().try_clone_to_owned()?);
     if shared.metadata()?.is_file() {
@@ -170,13 +170,13 @@ fn stderr() -> io::Result<File> {
     if let Ok(file) = options.open("/proc/self/fd/2") {
         return Ok(file);
     }
-    // A service manager's socket. (A stream or not, this sets one flag and nothing else.)
+    // A service manager's socket. (This sets one flag and nothing else, stream or not.)
     set_nonblocking(shared.as_fd(), true)?;
     Ok(shared)
 }
 
-/// Makes a panic leave its place and its message in the log, wherever that is: a router has nobody who
-/// looks at stderr. What comes after it is [`signal::report_crashes`]' line.
+/// Makes a panic log its place and its message, wherever the log goes: on a router nobody sees stderr. The line
+/// of [`signal::report_crashes`] follows.
 pub fn report_panics() {
     panic::set_hook(Box::new(|panic| {
         let payload = panic.payload();
@@ -206,14 +206,13 @@ fn panic_line(place: Option<&Location>, message: &str) -> heapless::String<LOG_L
     line.0
 }
 
-/// The lines that peers have caused last, and those that were left out since when.
+/// The latest lines that peers have caused, and how many were left out since when.
 struct Allowance {
     written: heapless::Deque<Instant, { LOG_LINES as usize }>,
     since: Instant,
     left_out: u32,
 }
 
-/// The log.
 pub struct Log {
     now: Now,
     sink: Sink,
@@ -223,10 +222,10 @@ pub struct Log {
 }
 
 impl Log {
-    /// Opens it.
+    /// Opens the log.
     ///
     /// # Errors
-    /// What opening the file or the socket says.
+    /// The error of opening the file or the socket.
     pub fn open(target: &LogTarget, level: Level, now: Now) -> io::Result<Self> {
         Ok(Self {
             now,
@@ -241,18 +240,18 @@ impl Log {
         })
     }
 
-    /// Opens it anew, because the file was moved away or the configuration names another. The old
-    /// one stays where that fails.
+    /// Opens the log anew, because its file was moved away or the configuration names another. If that fails,
+    /// the old one stays in use.
     ///
     /// # Errors
-    /// As [`Log::open`].
+    /// As for [`Log::open`].
     pub fn reopen(&mut self, target: &LogTarget, level: Level) -> io::Result<()> {
         self.sink = Sink::open(target)?;
         self.level = level;
         Ok(())
     }
 
-    /// Says what time it is, for all lines from now on.
+    /// Sets the time of all lines from now on.
     pub fn at(&mut self, now: Now) {
         self.now = now;
     }
@@ -263,7 +262,7 @@ impl Log {
         level <= self.level
     }
 
-    /// The descriptor behind it.
+    /// The log's descriptor.
     pub fn descriptor(&self) -> BorrowedFd<'_> {
         match &self.sink {
             Sink::Stream(file) => file.as_fd(),
@@ -271,14 +270,14 @@ impl Log {
         }
     }
 
-    /// Writes what has happened, unless its level is not shown or its cause has had its share.
+    /// Writes an event, unless its level is not shown or its cause has had its share.
     pub fn write(&mut self, event: &Event) {
         if self.shows(event.level()) && self.has_room_for(event.cause()) {
             self.put(event);
         }
     }
 
-    /// Says how many lines were left out, once their window is over.
+    /// Logs how many lines were left out, once their window is over.
     pub fn tell_left_out(&mut self) {
         let deadline = self.next_deadline();
         if deadline.is_some_and(|deadline| deadline <= self.now.boot) {
@@ -287,7 +286,7 @@ impl Log {
         }
     }
 
-    /// When [`Log::tell_left_out`] has something to say.
+    /// When to call [`Log::tell_left_out`].
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
         let Allowance {
@@ -305,8 +304,8 @@ impl Log {
         };
         let allowance = &mut self.allowance;
         let written = &mut allowance.written;
-        // So many lines back lies at least a window, or no line at all: this holds for any ten
-        // seconds, not only for those that a count begins with.
+        // If the line `most` lines back lies a whole window back or does not exist, the bound holds for any ten
+        // seconds, not only for those in which a count begins.
         let back = written.iter().rev().nth(most as usize - 1);
         if back.is_some_and(|&back| now.since(back) < LOG_WINDOW_MS) {
             if allowance.left_out == 0 {
@@ -377,7 +376,7 @@ mod tests {
         }
     }
 
-    /// A line of somebody who reached the service.
+    /// A line of a visitor who reached the service.
     fn member(number: u32) -> Event {
         Event::Accept {
             mirage: "ssh".into(),
