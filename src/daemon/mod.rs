@@ -1,19 +1,19 @@
-//! The daemon: a loop that tells the core what has happened, and performs what it decides.
+//! The daemon: a loop that tells the core what has happened, and performs what the core decides.
 //!
 //! One thread, one poll, and everything in tables whose sizes are known at the start:
 //!
 //! ```text
-//!   mod.rs      the loop                        perform.rs   an effect, and what is done
-//!   shell.rs    what has happened               wake.rs      whom an event is for
-//!   ports.rs    what listens                    sockets.rs   what there is of each connection
-//!   relay/      the bytes of a session          trap.rs      those of a visitor who is held
-//!   sensor.rs   packets that nobody answers     arrival.rs   what is in one
+//!   mod.rs      the loop                        perform.rs   performs the core's effects
+//!   shell.rs    events from the system          wake.rs      the tokens of events
+//!   ports.rs    the listening sockets           sockets.rs   the socket of each connection
+//!   relay/      the bytes of a session          trap.rs      reads from a visitor who is held
+//!   sensor.rs   packets at closed ports         arrival.rs   parses such a packet
 //!   hooks.rs    commands                        nft.rs       the kernel's sets
-//!   child.rs    a child of either               control/     whoever asks
-//!   store.rs    the state file, the journal     reload.rs    the keys of a configuration that is coming
-//!   log.rs      the log                         configuration.rs   what it says, taken over
-//!   user.rs     who the daemon is
-//!   host.rs     the time and the signals, as a value
+//!   child.rs    a child of either               control/     the control socket
+//!   store.rs    the state file, the journal     reload.rs    the keys of a new configuration
+//!   log.rs      the log                         configuration.rs   the file becomes input for the core
+//!   user.rs     the daemon's user
+//!   host.rs     time and signals, as a value
 //! ```
 
 mod arrival;
@@ -54,7 +54,7 @@ use std::path::Path;
 /// Runs the daemon until it is told to end.
 ///
 /// # Errors
-/// The configuration has errors, or the system does not give what the daemon needs.
+/// The configuration has errors, or the system does not provide what the daemon needs.
 pub fn run(config: &Path) -> Result<(), Failure> {
     let server = ServerConfig::load(config).map_err(Failure::Configuration)?;
     let server = user::become_user(server, config)?;
@@ -67,7 +67,7 @@ pub fn run(config: &Path) -> Result<(), Failure> {
     daemon.run()
 }
 
-/// The core, the shell, and what the one wants of the other.
+/// The core and the shell, with the effects that are still to be performed.
 pub struct Daemon<H> {
     core: Core,
     effects: Effects,
@@ -75,10 +75,10 @@ pub struct Daemon<H> {
 }
 
 impl<H: Host> Daemon<H> {
-    /// A daemon that will serve this configuration, read from `config_path`, once it runs.
+    /// A daemon that will serve this configuration, which was read from `config_path`.
     ///
     /// # Errors
-    /// The log, the state file or the poll can't be had.
+    /// The log, the state file or the poll can't be opened.
     pub fn new(config_path: &Path, server: ServerConfig, mut host: H) -> Result<Self, Failure> {
         let now = host.now();
         let target = &server.common.log;
@@ -104,11 +104,11 @@ impl<H: Host> Daemon<H> {
 
     /// Runs until a signal ends it.
     ///
-    /// The time is asked once in a turn, so all of it happens at one moment. What has happened comes before what
-    /// the time makes due, so a visitor is judged by the plan that they found.
+    /// The time is read once per turn, so a turn happens at one moment. Events come before deadlines, so a
+    /// visitor is judged by the plan that was open to them.
     ///
     /// # Errors
-    /// The kernel no longer lets it poll.
+    /// The kernel no longer allows polling.
     pub fn run(mut self) -> Result<(), Failure> {
         let mut events = shell::events();
         loop {
@@ -136,7 +136,7 @@ impl<H: Host> Daemon<H> {
         Ok(())
     }
 
-    /// Performs all effects, and lets the core handle what comes of them at once, until nothing is left.
+    /// Performs all effects and passes their answers to the core at once, until nothing is left.
     fn settle(&mut self) {
         loop {
             while let Some(effect) = self.effects.pop_front() {
