@@ -1,4 +1,4 @@
-//! Addresses as elements of the kernel's sets: many at once, by one nft at a time and one a second.
+//! Adds addresses to the kernel's nft sets: many at once, with one nft at a time and one run a second.
 //!
 //! ```text
 //!   add ─▶ waits ──go_on──▶ in a batch ──nft ends──▶ Done
@@ -7,13 +7,14 @@
 //!            └──── nft has failed
 //! ```
 //!
-//! A batch is one transaction: all of it or nothing. So after one that fails the next has one element
-//! only. If that fails as well, it is known whose fault it is: its set has to wait, longer each time,
-//! and the others do not wait for it.
+//! A batch is one transaction: all of it or nothing. So the batch after a failed one has only one
+//! element. If that one fails as well, its set is at fault: it has to wait, longer each time, and the
+//! others do not wait for it.
 //!
-//! A set's elements have a time, and kernels before 6.12 do not renew it: adding what is there changes
-//! nothing, and deleting what is not there is an error. So each element is added, deleted and added
-//! with its time, of which the firewall sees the last alone. What is taken out is added and deleted.
+//! A set's elements have a timeout, and kernels before 6.12 do not renew it: adding an element that is
+//! there changes nothing, and deleting one that is not there is an error. So each element is added,
+//! deleted and added again with its timeout; the firewall sees only the result. An element that is taken
+//! out is added and deleted.
 
 use super::child::{Child, Outcome, Telling};
 use crate::config::Capability;
@@ -30,17 +31,17 @@ use mio::{Registry, Token};
 use std::io;
 use std::os::fd::OwnedFd;
 
-/// Bytes of an element's three lines at most: each has two names, a family, an address, a time of ten
-/// digits and the words between.
+/// Most bytes of an element's three lines: each has two names, a family, an address, a timeout of ten
+/// digits and the keywords between.
 const ELEMENT: usize = 3 * (2 * NFT_NAME + 128);
 const _: () = assert!(ELEMENT <= NFT_BATCH);
 
 /// Why an element is not taken.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
-    /// Too many wait already.
+    /// Too many elements are waiting already.
     Full,
-    /// Its address is of a family that the set's table does not have.
+    /// The set's table does not hold addresses of this family.
     Family,
 }
 
@@ -53,30 +54,30 @@ impl fmt::Display for Refused {
     }
 }
 
-/// What has happened.
+/// What became of an element or a set, for the caller.
 pub enum News<T> {
-    /// The element with this ticket is in its set, or out of it if that was wanted.
+    /// The element with this ticket is in its set, or out of it if that was asked for.
     Done(T),
-    /// Its time was over before nft took it.
+    /// Its time ran out before nft took it.
     TooLate(T),
-    /// A later one contradicts it, and counts instead.
+    /// A later element contradicts this one and replaces it.
     Replaced(T),
-    /// A set takes no elements; they are tried again. It is told once, until it takes some.
+    /// A set rejects its elements; they are retried. Reported once, until the set takes one again.
     Failing {
-        /// The set, as nft names it.
+        /// The set's name in nft's form.
         set: String,
-        /// What became of nft.
+        /// What became of nft's run.
         why: Outcome,
     },
 }
 
 struct Queued<T> {
-    /// As nft names it.
+    /// The set's name in nft's form.
     set: String,
     address: IpAddr,
-    /// Whether it is to be in the set, or out of it.
+    /// Whether it should be in the set; otherwise it is taken out.
     stays: bool,
-    /// When it is over, or given up.
+    /// When its time ends, or a removal is given up.
     until: Instant,
     ticket: T,
 }
@@ -87,33 +88,33 @@ impl<T> Queued<T> {
     }
 }
 
-/// A set that takes no elements.
+/// A set that rejects its elements.
 struct Failing {
     set: String,
     pause_ms: u64,
-    /// When it is tried again.
+    /// When to retry.
     again: Instant,
 }
 
-/// The elements that wait, and the nft that adds some.
+/// The elements that wait, and the nft that adds some of them.
 pub struct Nft<T> {
     program: String,
     token: Token,
     waiting: Vec<Queued<T>>,
-    /// What `child` was given.
+    /// The elements that `child` was given.
     batch: Vec<Queued<T>>,
     child: Option<Child>,
     /// No nft is started before this.
     next_run: Instant,
-    /// Elements that the next batch may have.
+    /// Most elements in the next batch.
     most: usize,
     failing: Vec<Failing>,
     news: Vec<News<T>>,
 }
 
 impl<T> Nft<T> {
-    /// Nothing waits. The program is nft's name or path; the token is what wakes the loop when it has
-    /// said something.
+    /// With an empty queue. `program` is nft's name or path; `token` wakes the loop when nft has written
+    /// something.
     pub fn new(program: &str, token: Token) -> Self {
         Self {
             program: program.to_owned(),
@@ -128,12 +129,12 @@ impl<T> Nft<T> {
         }
     }
 
-    /// Lets an address wait for the next [`Nft::go_on`] or a later one. It will be in the set for so
-    /// many seconds from now on; one that is there already stays for as long, and with no seconds it is
-    /// taken out. Of what contradicts itself the last counts.
+    /// Queues an address for the next [`Nft::go_on`] or a later one. It stays in the set for `seconds` from
+    /// now on, even if it is there already; with 0 it is taken out. The last of two contradicting elements
+    /// counts.
     ///
     /// # Errors
-    /// Too many wait already, or it can't be in that set.
+    /// The queue is full, or the set can't hold the address.
     pub fn add(
         &mut self,
         set: &NftSet,
@@ -168,7 +169,7 @@ impl<T> Nft<T> {
         Ok(())
     }
 
-    /// Starts nft for those who wait, if it is time.
+    /// Starts nft for the waiting elements, if it is time.
     pub fn go_on(&mut self, registry: &Registry, now: Instant) {
         self.drop_late(now);
         if self.child.is_some() || now < self.next_run {
@@ -189,20 +190,20 @@ impl<T> Nft<T> {
         let words = [self.program.clone(), "-f".to_owned(), "-".to_owned()];
         let input = filled_pipe(text.as_bytes())?;
         let wakes = (registry, self.token);
-        // Of all children of a daemon that is not root, it alone needs a right.
+        // Only this child of a daemon that is not root needs a capability.
         privileges::lend(Capability::NetAdmin.number(), || {
             Child::start(&words, Some(input), Telling::First, wakes, now, NFT_MS)
         })
     }
 
-    /// Takes what nft has said.
+    /// Reads what nft has written.
     pub fn hear(&mut self, now: Instant) {
         if let Some(child) = &mut self.child {
             child.hear(now);
         }
     }
 
-    /// A child has ended and has been reaped. Whether it was nft: then there are news.
+    /// Handles a child that was reaped. True if it was nft: then there is news.
     pub fn ended(&mut self, pid: Pid, exit: Exit, now: Instant) -> bool {
         match self.child.take_if(|child| child.is(pid)) {
             Some(mut child) => {
@@ -214,14 +215,14 @@ impl<T> Nft<T> {
         }
     }
 
-    /// Kills nft if its time is over; it ends of that, and there are news then.
+    /// Kills nft if its time is over. The news follows when it has ended.
     pub fn expire(&mut self, now: Instant) {
         if let Some(child) = &mut self.child {
             child.expire(now);
         }
     }
 
-    /// What has happened since; ask until there is no more.
+    /// What has happened since the last call; call again until it returns None.
     pub fn next_news(&mut self) -> Option<News<T>> {
         if self.news.is_empty() {
             return None;
@@ -229,7 +230,7 @@ impl<T> Nft<T> {
         Some(self.news.remove(0))
     }
 
-    /// When there is something to do: for [`Nft::expire`] or [`Nft::go_on`].
+    /// When to call [`Nft::expire`] or [`Nft::go_on`].
     pub fn next_deadline(&self) -> Option<Instant> {
         let mut soonest = self.child.as_ref().and_then(Child::next_deadline);
         for element in &self.waiting {
@@ -259,7 +260,7 @@ impl<T> Nft<T> {
             let late = self.waiting.remove(place);
             self.news.push(News::TooLate(late.ticket));
         }
-        // Where nobody waits for a set any more, its next visitor finds out how it is.
+        // A set with no waiting element is forgotten: the next element finds out whether it works.
         let (waiting, batch) = (&self.waiting, &self.batch);
         let is_wanted = |set: &str| {
             let mut all = waiting.iter().chain(batch);
@@ -268,7 +269,7 @@ impl<T> Nft<T> {
         self.failing.retain(|failing| is_wanted(&failing.set));
     }
 
-    /// Takes those for whom it is time, as many as one batch may have: its text.
+    /// Takes the elements that are due, as many as fit in one batch, and returns nft's input.
     fn take_batch(&mut self, now: Instant) -> String {
         let mut text = String::new();
         let mut place = 0;
@@ -305,7 +306,7 @@ impl<T> Nft<T> {
         text
     }
 
-    /// What became of a batch.
+    /// Records the result of a batch.
     fn settle(&mut self, outcome: Outcome, now: Instant) {
         let mut batch = core::mem::take(&mut self.batch);
         if matches!(outcome, Outcome::Done) {
@@ -320,7 +321,7 @@ impl<T> Nft<T> {
             let set = element.set.clone();
             self.set_has_failed(set, outcome, now);
             self.most = NFT_QUEUED;
-            // Another of the set's may have more luck.
+            // A later element of the same set may succeed.
             let is_replaced =
                 |old: &mut Queued<T>| self.waiting.iter().any(|new| new.contradicts(old));
             let replaced = batch.extract_if(.., is_replaced);
@@ -349,7 +350,7 @@ impl<T> Nft<T> {
     }
 }
 
-/// A pipe with a text in it and nobody who writes.
+/// The reading end of a pipe that holds a text and has no writer any more.
 fn filled_pipe(text: &[u8]) -> io::Result<OwnedFd> {
     let (read, write) = pipe::pipe()?;
     if rustix::io::write(&write, text)? < text.len() {
