@@ -1,9 +1,9 @@
-//! Which addresses are this host's.
+//! Which addresses belong to this host.
 
 use core::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::net::UdpSocket;
 
-/// Whether an address is one of this host, for a packet that arrived at this interface. A router also gets
+/// Whether an address belongs to this host, for a packet that arrived at this interface. A router also receives
 /// packets that it forwards.
 #[must_use]
 pub fn is_own_address(address: IpAddr, interface: u32) -> bool {
@@ -16,7 +16,7 @@ pub fn is_own_address(address: IpAddr, interface: u32) -> bool {
         }
         _ => SocketAddr::new(address, 0),
     };
-    // Only an own address can be bound, or a network's broadcast address; and that can't be connected to
+    // Only a local address can be bound, or a network's broadcast address; and the latter can't be connected to
     // without SO_BROADCAST. Nothing is sent.
     UdpSocket::bind(at).is_ok_and(|socket| {
         at.set_port(1);
