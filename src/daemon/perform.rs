@@ -1,5 +1,5 @@
-//! What becomes of effects: the one place that knows all tables of the shell. Performing never calls the core;
-//! what comes of it at once is an answer.
+//! Performs effects: the one place that knows all tables of the shell. Performing an effect never calls the
+//! core; its immediate result is an answer.
 
 use super::control::View;
 use super::host::Host;
@@ -16,7 +16,7 @@ use crate::proto::input::{ElementOutcome, Input, SavedBan};
 use crate::sys::socket::ListenAddress;
 
 impl<H: Host> Shell<H> {
-    /// Does what the core wants.
+    /// Performs one effect.
     pub fn perform(&mut self, effect: Effect, core: &Core) {
         let (now, registry) = (self.now.boot, self.poll.registry());
         match effect {
@@ -118,7 +118,7 @@ impl<H: Host> Shell<H> {
         }
     }
 
-    /// Writes the bans down: what the file has then. Without a file, nothing is missing in it.
+    /// Saves the bans and returns the file's state. Without a file, nothing is missing in it.
     pub fn save(&mut self, core: &Core) -> Option<u64> {
         let changes = core.bans().changes();
         match self.store.as_ref().map_or(Ok(()), |store| store.save(core)) {
@@ -146,7 +146,7 @@ impl<H: Host> Shell<H> {
         Vec::new()
     }
 
-    /// What the silent gates want to know of has changed.
+    /// Adjusts the sensor to what the silent gates have to watch.
     fn sense(&mut self, core: &Core) {
         let (ranges, hops) = (core.ranges(), core.hops());
         let registry = self.poll.registry();
@@ -179,7 +179,7 @@ impl<H: Host> Shell<H> {
         }
     }
 
-    /// Tries the ports again that could not be opened, if it is time.
+    /// Retries the ports that could not be opened, if it is time.
     pub fn open_again(&mut self, core: &Core) {
         let Self {
             ports,
