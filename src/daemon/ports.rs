@@ -1,7 +1,7 @@
-//! What listens: sockets, and the visitors who wait there.
+//! The listening sockets, and the visitors who wait there.
 //!
-//! A listener is named by where it listens and its number, not by the mirage that it serves: a reload may give
-//! it to another without closing it.
+//! A listener is named by its address and port, not by the mirage that it serves: a reload may give it to
+//! another mirage without closing it.
 
 use super::sockets::is_out_of_descriptors;
 use super::wake::Wake;
@@ -21,7 +21,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::rc::Rc;
 
-/// A port at a place: the place's number, then the port's 16 bits.
+/// A listener's id: the number of its address, then the port's 16 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PortId(pub u32);
 
@@ -40,64 +40,64 @@ impl PortId {
     }
 }
 
-/// One port.
+/// One listener.
 struct Listener {
     id: PortId,
     mirage: MirageId,
-    /// Visitors may be waiting for whom there will be no event.
+    /// Visitors may be waiting for whom no further event will come.
     is_behind: bool,
-    /// None while it can't be opened.
+    /// None while the port can't be opened.
     socket: Option<OwnedFd>,
-    /// Whom alone its filter lets through, and what it accepts has the filter too.
+    /// The addresses that its filter admits. What it accepts inherits the filter.
     admitted: Option<Rc<[IpAddr]>>,
     backlog: i32,
-    /// The log was told at this level that it is not open.
+    /// The level at which the log was told that it is closed.
     told: Option<Level>,
 }
 
 /// A visitor who was accepted.
 pub struct Accepted {
-    /// Where.
+    /// The mirage.
     pub mirage: MirageId,
-    /// Who.
+    /// The visitor's address.
     pub peer: IpAddr,
-    /// The port that they dialled. None: they came to a pool past the redirect.
+    /// The port that they dialled. None: they reached a pool's port without the redirect.
     pub port: Option<u16>,
-    /// The port that they came to.
+    /// The port of the listener.
     pub at: u16,
     /// The connection.
     pub socket: OwnedFd,
 }
 
-/// What comes of a try to accept.
+/// The result of one accept.
 pub enum Try {
     /// A visitor.
     Visitor(Accepted),
-    /// A visitor, for whom the last descriptor was given. There has to be another.
+    /// A visitor whose connection took the last descriptor. Another has to be freed.
     Short(Accepted),
-    /// Nobody, or one who has gone meanwhile: try again.
+    /// No visitor, or one who has gone in the meantime: try again.
     Again,
-    /// Nobody waits, or it can't be known before a while.
+    /// No visitor waits, or that can't be known for a while.
     Nobody,
 }
 
-/// All listeners, in the order of their names.
+/// All listeners, ordered by id.
 pub struct Ports {
     all: Vec<Listener>,
-    /// Where to listen, by number.
+    /// The addresses to listen on, by number.
     places: Vec<ListenAddress>,
-    /// Given up for a moment to accept a visitor though there are no descriptors left.
+    /// Given up for a moment, so that a visitor can be accepted when no descriptors are left.
     spare: Option<File>,
-    /// When the ports with visitors that could not be accepted are looked at again.
+    /// When to look again at ports whose visitors could not be accepted.
     accept_again: Option<Instant>,
-    /// When the ports that could not be opened are tried again.
+    /// When to retry the ports that could not be opened.
     open_again: Option<Instant>,
-    /// The ports that are being drained, the next one last, and how many more may be accepted there.
+    /// The ports that are being drained, the next one last, and how many visitors may still be accepted there.
     draining: Option<(Vec<(PortId, i32)>, usize)>,
 }
 
 impl Ports {
-    /// Nothing listens.
+    /// Without listeners.
     pub fn new() -> Self {
         Self {
             all: Vec::new(),
@@ -109,8 +109,8 @@ impl Ports {
         }
     }
 
-    /// Opens the ports that a mirage wants and that are missing, hands over those that another mirage wants, and
-    /// closes the rest of its. Says how many are open.
+    /// Opens the ports that a mirage wants and does not have, hands over those that another mirage wants, and
+    /// closes its other ports. Returns how many are open.
     pub fn follow(
         &mut self,
         mirage: MirageId,
@@ -153,7 +153,7 @@ impl Ports {
         open
     }
 
-    /// The numbers of addresses of ours; none at all is that of all.
+    /// The numbers of these local addresses; an empty list means all addresses.
     fn places_of(&mut self, listen: &[IpAddr]) -> Vec<usize> {
         let places: Vec<ListenAddress> = match listen {
             [] => vec![ListenAddress::Any],
@@ -179,9 +179,8 @@ impl Ports {
         }
     }
 
-    /// Opens a port for a mirage, or gives it the one that is open already. With `admitted` it lets those
-    /// addresses through and is closed to all others. A port that can't be opened is kept, to be tried
-    /// again.
+    /// Opens a port for a mirage, or gives it the port if it is open already. With `admitted`, the port is open
+    /// to these addresses only. A port that can't be opened is kept and retried.
     fn open(
         &mut self,
         registry: &Registry,
@@ -203,10 +202,10 @@ impl Ports {
                 };
                 let filtered = match admitted {
                     Some(admitted) => filter::admit_only(socket, admitted),
-                    // Another mirage's filter would keep everybody out.
+                    // A filter left by another mirage would keep visitors out.
                     None => filter::detach(socket),
                 };
-                // It lets those through whom it did before; opened anew, it will not.
+                // The old filter is still in force. A new listener gets the new one.
                 if filtered.is_err() {
                     listener.socket = None;
                 }
@@ -256,13 +255,13 @@ impl Ports {
         self.all.iter().any(|listener| listener.socket.is_none())
     }
 
-    /// How many ports a mirage has open, counted at each address.
+    /// How many ports a mirage has open, counted once per address.
     pub fn count_open(&self, mirage: MirageId) -> usize {
         let is_its = |listener: &&Listener| listener.mirage == mirage && listener.socket.is_some();
         self.all.iter().filter(is_its).count()
     }
 
-    /// Takes the next visitor of a port.
+    /// Accepts the next visitor of a port.
     pub fn accept(&mut self, id: PortId, core: &Core, now: Instant) -> Try {
         let Ok(known) = self.find(id) else {
             return Try::Nobody;
@@ -273,7 +272,7 @@ impl Ports {
         let mut accepted = socket::accept(socket.as_fd());
         let is_short = accepted.as_ref().is_err_and(is_out_of_descriptors);
         if is_short {
-            // The kernel says so before it looks whether anybody waits. The spare descriptor finds out.
+            // The kernel says so before it checks whether a visitor waits. The spare descriptor finds out.
             drop(self.spare.take());
             accepted = socket::accept(socket.as_fd());
         }
@@ -288,8 +287,8 @@ impl Ports {
             Err(error) => match error.kind() {
                 io::ErrorKind::WouldBlock => Try::Nobody,
                 io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => Try::Again,
-                // No memory, or nothing that helps now. The kernel will not tell of this
-                // visitor again, so we remember.
+                // No memory, or another lack that passes. The kernel will not report this visitor again, so we
+                // remember the port.
                 _ => {
                     self.accept_later(id, now.after(RETRY_MS));
                     Try::Nobody
@@ -313,7 +312,7 @@ impl Ports {
             ..
         } = self.all[known];
         if admitted.is_some() {
-            // It was inherited from the port, and would outlive its sense.
+            // The connection has inherited the port's filter, which was meant for new connections only.
             let _ = filter::detach(&socket);
         }
         // At a pool the kernel knows which port was dialled.
@@ -347,7 +346,7 @@ impl Ports {
         self.spare.is_some()
     }
 
-    /// A port whose visitors could not all be accepted, if it is time to look at it again.
+    /// Takes the ports whose visitors could not all be accepted, if it is time to look again.
     pub fn take_behind(&mut self, now: Instant) -> Vec<PortId> {
         if self.accept_again.take_if(|again| *again <= now).is_none() {
             return Vec::new();
@@ -361,16 +360,16 @@ impl Ports {
         ids
     }
 
-    /// Something was closed: whoever could not be accepted for want of it is looked at again.
+    /// Something was closed, so ports that lacked a descriptor are looked at again.
     pub fn there_is_room(&mut self, now: Instant) {
         if self.accept_again.is_some() {
             self.accept_again = Some(now);
         }
     }
 
-    /// Begins to accept those who wait at ports that are about to close, or to change what they are. The kernel
-    /// keeps one more for each than it was told. In a flood there are more than a turn has time for, and those
-    /// behind them meet a reset, or the next plan.
+    /// Begins to accept the visitors who wait at ports that are about to close or change their role. The kernel
+    /// queues one more per port than it was told. In a flood there are more than a turn has time for; the rest
+    /// meet a reset, or the next plan.
     pub fn drain(&mut self, drain: Drain, core: &Core) {
         let is_drained = |listener: &&Listener| match drain {
             Drain::All => true,
@@ -389,7 +388,7 @@ impl Ports {
         self.draining.is_some()
     }
 
-    /// Takes the next visitor of the ports that are being drained. None: nobody waits there any more.
+    /// Accepts the next visitor at the ports that are being drained. None: no visitor waits there any more.
     pub fn accept_drained(&mut self, core: &Core, now: Instant) -> Option<Try> {
         loop {
             let (ports, left) = self.draining.as_mut()?;
@@ -419,9 +418,9 @@ impl Ports {
         }
     }
 
-    /// Tries the ports again that could not be opened. Each is told once, and again when it matters
-    /// more; and once it is open. What is wrong with a real one is an error, but not before its minute has
-    /// come: the log names no port to come.
+    /// Retries the ports that could not be opened. Each failure is logged once, and again when it matters more;
+    /// so is its end. A real port that can't be opened is an error, but only once its minute has come: the log
+    /// names no future port.
     pub fn retry(
         &mut self,
         core: &Core,
@@ -469,17 +468,17 @@ impl Ports {
         self.open_again = self.has_closed().then(|| now.after(RETRY_MS));
     }
 
-    /// Whether it is time for [`Ports::retry`].
+    /// Whether to call [`Ports::retry`] now.
     pub fn is_time_to_retry(&self, now: Instant) -> bool {
         self.open_again.is_some_and(|again| again <= now)
     }
 
-    /// Has it retried at this moment.
+    /// Schedules a retry for this moment.
     pub fn retry_at(&mut self, when: Instant) {
         self.open_again = Some(when);
     }
 
-    /// When [`Ports::take_behind`] or [`Ports::retry`] has something to do.
+    /// When to call [`Ports::take_behind`] or [`Ports::retry`].
     pub fn next_deadline(&self) -> Option<Instant> {
         sooner(self.accept_again, self.open_again)
     }
