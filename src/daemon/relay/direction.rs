@@ -1,16 +1,16 @@
-//! One way through a session: bytes from one socket to the other, until the first has no more.
+//! One direction of a session: moves bytes from one socket to the other until the first has no more.
 //!
-//! A small message goes through the process's buffer: one receive, one send. Once a direction has
-//! filled that buffer twice in a row it is bulk, and its bytes go by splice(2) through a borrowed
-//! pipe, without coming to us; when it runs dry the pipe goes back.
+//! A small message goes through the process's buffer: one receive, one send. A direction that has filled that
+//! buffer twice in a row is bulk: its bytes go by splice(2) through a borrowed pipe, without passing through
+//! our memory. When no bytes are left, the pipe goes back.
 //!
-//! Only an empty pipe is filled, and it is drained to zero before the next filling: when a splice
-//! into a pipe that holds something says "would block", the socket may be empty or the pipe may be
-//! full (by slots, long before it is by bytes), and taking one for the other loses the wake-up.
+//! Only an empty pipe is filled, and it is drained completely before the next filling. When a splice into a
+//! pipe that is not empty says "would block", either the socket is empty or the pipe is full (by slots, long
+//! before it is by bytes). Mistaking one for the other loses the wake-up.
 //!
-//! What has been received needs somewhere to be if it can't be sent. So before the receive there has
-//! to be a pipe at hand; where there is none, the bytes are only looked at (MSG_PEEK), and just
-//! those are taken that could be sent. That is slower, and never stuck.
+//! Received bytes that can't be sent need a place. So before the receive a pipe has to be available. If there
+//! is none, the bytes are only peeked at (MSG_PEEK), and just those that could be sent are taken. That is
+//! slower, but never gets stuck.
 
 use super::pipes::{Pipe, Pipes};
 use crate::limits::{BUFFER, BULK_FILLS, SPLICE, TURN_BYTES};
@@ -20,31 +20,31 @@ use std::io;
 use std::net::Shutdown;
 use std::os::fd::BorrowedFd;
 
-/// Where a direction is.
+/// What a direction does now.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Flow {
-    /// It wants bytes.
+    /// It waits for bytes.
     Fill,
-    /// Its pipe has bytes that want out.
+    /// It sends what its pipe holds.
     Drain,
-    /// Its input has ended and everything is out; the end is to be passed on.
+    /// Its input has ended and everything is sent; the end has to be passed on.
     ShutWrite,
-    /// Nothing more will come.
+    /// It is finished.
     Done,
 }
 
-/// What became of an attempt to move bytes.
+/// The result of an attempt to move bytes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Step {
     /// There is more to do at once.
     Go,
     /// An event will come.
     Wait,
-    /// It has had its share of this turn, and there is more.
+    /// It has had its share of this turn, but there is more.
     Again,
 }
 
-/// Which end failed, and how does not matter: it is gone.
+/// Which end failed. How does not matter: it is gone.
 pub enum Broken {
     /// The end that it reads from.
     Reading,
@@ -52,21 +52,20 @@ pub enum Broken {
     Writing,
 }
 
-/// One way through a session.
+/// One direction of a session.
 pub struct Direction {
     flow: Flow,
-    /// The pipe that it holds, empty or not.
+    /// The pipe that it has borrowed, empty or not.
     pub pipe: Option<Pipe>,
     queued: usize,
-    /// Bytes that it has passed on.
+    /// Bytes passed on so far.
     pub moved: u64,
     full_buffers: u8,
-    /// Its output had no room when it was tried last.
+    /// Its output had no room at the last attempt.
     pub is_blocked: bool,
-    /// Its input has hinted at its end or at urgent data, so a short read is not the last of what
-    /// there is.
+    /// Its input has signalled its end or urgent data, so a short read need not be the last one.
     pub is_ending: bool,
-    /// Its input has hinted at a reset.
+    /// Its input has signalled a reset.
     pub is_reset: bool,
 }
 
@@ -85,7 +84,7 @@ impl Direction {
         }
     }
 
-    /// Moves bytes until there are none, or no room, or this turn's share is used up.
+    /// Moves bytes until there are none, or no room for them, or this turn's share is used up.
     pub fn run(
         &mut self,
         from: BorrowedFd<'_>,
@@ -100,8 +99,8 @@ impl Direction {
                 Flow::Fill => self.fill(from, to, pipes, may_borrow)?,
                 Flow::Drain => self.drain(to)?,
                 Flow::ShutWrite => {
-                    // After a reset the end of input is none of the sender's making. Otherwise the
-                    // peer may have gone meanwhile, and then it needs no last word.
+                    // After a reset, the end of input does not come from the sender. Otherwise the peer may
+                    // have gone in the meantime; then the end need not be passed on.
                     if !self.is_reset {
                         let _ = SockRef::from(&to).shutdown(Shutdown::Write);
                     }
@@ -139,7 +138,7 @@ impl Direction {
         let filled = pipe::splice(from, pipe.entry(), SPLICE);
         self.pipe = Some(pipe);
         match filled {
-            // The end, or urgent data, at which splice stops: a plain receive tells.
+            // The end, or urgent data, at which splice stops: a plain receive tells which.
             Ok(0) => {
                 self.full_buffers = 0;
                 Ok(Step::Go)
@@ -153,13 +152,13 @@ impl Direction {
             Err(error) => {
                 self.full_buffers = 0;
                 let step = self.wait_or_break(&error, Broken::Reading)?;
-                // But splice stops at urgent data, behind which there may be more.
+                // But splice stops at urgent data, and there may be more after it.
                 Ok(if self.is_ending { Step::Go } else { step })
             }
         }
     }
 
-    /// Receives and sends. What can't be sent goes into a pipe, of which one is at hand.
+    /// Receives and sends. Bytes that can't be sent go into a pipe, which must be available.
     fn copy(
         &mut self,
         from: BorrowedFd<'_>,
@@ -183,7 +182,7 @@ impl Direction {
             self.pipe = Some(pipe);
             self.queued = received - sent;
             self.flow = Flow::Drain;
-            // An empty pipe takes a whole buffer. Should it ever not, the stream would have a hole.
+            // An empty pipe takes a whole buffer. If it ever did not, the stream would have a hole.
             if kept.is_ok_and(|kept| kept == self.queued) {
                 return Ok(Step::Wait);
             }
@@ -192,7 +191,7 @@ impl Direction {
         Ok(self.after_fill(received))
     }
 
-    /// Looks, sends, and takes what was sent.
+    /// Peeks, sends, and takes what was sent.
     fn copy_by_peeking(
         &mut self,
         from: BorrowedFd<'_>,
@@ -262,8 +261,8 @@ impl Direction {
         };
     }
 
-    /// A short read has taken all there was, and what comes later raises an event of its own, unless
-    /// the end of input was there already, or urgent data, at which a read stops.
+    /// A short read has taken everything, and later bytes raise an event of their own; unless the end of input
+    /// was there already, or urgent data, at which a read stops.
     fn after_fill(&self, bytes: usize) -> Step {
         if bytes < BUFFER && !self.is_ending {
             Step::Wait
@@ -300,7 +299,7 @@ impl Direction {
         self.flow == Flow::Done
     }
 
-    /// Ends it, whatever is under way.
+    /// Stops it, whatever it is doing.
     pub fn stop(&mut self, pipes: &mut Pipes) {
         self.release(pipes);
         self.flow = Flow::Done;
