@@ -1,9 +1,8 @@
-//! One visitor at the hidden service: a connection that is forwarded, with the bytes between the two, or
-//! a process that has the connection to itself.
+//! One visitor's session at the hidden service: forwards a connection, or gives it to a process.
 //!
 //! ```text
 //!               ┌──── inbound ────▶
-//!     client ───┤                  ├─── service       each direction on its own:
+//!     client ───┤                  ├─── service       each direction independently:
 //!               ◀──── outbound ────┘
 //!
 //!     Fill ──▶ Drain ──▶ Fill …  ──end of input──▶ ShutWrite ──▶ Done
@@ -22,7 +21,7 @@ use socket2::SockRef;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-/// What a link wants next.
+/// What a link needs next.
 pub enum Progress {
     /// An event, or its deadline.
     Wait,
@@ -30,23 +29,23 @@ pub enum Progress {
     Again,
     /// The service has not accepted. It may be dialled again.
     DialFailed(io::Error),
-    /// To be taken away.
+    /// It has ended and can be removed.
     Over(End),
 }
 
-/// What an event says of one side. Such flags are hints: what is so is found by trying.
+/// What an event says about one side. Such flags are hints: only an attempt shows the truth.
 #[derive(Clone, Copy)]
 pub struct Ready {
     side: Side,
-    /// There is something to read, if only an end or an error. A socket that only takes bytes again
-    /// is not asked for any.
+    /// There may be something to read, if only an end or an error. An event that only says that the socket has
+    /// room again is no reason to read.
     is_readable: bool,
     is_ending: bool,
     is_reset: bool,
 }
 
 impl Ready {
-    /// What the event says.
+    /// The flags of an event.
     pub fn new(side: Side, event: &Event) -> Self {
         let is_reset = event.is_error();
         let is_ending = is_reset || event.is_read_closed() || event.is_priority();
@@ -61,27 +60,27 @@ impl Ready {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// The service is dialled, and has not answered.
+    /// The service is being dialled.
     Dialling,
-    /// It was dialled, and may be again.
+    /// A dial has failed; another may follow.
     Apart,
     Open,
-    /// One side is gone; the other gets what was sent before, until then. Whether it has got all of
-    /// it is no event, so it is looked at now and then.
+    /// One side is gone. The other gets what was sent before, until this deadline. No event tells when it has
+    /// got everything, so the link checks now and then.
     Resetting {
         until: Instant,
         look: Instant,
     },
 }
 
-/// A visitor's connection and the service's, and the bytes between them.
+/// A visitor's connection, the service's connection, and the bytes between them.
 pub struct Link {
-    /// The visitor's end.
+    /// The visitor's connection.
     pub client: OwnedFd,
     service: OwnedFd,
-    /// Whose pipes are counted.
+    /// The source that its pipes count for.
     pub source: Source,
-    /// It waits for another go.
+    /// Whether it waits for another go.
     pub is_due: bool,
     inbound: Direction,
     outbound: Direction,
@@ -91,8 +90,8 @@ pub struct Link {
 }
 
 impl Link {
-    /// A visitor, and the service that is being dialled for it; `idle_ms` are the milliseconds without a
-    /// byte after which it is closed.
+    /// A visitor and the service that is being dialled. The link ends after `idle_ms` milliseconds without a
+    /// byte.
     pub fn new(
         client: OwnedFd,
         service: OwnedFd,
@@ -113,16 +112,16 @@ impl Link {
         }
     }
 
-    /// The service is dialled again, by this socket.
+    /// Dials the service again, with this socket.
     pub fn dial_again(&mut self, service: OwnedFd) {
         self.service = service;
         self.state = State::Dialling;
-        // What the last dial hinted at when it failed is not this one's.
+        // The hints of the failed dial do not apply to this one.
         self.outbound.is_ending = false;
         self.outbound.is_reset = false;
     }
 
-    /// The service is not to be had by this dial.
+    /// Ends a dial that has failed; another may follow.
     pub fn part(&mut self) {
         self.state = State::Apart;
     }
@@ -132,7 +131,7 @@ impl Link {
         (self.inbound.moved, self.outbound.moved)
     }
 
-    /// Pipes that it holds.
+    /// The number of pipes that it has borrowed.
     pub fn pipes(&self) -> usize {
         usize::from(self.inbound.pipe.is_some()) + usize::from(self.outbound.pipe.is_some())
     }
@@ -142,7 +141,7 @@ impl Link {
         self.state == State::Dialling
     }
 
-    /// When it has to be looked at even if nothing happens.
+    /// When to look at it even without an event.
     pub fn deadline(&self) -> Option<Instant> {
         match self.state {
             State::Dialling | State::Apart => None,
@@ -151,7 +150,7 @@ impl Link {
         }
     }
 
-    /// Ends it if its deadline has passed.
+    /// Ends it if its deadline is over.
     pub fn expire(&mut self, now: Instant) -> Option<End> {
         if self.deadline().is_none_or(|deadline| now < deadline) {
             return None;
@@ -179,7 +178,7 @@ impl Link {
         from_here.is_reset |= ready.is_reset;
     }
 
-    /// Goes on after an event at one side, or (None) with both, and settles what follows from it.
+    /// Continues after an event at one side, or (None) with both, and handles what follows.
     pub fn drive(
         &mut self,
         ready: Option<Ready>,
@@ -197,7 +196,7 @@ impl Link {
         if self.is_dialling() {
             match socket::connected(self.service.as_fd()) {
                 Ok(false) => return Progress::Wait,
-                // What the client has sent already raises no second event: try both directions.
+                // The client's first bytes raise no second event: try both directions.
                 Ok(true) => {
                     self.state = State::Open;
                     ready = None;
@@ -221,7 +220,7 @@ impl Link {
             } else {
                 &self.outbound
             };
-            // An event at its input, or one at its output when it waits for that.
+            // Events at its input matter, and events at its output while it waits for room.
             let concerns = match ready {
                 None => true,
                 Some(ready) if direction.is_blocked => ready.side == to,
@@ -244,7 +243,7 @@ impl Link {
                     again = true;
                 }
                 Err(Broken::Reading) => {
-                    // All that it had sent is passed on; and it takes nothing any more.
+                    // All that it had sent has been passed on, and it no longer receives.
                     self.inbound.stop(pipes);
                     self.outbound.stop(pipes);
                     self.begin_reset(now);
@@ -254,14 +253,13 @@ impl Link {
         if before != self.moved() {
             self.active = now;
         }
-        // A direction without room does not read, so it does not find its input reset. What it has
+        // A direction without room does not read, so it does not notice a reset of its input. What it holds
         // gets the same time as after any reset.
         let is_stuck = |direction: &Direction| direction.is_reset && direction.is_blocked;
         if is_stuck(&self.inbound) || is_stuck(&self.outbound) {
             self.begin_reset(now);
         }
-        // Nobody reads any more from a side that has said its last word, so a reset of it shows
-        // only here.
+        // A side that has sent its last bytes is not read any more, so only this check shows its reset.
         let said_all = match ready.map(|ready| ready.side) {
             Some(Side::Client) if self.inbound.is_done() => Some(&self.client),
             Some(Side::Service) if self.outbound.is_done() => Some(&self.service),
@@ -280,12 +278,12 @@ impl Link {
         }
     }
 
-    /// One side is gone. The other has some time to take what was sent before that.
+    /// One side is gone. The other has some time to receive what was sent before.
     fn begin_reset(&mut self, now: Instant) {
         if self.state == State::Open {
             let (until, look) = (now.after(RESET_DRAIN_MS), now.after(RESET_LOOK_MS));
             self.state = State::Resetting { until, look };
-            // What either reads from now on, its end has not said it.
+            // An end of input that is read from now on does not come from the peer.
             self.inbound.is_reset = true;
             self.outbound.is_reset = true;
         }
@@ -295,14 +293,13 @@ impl Link {
         self.inbound.is_done() && self.outbound.is_done()
     }
 
-    /// Whether both directions are done, and the kernel has sent all that we gave it: a reset would
-    /// throw the rest away.
+    /// Whether both directions are finished and the kernel has sent everything: a reset would discard the rest.
     fn is_delivered(&self) -> bool {
         let has_sent = |socket: &OwnedFd| socket::unsent(socket.as_fd()) == 0;
         self.is_done() && has_sent(&self.client) && has_sent(&self.service)
     }
 
-    /// Closes both sides: with a reset where one side was reset.
+    /// Closes both sides, with a reset if one side was reset.
     pub fn close(mut self, end: Option<End>, pipes: &mut Pipes) {
         self.inbound.stop(pipes);
         self.outbound.stop(pipes);
@@ -313,7 +310,7 @@ impl Link {
     }
 }
 
-/// Whether an error is pending at a socket, such as a reset (socket(7), SO_ERROR). It is taken by this.
+/// Whether an error is pending at a socket, such as a reset (socket(7), SO_ERROR). Reading it clears it.
 fn has_error(socket: &OwnedFd) -> bool {
     !matches!(SockRef::from(socket).take_error(), Ok(None))
 }
