@@ -1,8 +1,8 @@
-//! The pipes that bulk goes through, and the buffer for everything else.
+//! The pipes for bulk, and the buffer for everything else.
 //!
-//! A pipe costs two descriptors and up to 64 KiB of the kernel's memory, and is needed only while
-//! bytes are under way. So there are few, borrowed and given back. One that has bytes in it for a
-//! peer who does not read stays away; while pipes are scarce, one source gets only a few.
+//! A pipe costs two descriptors and up to 64 KiB of kernel memory, and is only needed while bytes are in
+//! transit. So there are few, and they are borrowed and returned. A pipe whose bytes a slow peer does not read
+//! can't be returned; so while pipes are scarce, one source gets only a few.
 
 use crate::limits::{BUFFER, PIPES};
 use crate::sys::pipe;
@@ -24,12 +24,12 @@ impl Pipe {
         Ok(Self { read, write })
     }
 
-    /// Where bytes come out.
+    /// The end to read from.
     pub fn exit(&self) -> BorrowedFd<'_> {
         self.read.as_fd()
     }
 
-    /// Where bytes go in.
+    /// The end to write to.
     pub fn entry(&self) -> BorrowedFd<'_> {
         self.write.as_fd()
     }
@@ -37,16 +37,16 @@ impl Pipe {
 
 /// What all sessions share to move their bytes.
 pub struct Pipes {
-    /// Holds nothing from one call to the next.
+    /// Holds nothing between two calls.
     pub buffer: Box<[u8; BUFFER]>,
     free: Vec<Pipe>,
     lent: usize,
-    /// Where there is no splice(2), why. Then no pipe is lent, and all bytes are copied.
+    /// Why splice(2) does not work here, if so. Then no pipe is lent, and all bytes are copied.
     pub can_splice: io::Result<()>,
 }
 
 impl Pipes {
-    /// No pipe yet; the first is made when one is wanted.
+    /// Without a pipe; the first is made when it is needed.
     pub fn new() -> Self {
         Self {
             buffer: Box::new([0; BUFFER]),
@@ -56,12 +56,12 @@ impl Pipes {
         }
     }
 
-    /// Whether half of all are lent.
+    /// Whether at least half of all pipes are lent.
     pub fn are_scarce(&self) -> bool {
         self.lent * 2 >= PIPES
     }
 
-    /// Whether [`Pipes::take`] will answer with a pipe. Makes one if it must.
+    /// Whether [`Pipes::take`] will return a pipe. Makes one if needed.
     pub fn can_lend(&mut self) -> bool {
         if self.free.is_empty()
             && self.lent < PIPES
@@ -73,7 +73,7 @@ impl Pipes {
         !self.free.is_empty()
     }
 
-    /// Lends a pipe, an empty one.
+    /// Lends an empty pipe.
     pub fn take(&mut self) -> Option<Pipe> {
         let pipe = if self.can_lend() {
             self.free.pop()
@@ -84,20 +84,20 @@ impl Pipes {
         pipe
     }
 
-    /// Takes a pipe back, an empty one.
+    /// Takes back an empty pipe.
     pub fn give_back(&mut self, pipe: Pipe) {
         self.lent -= 1;
         self.free.push(pipe);
     }
 
-    /// Closes the pipes that nobody has. Whether there were any.
+    /// Closes the pipes that are not lent. True if there were any.
     pub fn shed(&mut self) -> bool {
         let has_free = !self.free.is_empty();
         self.free.clear();
         has_free
     }
 
-    /// Does away with a pipe that still has bytes in it.
+    /// Closes a lent pipe that still holds bytes.
     pub fn write_off(&mut self, pipe: Pipe) {
         self.lent -= 1;
         drop(pipe);
