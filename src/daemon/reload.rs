@@ -1,7 +1,7 @@
-//! A configuration in the making.
+//! A configuration whose keys are still being computed.
 //!
-//! A key takes a router seconds. So the keys that are missing are stretched a slice a turn, while
-//! everything else goes on as it was; when the last is there, the new configuration can take over at once.
+//! A key takes a router seconds. So the missing keys are stretched one slice per turn, while everything else
+//! goes on as before. When the last key is there, the new configuration can take over at once.
 
 use crate::config::{Common, Secret, ServerMirage};
 use crate::limits::{MAX_SESSIONS, STRETCH_ROUNDS_PER_TURN};
@@ -9,7 +9,7 @@ use crate::proto::scheme::key::{Key, Stretch};
 use crate::proto::settings::{CommonSettings, MirageSettings};
 use std::rc::Rc;
 
-/// A key, and what it was stretched from.
+/// A key, and what it was derived from.
 struct Stretched {
     name: String,
     secret: Secret,
@@ -22,24 +22,24 @@ pub struct Complete {
     pub mirages: Vec<(MirageSettings, Option<Key>)>,
 }
 
-/// A configuration whose keys are not all there.
+/// A configuration that still lacks keys.
 struct Coming {
     common: Rc<Common>,
     mirages: Vec<ServerMirage>,
     stretch: Option<Stretch>,
 }
 
-/// The configuration that is coming, if one is, and the keys that are known.
+/// The configuration that is coming, if any, and the known keys.
 #[derive(Default)]
 pub struct Reload {
     coming: Option<Coming>,
-    /// Those that are served, and those of a reload that another has overtaken: SIGHUPs in quick succession
-    /// would otherwise never come to an end.
+    /// The keys of served mirages, and those of a reload that was overtaken by another: otherwise SIGHUPs in
+    /// quick succession would never come to an end.
     keys: Vec<Stretched>,
 }
 
 impl Reload {
-    /// Begins with a configuration, in place of one that is coming.
+    /// Starts with a configuration, in place of one that is coming.
     pub fn begin(&mut self, common: Rc<Common>, mirages: Vec<ServerMirage>) {
         self.coming = Some(Coming {
             common,
@@ -53,7 +53,7 @@ impl Reload {
         self.coming.is_some()
     }
 
-    /// Does a slice of the work on the keys. With the last one the configuration is complete.
+    /// Computes one slice of the keys. Returns the configuration with the last one.
     pub fn advance(&mut self) -> Option<Complete> {
         let coming = self.coming.as_mut()?;
         let missing = coming.mirages.iter().find_map(|mirage| {
@@ -93,7 +93,7 @@ fn is_of(key: &Stretched, mirage: &ServerMirage) -> bool {
     key.name == mirage.settings.plain.name && mirage.secret.as_ref() == Some(&key.secret)
 }
 
-/// What the core needs to know of what holds for all, where the process may have so many descriptors.
+/// The common settings that the core needs, if the process may have this many descriptors.
 pub fn common_settings(common: &Common, descriptors: usize) -> CommonSettings {
     let usual = MAX_SESSIONS.min(descriptors / 3);
     CommonSettings {
