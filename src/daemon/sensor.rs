@@ -1,11 +1,11 @@
-//! The sensor: what comes to ports where nobody listens.
+//! The sensor: packets and connections that come to ports where no service listens.
 //!
 //! ```text
 //!   Way::Raw     packet sockets ─▶ filter ─▶ bucket ─▶ next()    sees every port of the ranges, opens none
 //!   Way::Bound   hops, opened   ─▶           bucket ─▶ next()    without CAP_NET_RAW: the hops alone
 //! ```
 //!
-//! Nothing that it reports is proven: anybody can send a packet in another's name.
+//! Nothing it reports is proven: anybody can send a packet with somebody else's source address.
 
 use super::arrival::{self, SNAP};
 use super::own_address::is_own_address;
@@ -27,87 +27,86 @@ use mio::{Interest, Registry};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-/// How it senses.
+/// How the sensor works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
     /// Packet sockets: no port is open.
     Raw,
-    /// The hops are open ports, because packet sockets need CAP_NET_RAW.
+    /// Opens the hops as ports, because packet sockets need CAP_NET_RAW.
     Bound,
 }
 
-/// What [`Way::Bound`] gives away, for the log.
+/// What [`Way::Bound`] reveals, for the log.
 pub const BOUND_MEANS: &str = "without CAP_NET_RAW the ports to knock at are opened: a scan finds them, \
                                and a knock at any other port goes unseen";
 
-/// A hop where it is to be sensed.
+/// A hop and the address it listens on.
 pub type HopAt = (ListenAddress, Hop);
 
-/// One socket.
 struct SensorSocket {
     kind: Kind,
-    /// Its number among the events.
+    /// The token of its events.
     number: u32,
-    /// Packets may be waiting for which there will be no event.
+    /// Packets may be waiting for which no further event will come.
     is_ready: bool,
 }
 
 enum Kind {
     Packets(PacketSocket),
-    /// None while the port can't be opened. With it, whether the log knows.
+    /// The socket is None while the port can't be opened.
     Port(HopAt, Option<OwnedFd>, ToldOfPort),
 }
 
-/// What the log knows of a port.
+/// What the log has been told about a port.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum ToldOfPort {
     Nothing,
     Closed,
 }
 
-/// A port that can't be opened, or can be again.
+/// A port that can't be opened, or that is open again.
 pub struct Trouble {
-    /// Which.
+    /// The port and its protocol.
     pub hop: Hop,
-    /// Why it is not open; None when it is.
+    /// Why it is closed; None once it is open again.
     pub error: Option<io::Error>,
 }
 
-/// What it has done.
+/// Totals since the start.
 #[derive(Clone, Copy, Default)]
 pub struct Counts {
-    /// Packets that were reported.
+    /// Packets that were passed on.
     pub sensed: u64,
-    /// Packets that found no room in the kernel, because there were more than the bucket lets through.
+    /// Packets that the kernel dropped because its buffer was full: more came than the bucket lets through.
     pub lost: u64,
 }
 
-/// The sensor.
+/// Sees the packets at ports where no service listens, at most [`SENSED_PER_SECOND`] a second.
 pub struct Sensor {
     way: Way,
     sockets: Vec<SensorSocket>,
-    /// The one that is heard next.
+    /// The place of the socket that is read next.
     turn: usize,
-    /// Events are numbered anew for each socket, so none reaches another's.
+    /// Every socket gets a new number, so a late event never reaches another socket.
     next_number: u32,
-    /// Tries in this turn.
+    /// Packets tried in this turn.
     taken: u32,
     bucket: Bucket,
-    /// An address that was found to be ours at this moment.
+    /// When an address was last found to be ours, and at which interface.
     own: Option<(Instant, IpAddr, u32)>,
     counts: Counts,
-    /// When it is asked what was lost, because something has come since it was asked last.
+    /// When to look for lost packets; set when a packet arrives.
     look: Option<Instant>,
-    /// What was lost when that was told last, and when.
+    /// The total of lost packets that was last reported, and when.
     told: (u64, Option<Instant>),
 }
 
 impl Sensor {
-    /// One that sees packets, or where it may not, one that opens ports. It senses nothing until it is
-    /// told what to [`watch`](Self::watch).
+    /// Opens packet sockets, or ports if packet sockets are not permitted. It sees nothing before
+    /// [`watch`](Self::watch) is called.
     ///
     /// # Errors
-    /// The kernel has no descriptor or no memory for it.
+    /// The kernel is out of descriptors or memory.
     pub fn open(registry: &Registry) -> io::Result<Self> {
         let mut sensor = Self::bound();
         for version in [IpVersion::V4, IpVersion::V6] {
@@ -125,7 +124,7 @@ impl Sensor {
         Ok(sensor)
     }
 
-    /// One that opens ports.
+    /// A sensor that opens ports.
     #[must_use]
     pub fn bound() -> Self {
         Self {
@@ -142,18 +141,17 @@ impl Sensor {
         }
     }
 
-    /// How it senses.
+    /// Whether it uses packet sockets or opens ports.
     #[must_use]
     pub fn way(&self) -> Way {
         self.way
     }
 
-    /// Senses from now on what comes to the ranges; or, where it has to open ports, to the hops. New
-    /// ones are opened before old ones are closed. A port that can't be opened is kept, to be tried
-    /// again.
+    /// Watches these ranges from now on, or these hops if it has to open ports. New ports are opened before
+    /// old ones are closed. A port that can't be opened is kept and retried.
     ///
     /// # Errors
-    /// The kernel has no memory for the filter; then it senses what it did, or nothing.
+    /// The kernel has no memory for the filter. Then the sensor keeps its old filter, or sees nothing.
     pub fn watch(
         &mut self,
         registry: &Registry,
@@ -191,14 +189,14 @@ impl Sensor {
         self.sockets.retain(is_wanted);
     }
 
-    /// Whether a port waits to be tried again.
+    /// Whether a port waits for a retry.
     #[must_use]
     pub fn has_closed(&self) -> bool {
         let is_closed = |socket: &SensorSocket| matches!(socket.kind, Kind::Port(_, None, _));
         self.sockets.iter().any(is_closed)
     }
 
-    /// Tries those again that could not be opened. Each is told once, and again once it is open.
+    /// Retries the ports that could not be opened. Each failure is reported once, and so is its end.
     pub fn retry(&mut self, registry: &Registry, mut tell: impl FnMut(Trouble)) {
         for socket in &mut self.sockets {
             let Kind::Port(hop_at, port @ None, told) = &mut socket.kind else {
@@ -218,7 +216,7 @@ impl Sensor {
         }
     }
 
-    /// An event: there is something to hear.
+    /// Handles an event: the socket with this number can be read.
     pub fn mark_ready(&mut self, number: u32) {
         if let Some(socket) = self
             .sockets
@@ -229,12 +227,12 @@ impl Sensor {
         }
     }
 
-    /// The next of what came. None ends the turn: it may be [`due`](Self::due) again at once.
+    /// The next packet. None ends the turn, but the sensor may be [`due`](Self::due) again at once.
     pub fn next(&mut self, now: Instant) -> Option<Sensed> {
         self.bucket.fill(now);
         let mut buffer = [0; SNAP];
         while self.taken < TURN_PACKETS && !self.bucket.is_empty() {
-            // Each in its turn: who floods one leaves the others theirs.
+            // Sockets take turns: a flood at one leaves the others their share.
             let count = self.sockets.len();
             let mut places = (0..count).map(|offset| (self.turn + offset) % count);
             let Some(place) = places.find(|&place| self.sockets[place].is_ready) else {
@@ -256,9 +254,9 @@ impl Sensor {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.sockets[place].is_ready = false;
                 }
-                // One who has gone meanwhile.
+                // The peer has gone in the meantime.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                // No descriptor, no memory: there may be some later.
+                // Out of descriptors or memory: try again later.
                 Err(_) => self.bucket.empty(),
             }
         }
@@ -266,14 +264,14 @@ impl Sensor {
         None
     }
 
-    /// When it wants to be asked for the [`next`](Self::next), though there will be no event.
+    /// When to call [`next`](Self::next) again although no event will come.
     #[must_use]
     pub fn due(&self) -> Option<Instant> {
         let is_ready = self.sockets.iter().any(|socket| socket.is_ready);
         is_ready.then(|| self.bucket.next())
     }
 
-    /// What it has done.
+    /// The totals so far.
     pub fn counts(&mut self) -> Counts {
         for socket in &self.sockets {
             if let Kind::Packets(socket) = &socket.kind {
@@ -283,8 +281,8 @@ impl Sensor {
         self.counts
     }
 
-    /// How many packets were lost since this has said so last: at most once in [`TELL_FULL_MS`], soon after
-    /// something has come.
+    /// How many packets were lost since the last report: at most once in [`TELL_FULL_MS`], and soon after
+    /// a packet has arrived.
     pub fn newly_lost(&mut self, now: Instant) -> Option<u64> {
         self.look.take_if(|look| *look <= now)?;
         let lost = self.counts().lost;
@@ -301,13 +299,13 @@ impl Sensor {
         Some(lost - told)
     }
 
-    /// When [`Sensor::newly_lost`] has to be asked.
+    /// When to call [`Sensor::newly_lost`].
     #[must_use]
     pub fn next_look(&self) -> Option<Instant> {
         self.look
     }
 
-    /// Whether a packet is for this host, which is asked once a turn for one address.
+    /// Whether a packet's destination is an address of this host. One address is looked up once a turn.
     fn is_own(&mut self, sensed: &Sensed, interface: u32, now: Instant) -> bool {
         let Some(to) = sensed.to else {
             return true;
@@ -343,8 +341,8 @@ impl SensorSocket {
         }
     }
 
-    /// Takes the next packet, and tells the interface of one that need not be for this host. None is
-    /// one that says nothing.
+    /// Takes the next packet, and its interface if it may not be addressed to this host. None: the packet
+    /// is of no interest.
     fn hear(&self, buffer: &mut [u8; SNAP]) -> io::Result<Option<(Sensed, Option<u32>)>> {
         let (place, hop, socket) = match &self.kind {
             Kind::Packets(socket) => {
@@ -376,7 +374,7 @@ impl SensorSocket {
         let (from, said) = match hop.protocol {
             Protocol::Tcp => {
                 let (visitor, from) = socket::accept(socket)?;
-                // It leaves nothing behind on our side.
+                // Leaves no TIME-WAIT behind on our side.
                 socket::reset_on_close(visitor.as_fd());
                 (from, None)
             }
@@ -410,7 +408,7 @@ fn register(registry: &Registry, socket: BorrowedFd<'_>, number: u32) -> io::Res
     registry.register(&mut SourceFd(&socket.as_raw_fd()), wake, Interest::READABLE)
 }
 
-/// Whether packet sockets are not to be had here at all.
+/// Whether packet sockets can't be had here at all.
 fn is_refusal(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),
@@ -420,10 +418,10 @@ fn is_refusal(error: &io::Error) -> bool {
 
 const PER_MILLISECOND: u32 = SENSED_PER_SECOND / 1_000;
 
-/// How many packets may still be taken.
+/// A token bucket: how many packets may still be taken.
 struct Bucket {
     packets: u32,
-    /// When it was filled last; None before the first time.
+    /// None before the first time.
     filled: Option<Instant>,
 }
 
@@ -455,7 +453,7 @@ impl Bucket {
         self.packets == 0
     }
 
-    /// When there is something to take.
+    /// When a packet may be taken again.
     fn next(&self) -> Instant {
         let filled = self.filled.unwrap_or(Instant(0));
         if self.is_empty() {
@@ -493,7 +491,7 @@ mod tests {
         assert_eq!(packets(&mut bucket), PER_MILLISECOND);
         bucket.fill(start.after(1_001));
         assert_eq!(packets(&mut bucket), SENSED_PER_SECOND);
-        // A year, and a clock that stands.
+        // After a year, and with a clock that stands still.
         for later in [1 << 35, 1 << 35] {
             bucket.fill(start.after(later));
             assert!(packets(&mut bucket) <= SENSED_PER_SECOND);
