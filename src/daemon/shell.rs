@@ -1,4 +1,4 @@
-//! What the daemon has of the operating system, and what comes from there.
+//! The daemon's side of the operating system, and the events that come from it.
 //!
 //! ```text
 //!   wait ──events──▶ ready ──next, each its share──▶ an input, or nothing that the core has to know
@@ -39,43 +39,42 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-/// What changes the kernel's sets, found in the usual folders.
+/// The program that changes the kernel's sets. It is looked up in the usual folders.
 const NFT: &str = "nft";
 
-/// Whether the loop goes on.
+/// Whether the loop continues.
 #[derive(PartialEq, Eq)]
 pub enum Course {
     On,
     End,
 }
 
-/// Something to look at.
+/// A piece of work for this turn.
 enum Work {
-    /// A port, with what is left of its share.
+    /// A port, with the rest of its share of accepts.
     Port(PortId, u32),
-    /// A connection, and what an event says of it; None where there was none.
+    /// A connection and what its event says; None without an event.
     Conn(ConnId, Option<Ready>),
-    /// The control socket. Whether a descriptor was asked for already.
+    /// The control socket, and whether a descriptor was already requested for it.
     Control(bool),
     ControlClient(u32),
     /// A socket of the sensor has packets.
     Sensor(u32),
-    /// The next packet.
+    /// The sensor's next packet.
     Sense,
     Command(u32),
     Nft,
-    /// What the time has made due.
+    /// Everything whose deadline is over.
     Expire,
 }
 
-/// A visitor for whom the last descriptor was given.
+/// A visitor whose connection took the last descriptor.
 struct Unannounced {
     visitor: Accepted,
-    /// Somebody was to make room.
+    /// Whether the core was asked to give up a connection.
     has_asked: bool,
 }
 
-/// The daemon's side of the operating system.
 pub struct Shell<H> {
     pub(super) host: H,
     pub(super) now: Now,
@@ -86,12 +85,12 @@ pub struct Shell<H> {
     pub(super) log: Log,
     pub(super) ports: Ports,
     pub(super) sockets: Sockets,
-    /// The visitor who is being judged. Whom no effect keeps is gone.
+    /// The connection of the visitor who is being judged. It is closed unless an effect keeps it.
     pub(super) in_hand: Option<OwnedFd>,
     unannounced: Option<Unannounced>,
-    /// Somebody was to give up their place since a descriptor was asked for.
+    /// Whether the core has given up a connection since a descriptor was requested.
     pub(super) has_given_up: bool,
-    /// None as long as no mirage wants to know who knocks.
+    /// None while no mirage needs it.
     pub(super) sensor: Option<Sensor>,
     pub(super) hooks: Hooks<JobId>,
     pub(super) nft: Nft<JobId>,
@@ -100,23 +99,23 @@ pub struct Shell<H> {
     pub(super) configuration: Configuration,
 }
 
-/// The configuration that counts, and the one that is coming.
+/// The configuration in force, and the one that is coming.
 pub(super) struct Configuration {
     pub(super) path: PathBuf,
     pub(super) common: Rc<Common>,
     pub(super) coming: Reload,
-    /// Descriptors that the process may have.
+    /// The most descriptors that the process may have.
     pub(super) descriptors: usize,
     pub(super) started: Instant,
     pub(super) is_first: bool,
 }
 
 impl<H: Host> Shell<H> {
-    /// Opens what outlives reloads, and what a configuration says for all mirages. Answers also what the
-    /// journal says is open.
+    /// Opens what outlives reloads, and the files and the socket that a configuration names. Also returns what
+    /// the journal says is open.
     ///
     /// # Errors
-    /// The log, the state file, the control socket or the poll can't be had.
+    /// The log, the state file, the control socket or the poll can't be opened.
     pub fn new(
         config_path: &Path,
         server: ServerConfig,
@@ -182,7 +181,7 @@ impl<H: Host> Shell<H> {
         Ok((shell, restored))
     }
 
-    /// Begins a turn of the loop: what time it is.
+    /// Begins a turn of the loop and returns its time.
     pub fn begin_turn(&mut self) -> Now {
         self.now = self.host.now();
         self.log.at(self.now);
@@ -201,7 +200,7 @@ impl<H: Host> Shell<H> {
         self.now
     }
 
-    /// Does what signals say.
+    /// Handles the signals that have arrived.
     pub fn signals(&mut self) -> Course {
         if !core::mem::take(&mut self.is_called) {
             return Course::On;
@@ -230,7 +229,7 @@ impl<H: Host> Shell<H> {
         }
     }
 
-    /// What has become of elements of sets.
+    /// Queues the results of changes to sets.
     pub(super) fn tell_sets(&mut self) {
         while let Some(news) = self.nft.next_news() {
             let (job, outcome) = match news {
@@ -247,7 +246,7 @@ impl<H: Host> Shell<H> {
         }
     }
 
-    /// The next thing that has happened, in this turn's share of it.
+    /// The next input of this turn, as far as each event's share goes.
     pub fn next(&mut self, core: &Core) -> Option<Input> {
         self.in_hand = None;
         loop {
@@ -262,7 +261,7 @@ impl<H: Host> Shell<H> {
         }
     }
 
-    /// The next thing that has come of effects. While ports are drained, whoever waits there is one.
+    /// The next answer to an effect. While ports are drained, their waiting visitors come as answers.
     pub fn next_answer(&mut self, core: &Core) -> Option<Input> {
         loop {
             if let Some(answer) = self.answers.pop_front() {
@@ -314,7 +313,7 @@ impl<H: Host> Shell<H> {
         }
     }
 
-    /// What the time has made due, after all that came in time.
+    /// Handles everything whose deadline is over, after everything that came in time.
     fn expire(&mut self) {
         let now = self.now.boot;
         self.sockets.expire(now, &mut self.answers);
@@ -326,7 +325,7 @@ impl<H: Host> Shell<H> {
         self.tell_sets();
     }
 
-    /// Starts the commands that wait, as long as there are places.
+    /// Starts waiting commands while there are places.
     pub(super) fn start_jobs(&mut self) {
         let now = self.now.boot;
         while let Some((job, outcome)) = self.hooks.go_on(self.poll.registry(), now) {
@@ -359,7 +358,7 @@ impl<H: Host> Shell<H> {
             .push_back(Input::Accepted { mirage, peer, port });
     }
 
-    /// What becomes of the visitor for whom the last descriptor was given: somebody makes room, or they are sent
+    /// Handles the visitor who took the last descriptor: the core gives up a connection, or they are turned
     /// away.
     fn announce(&mut self) -> Option<Input> {
         let Unannounced { visitor, has_asked } = self.unannounced.take()?;
@@ -410,7 +409,7 @@ impl<H: Host> Shell<H> {
         self.answers.extend(order.map(Input::Operator));
     }
 
-    /// Packets at the silent gates that were heard, and that were lost.
+    /// Packets at the silent gates: taken, and lost.
     pub(super) fn count_packets(&mut self) -> (u64, u64) {
         let counts = self.sensor.as_mut().map(Sensor::counts);
         counts.map_or((0, 0), |counts| (counts.sensed, counts.lost))
@@ -436,10 +435,10 @@ impl<H: Host> Shell<H> {
         self.log.tell_left_out();
     }
 
-    /// Sleeps until something happens, or until there is something to do.
+    /// Sleeps until an event comes or a deadline is over.
     ///
     /// # Errors
-    /// The kernel no longer lets it poll.
+    /// The kernel no longer allows polling.
     pub fn wait(&mut self, deadline: Option<Instant>, events: &mut Events) -> Result<(), Failure> {
         let is_due = !self.answers.is_empty()
             || self.sockets.is_due()
@@ -489,13 +488,13 @@ impl<H: Host> Shell<H> {
     }
 }
 
-/// Says that the kernel lacks something that can be spared.
+/// Logs that the kernel lacks an optional feature.
 pub fn lacks(log: &mut Log, what: &'static str, error: &io::Error) {
     let warning = Warning::Kernel(what, error.to_string());
     log.write(&Event::Warning(warning));
 }
 
-/// Room for a turn's events.
+/// Room for one turn's events.
 pub fn events() -> Events {
     Events::with_capacity(EVENTS)
 }
