@@ -1,7 +1,7 @@
-//! What the shell has of each connection: a trap, a link, a process, or just the socket.
+//! What the shell keeps of each connection: a trap, a link, a process, or just the socket.
 //!
-//! A connection has one id and one registration for all of its life. The core says what becomes of it; what
-//! comes of that at once is put into the answers.
+//! A connection has one id and one registration for its whole life. The core decides what happens to it;
+//! immediate results become answers.
 
 use super::relay::{Link, Pipes, Progress, Ready};
 use super::trap::{Heard, Trap};
@@ -23,36 +23,36 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-/// What comes of effects at once, oldest first.
+/// The immediate results of effects, oldest first.
 pub type Answers = VecDeque<Input>;
 
 enum Body {
-    /// A trap has it.
+    /// A trap holds it.
     Trap(Trap),
     /// It is joined to the service, or about to be.
     Link(Box<Link>),
     /// A process has it.
     Process,
-    /// Nobody reads from it.
+    /// Nothing reads from it.
     Waiting(OwnedFd),
 }
 
 /// All connections that effects have kept.
 pub struct Sockets {
     bodies: Beside<Conn, Body>,
-    /// Of links that are idle, or reset.
+    /// The deadlines of links that are idle or reset.
     timers: Timers<Conn>,
-    /// What all links share.
+    /// Shared by all links.
     pub pipes: Pipes,
     pipes_by_source: Tally<Source, usize>,
     processes: HashMap<Pid, ConnId>,
-    /// A socket was closed since this was asked last, so a descriptor is free.
+    /// A socket was closed since this was last asked, so a descriptor is free.
     has_closed: bool,
     /// Links that have more to do than one turn allows.
     due: Vec<ConnId>,
 }
 
-/// What is to be dialled, and for whom.
+/// The parameters of a dial.
 #[derive(Clone, Copy)]
 pub struct Dial {
     pub conn: ConnId,
@@ -62,7 +62,7 @@ pub struct Dial {
 }
 
 impl Sockets {
-    /// None yet.
+    /// Without connections.
     pub fn new() -> Self {
         Self {
             bodies: Beside::default(),
@@ -75,12 +75,12 @@ impl Sockets {
         }
     }
 
-    /// Whether a socket was closed since this was asked last.
+    /// Whether a socket was closed since the last call.
     pub fn take_has_closed(&mut self) -> bool {
         core::mem::take(&mut self.has_closed)
     }
 
-    /// Bytes from the visitor, and to them; none are known of a process.
+    /// Bytes from the visitor and to the visitor. A process's bytes are unknown: 0.
     pub fn moved(&self, id: ConnId) -> (u64, u64) {
         match self.bodies.get(id) {
             Some(Body::Link(link)) => link.moved(),
@@ -111,7 +111,7 @@ impl Sockets {
         }
     }
 
-    /// Throws away what a visitor says from now on, and what they have said.
+    /// Discards what a visitor has sent and will send.
     pub fn mute(&mut self, id: ConnId, answers: &mut Answers) {
         if let Some(Body::Trap(trap)) = self.bodies.get_mut(id) {
             let heard = trap.mute();
@@ -119,7 +119,7 @@ impl Sockets {
         }
     }
 
-    /// Lets a visitor in a trap go, unless they turn out to have said a whole token.
+    /// Gives up a visitor in a trap, unless they turn out to have sent a complete token.
     pub fn give_up(&mut self, id: ConnId, answers: &mut Answers) {
         let heard = match self.bodies.get_mut(id) {
             Some(Body::Trap(trap)) => trap.hear(),
@@ -168,7 +168,7 @@ impl Sockets {
         self.has_closed = true;
     }
 
-    /// The socket of a visitor who is not joined to anything.
+    /// Takes the socket of a visitor who is not joined to anything.
     fn take_socket(&mut self, id: ConnId) -> Option<OwnedFd> {
         match self.bodies.remove(id)? {
             Body::Trap(trap) => Some(trap.into_visitor()),
@@ -208,7 +208,7 @@ impl Sockets {
         let service = match service {
             Ok(service) => service,
             Err(error) => {
-                // The visitor keeps their place until it is known whether anybody makes room.
+                // The visitor keeps their place until it is known whether a descriptor can be freed.
                 if let Some(client) = client {
                     self.bodies.insert(id, Body::Waiting(client));
                 }
@@ -282,7 +282,7 @@ impl Sockets {
         }
     }
 
-    /// A child has ended. False if it was none of these.
+    /// Handles the end of a child. False if it is not one of these.
     pub fn child_ended(&mut self, pid: Pid, exit: Exit, answers: &mut Answers) -> bool {
         let Some(conn) = self.processes.remove(&pid) else {
             return false;
@@ -301,7 +301,7 @@ impl Sockets {
         true
     }
 
-    /// Something has happened at one end of a connection, or (None) it has more to do.
+    /// Handles an event at one end of a connection, or (None) continues after the turn's share was used up.
     pub fn hear(&mut self, id: ConnId, ready: Option<Ready>, now: Instant, answers: &mut Answers) {
         match self.bodies.get_mut(id) {
             Some(Body::Trap(trap)) => {
@@ -316,21 +316,21 @@ impl Sockets {
         }
     }
 
-    /// Ends those links that are idle, or have had the time for what was sent before a reset.
+    /// Ends links that are idle, or that have had their time after a reset.
     pub fn expire(&mut self, now: Instant, answers: &mut Answers) {
         while let Some(id) = self.timers.next_due(now) {
             let Some(Body::Link(link)) = self.bodies.get_mut(id) else {
                 continue;
             };
             match link.expire(now) {
-                // It was put off meanwhile.
+                // Its deadline was postponed in the meantime.
                 None => self.timers.set(id, link.deadline()),
                 Some(end) => self.end(id, end, answers),
             }
         }
     }
 
-    /// When a link has to be looked at though nothing happens.
+    /// When to call [`Sockets::expire`].
     pub fn next_deadline(&self) -> Option<Instant> {
         self.timers.soonest()
     }
@@ -340,7 +340,7 @@ impl Sockets {
         !self.due.is_empty()
     }
 
-    /// Those that have more to do than one turn allows.
+    /// Takes the links that have more to do than one turn allows.
     pub fn take_due(&mut self) -> Vec<ConnId> {
         core::mem::take(&mut self.due)
     }
@@ -391,7 +391,7 @@ impl Sockets {
     }
 }
 
-/// Something could not be started.
+/// Reports something that could not be started.
 fn refuse(conn: ConnId, error: io::Error, answers: &mut Answers) {
     let fault = match is_out_of_descriptors(&error) {
         true => Fault::Short(error),
@@ -401,7 +401,7 @@ fn refuse(conn: ConnId, error: io::Error, answers: &mut Answers) {
     answers.push_back(Input::Started { conn, result });
 }
 
-/// Has the loop woken for what happens at one end of a connection. One that was held is woken for more now.
+/// Registers one end of a connection with the poll. A held connection is registered again, for more events.
 fn register(registry: &Registry, socket: BorrowedFd<'_>, id: ConnId, side: Side) -> io::Result<()> {
     let token = Wake::Conn(id, side).into();
     let interest = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
@@ -415,12 +415,12 @@ fn register(registry: &Registry, socket: BorrowedFd<'_>, id: ConnId, side: Side)
     }
 }
 
-/// A connection that nobody has kept.
+/// The error for a connection that was not kept.
 fn no_socket() -> io::Error {
     io::ErrorKind::NotConnected.into()
 }
 
-/// Whether the process has as many descriptors as it may.
+/// Whether the process or the system has run out of descriptors.
 pub fn is_out_of_descriptors(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
 }
