@@ -3,22 +3,23 @@
 //! ```text
 //! shimmer-state 1
 //! ban 192.0.2.7 1794000000 3          source, last touch in Unix seconds, connections
-//! end 1                               lines between the two: a file that was cut short lacks it
+//! end 1                               number of lines in between; missing if the file was cut short
 //!
 //! shimmer-open 1
 //! open home 192.0.2.7 1794000030 30 /usr/sbin/close␟192.0.2.7
-//!      whose, for whom, until when, how many seconds that was, what closes it
+//!      mirage, address or service, end, duration in seconds, closing command
 //! end 1
 //! ```
 //!
-//! A file is written anew and then takes the old one's name, so a kill leaves the one or the other, whole. There
-//! is no fsync: it would make the loop wait for a disk, or a router's flash wear, for a file whose loss costs a
-//! minute of bans.
+//! A file is written anew and then renamed over the old one, so a kill leaves either of them intact. There is
+//! no fsync: the loop would have to wait for a disk, or a router's flash would wear out, for a file whose loss
+//! costs a minute of bans.
 //!
-//! The second file, the journal, is written before each command that opens something, and after each that has
-//! closed something. Its lines are commands that we run. So one that others could have written is not read. A
-//! router without a battery boots with a clock that is behind, and what would be open until a day that is far
-//! away is not: after a restart nothing stays longer than it had left when it was written down.
+//! The second file, the journal, is written before each command that opens something, and after each command
+//! that has closed something. Its lines are commands that we run, so a file that others could have written is
+//! not read. A router without a battery boots with a clock that is behind. Nothing must stay open until the
+//! distant end that such a clock suggests: after a restart nothing stays open longer than the time it had left
+//! when it was recorded.
 
 use crate::limits::{BANS, OPENINGS, STATE_BYTES, STATE_LINE_BYTES, STATE_WRITE_BYTES};
 use crate::proto::doors::{OpenFor, Openings, RestoredOpening};
@@ -32,54 +33,54 @@ use std::io::{self, Read, Write as _};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// The first line of a state file, and that of a journal.
+/// The first line of a state file, and the first line of a journal.
 const STATE: &str = "shimmer-state 1";
 const JOURNAL: &str = "shimmer-open 1";
 
-/// Between the words of a command: a configuration has no control characters.
+/// Separates the words of a command. A configuration has no control characters.
 const BETWEEN: char = '\u{1f}';
 
-/// For whom, where it is no address.
+/// Stands for the service in place of an address.
 const SERVICE: &str = "service";
 
-/// Rights by which others could have written a file.
+/// Permission bits by which others could have written a file.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 
-/// The state file and its journal, ours as long as this lives.
+/// The state file and its journal, locked while this value lives.
 #[derive(Debug)]
 pub struct Store {
     path: PathBuf,
     _lock: File,
-    /// The journal of the store that this one has taken the place of.
+    /// The journal of the store that this one replaces.
     old_journal: Option<PathBuf>,
 }
 
 /// Why a state file can't be used.
 #[derive(Debug)]
 pub enum StoreError {
-    /// Another daemon has it.
+    /// Another daemon has locked it.
     Taken(PathBuf),
-    /// Its folder or its lock can't be made.
+    /// Its folder or its lock can't be created.
     Unusable(PathBuf, io::Error),
 }
 
-/// Why there are no bans in a state file.
+/// Why a state file yields no bans.
 #[derive(Debug)]
 pub enum LoadError {
-    /// It is no state; it was set aside under this name, or that failed.
+    /// It is damaged; it was renamed to this name, or the renaming failed.
     Damaged(PathBuf, io::Result<()>),
     /// It could not be read.
     Unreadable(io::Error),
 }
 
 impl Store {
-    /// Takes a state file for ourselves, by a lock beside it. Makes its folder if that is missing.
+    /// Locks a state file. Creates its folder if that is missing.
     ///
     /// # Errors
-    /// Another daemon has it, or it can't be made.
+    /// Another daemon has locked it, or the lock can't be created.
     pub fn take(path: &Path) -> Result<Self, StoreError> {
         if let Some(folder) = path.parent() {
-            // Where it fails, opening the lock says why.
+            // If this fails, opening the lock says why.
             let _ = DirBuilder::new().mode(0o700).create(folder);
         }
         let lock_path = beside(path, ".lock");
@@ -98,22 +99,22 @@ impl Store {
         }
     }
 
-    /// The state file.
+    /// The path of the state file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The journal.
+    /// The path of the journal.
     pub fn journal(&self) -> PathBuf {
         beside(&self.path, ".open")
     }
 
-    /// Takes the place of another, whose journal goes once this one has all of it.
+    /// Replaces another store, whose journal is removed once this one's has all of it.
     pub fn replace(&mut self, old: &Self) {
         self.old_journal = Some(old.journal());
     }
 
-    /// The bans of the state file; none where there is no file.
+    /// The bans of the state file; none if there is no file.
     ///
     /// # Errors
     /// It can't be read, or is damaged.
@@ -126,7 +127,7 @@ impl Store {
             Err(error) => return Err(LoadError::Unreadable(error)),
             Ok(_) => {}
         }
-        // One that was made and not written yet is no damage.
+        // An empty file was created but not written yet: that is no damage.
         if text.is_empty() {
             return Ok(Vec::new());
         }
@@ -137,10 +138,10 @@ impl Store {
         })
     }
 
-    /// Writes the bans down.
+    /// Saves the bans.
     ///
     /// # Errors
-    /// What the file system says; the old file is still there then.
+    /// The file system's error. The old file is still there then.
     pub fn save(&self, core: &Core) -> io::Result<()> {
         let now = core.now();
         let bans = core.bans().iter().map(|ban| SavedBan {
@@ -151,10 +152,10 @@ impl Store {
         write(&self.path, STATE, bans.map(BanLine))
     }
 
-    /// What the journal says is open; nothing where there is none.
+    /// What the journal says is open; nothing if there is no journal.
     ///
     /// # Errors
-    /// It can't be read, or is not ours alone, or is damaged; then nothing is closed.
+    /// It can't be read, could have been written by others, or is damaged. Then nothing is closed.
     pub fn read_journal(&self, now: Now) -> io::Result<Vec<RestoredOpening>> {
         let mut options = OpenOptions::new();
         let opened = options.read(true).custom_flags(libc::O_NOFOLLOW);
@@ -174,10 +175,10 @@ impl Store {
         openings.ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
 
-    /// Writes down what has to be closed. Nothing is no file.
+    /// Records what has to be closed. If that is nothing, the file is removed.
     ///
     /// # Errors
-    /// What the file system says; the old file is still there then.
+    /// The file system's error. The old file is still there then.
     pub fn write_journal(
         &mut self,
         openings: &Openings,
@@ -200,7 +201,7 @@ impl Store {
     }
 }
 
-/// Writes a file and then gives it its name.
+/// Writes a file under another name, then renames it.
 fn write(
     path: &Path,
     head: &str,
@@ -225,7 +226,7 @@ fn write(
     fs::rename(&fresh, path)
 }
 
-/// The entries of a file. None where it is damaged.
+/// The entries of a file; None if it is damaged.
 fn parse<T>(
     text: &[u8],
     head: &str,
@@ -302,7 +303,7 @@ fn opening_lines(
     })
 }
 
-/// What lies in the past is due now.
+/// An end in the past is due now.
 fn parse_opening(line: &str, now: Now) -> Option<RestoredOpening> {
     let mut parts = line.strip_prefix("open ")?.splitn(5, ' ');
     let (section, open_for) = (parts.next()?, parts.next()?);
@@ -322,8 +323,8 @@ fn parse_opening(line: &str, now: Now) -> Option<RestoredOpening> {
     })
 }
 
-/// How a file is opened that only we may write and read, and that is made where it is missing. A link there
-/// is not followed.
+/// Options for a file that only we can read and write, created if it is missing. A symbolic link is not
+/// followed.
 fn private() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.write(true).create(true);
@@ -433,7 +434,7 @@ mod tests {
         assert_eq!(fs::read_to_string(aside).unwrap(), "nonsense");
     }
 
-    /// Two things that are open: until 1030 and until 1060.
+    /// Two open entries: one until 1030, one until 1060.
     fn journal() -> String {
         format!(
             "{JOURNAL}\nopen home 192.0.2.7 1030 30 /bin/close it{BETWEEN}a=b c\n\
@@ -453,7 +454,7 @@ mod tests {
         assert!(store.read_journal(now(0, 0)).unwrap().is_empty());
         write_private(&store, &journal());
         let open = store.read_journal(now(5_000, 1_050)).unwrap();
-        // The first is over, the second has ten seconds.
+        // The first is over, the second has ten seconds left.
         let until: Vec<Instant> = open.iter().map(|opening| opening.until).collect();
         assert_eq!(until, [Instant(5_000), Instant(15_000)]);
         let close = open[0].close.as_deref().unwrap();
