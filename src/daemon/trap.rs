@@ -1,7 +1,7 @@
-//! The bytes of one visitor in a trap: first they may be a token, then they are thrown away.
+//! Reads from one visitor in a trap: first what may be a token; everything else is discarded.
 //!
-//! It is the same for all but the one with a good token: at gate = token everybody begins here, at the real port
-//! as at any other.
+//! All visitors are treated alike, except for one with a good token: at gate = token everybody begins here, at
+//! the real port as at any other.
 
 use crate::limits::TRAP_DISCARD;
 use crate::proto::scheme::token::TOKEN;
@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, OwnedFd};
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum TrapStage {
     Listening,
-    /// What is behind a token belongs to the service, so nothing is read before the verdict.
+    /// Bytes after a token belong to the service, so nothing is read before the verdict.
     Said,
     Muted,
 }
@@ -23,23 +23,23 @@ pub struct Trap {
     stage: TrapStage,
     said: heapless::Vec<u8, TOKEN>,
     discarded: usize,
-    /// It was reset. Before its verdict it is held on, as one that was not.
+    /// It was reset. Before the verdict it is still held, like one that was not.
     is_gone: bool,
 }
 
-/// What has been heard.
+/// What reading has found.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Heard {
     /// Nothing that matters.
     Nothing,
-    /// What there is to be said: a whole token, or none before the end of the input.
+    /// A complete token; or None, because the input ended before.
     Said(Option<[u8; TOKEN]>),
-    /// The visitor is gone.
+    /// The connection was reset.
     Gone,
 }
 
 impl Trap {
-    /// Holds a visitor. With `listens` they may say a token.
+    /// Holds a visitor. With `listens` they may send a token.
     pub fn new(visitor: OwnedFd, listens: bool) -> Self {
         Self {
             visitor,
@@ -54,7 +54,7 @@ impl Trap {
         }
     }
 
-    /// Takes what has arrived.
+    /// Reads what has arrived.
     pub fn hear(&mut self) -> Heard {
         match self.stage {
             TrapStage::Listening => self.listen(),
@@ -63,13 +63,13 @@ impl Trap {
         }
     }
 
-    /// From now on what it says is thrown away, and what it has said as well.
+    /// Discards what the visitor has sent and will send.
     pub fn mute(&mut self) -> Heard {
         self.stage = TrapStage::Muted;
         self.throw_away()
     }
 
-    /// Its connection, of which nothing behind a token was read.
+    /// The connection. Nothing after a token was read from it.
     pub fn into_visitor(self) -> OwnedFd {
         self.visitor
     }
@@ -89,8 +89,8 @@ impl Trap {
         }
     }
 
-    /// Throws away what there is, up to a bound; then the sender's window closes. One that has only said its
-    /// last word is held like the others.
+    /// Discards what has arrived, up to a bound; then the sender's window closes. A visitor who has only sent
+    /// their last bytes is held like the others.
     fn throw_away(&mut self) -> Heard {
         loop {
             let left = TRAP_DISCARD - self.discarded;
@@ -110,12 +110,12 @@ impl Trap {
     }
 }
 
-/// Receives what is missing of a token, and no more.
+/// Receives the missing bytes of a token, and no more.
 fn receive(visitor: &OwnedFd, said: &mut heapless::Vec<u8, TOKEN>) -> io::Result<usize> {
     let mut buffer = [0; TOKEN];
     let missing = TOKEN - said.len();
     let received = socket::receive(visitor.as_fd(), &mut buffer[..missing])?;
-    // There is room for what was missing.
+    // There is room for the missing bytes.
     let _ = said.extend_from_slice(&buffer[..received]);
     Ok(received)
 }
@@ -126,7 +126,7 @@ mod tests {
     use std::io::{Read, Write};
     use std::net::{Ipv4Addr, TcpListener, TcpStream};
 
-    /// A visitor's end of a connection, and the trap that has the other.
+    /// A visitor's end of a connection, and the trap that holds the other end.
     fn hold(listens: bool) -> (TcpStream, Trap) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let theirs = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -135,7 +135,7 @@ mod tests {
         (theirs, Trap::new(ours.into(), listens))
     }
 
-    /// Waits until so many bytes have arrived from a visitor; none is the end of its input.
+    /// Waits until this many bytes have arrived; 0 waits for the end of input.
     fn wait_for_bytes(trap: &Trap, bytes: usize) {
         let arrived = || socket::peek(trap.visitor.as_fd(), &mut [0; 2_048]);
         while !arrived().is_ok_and(|arrived| arrived == bytes) {
@@ -168,7 +168,7 @@ mod tests {
         drop(gone);
         wait_for_bytes(&trap, 0);
         assert_eq!(trap.hear(), Heard::Said(None));
-        // And it is held on.
+        // It is still held.
         assert_eq!(trap.mute(), Heard::Nothing);
     }
 
