@@ -1,8 +1,8 @@
-//! The daemon under another name: before it opens anything, root becomes the user of the configuration.
+//! Changes the daemon's user: before it opens anything, root becomes the configured user.
 //!
-//! Everything that it uses later it uses as that user, at the start and at each reload. So it is read
-//! and opened as that user from the first time on: what it may not use it says at once, and not in the
-//! night in which the log is rotated.
+//! At the start and at each reload the daemon uses its files as that user. So it also reads and opens them for
+//! the first time as that user: missing permissions are reported at once, and not in the night in which the log
+//! is rotated.
 
 use super::failure::Failure;
 use crate::config::{
@@ -15,10 +15,10 @@ use std::path::Path;
 
 const ROOT: u32 = 0;
 
-/// Becomes the user that a configuration names, if it names one, and reads the configuration again.
+/// Becomes the user that a configuration names, if any, and reads the configuration again.
 ///
 /// # Errors
-/// We are not root, or the kernel refuses, or the user may not read the configuration.
+/// We are not root, the kernel refuses, or the user may not read the configuration.
 pub fn become_user(server: ServerConfig, config: &Path) -> Result<ServerConfig, Failure> {
     let Some(account) = &server.common.user else {
         return Ok(server);
@@ -35,14 +35,14 @@ pub fn become_user(server: ServerConfig, config: &Path) -> Result<ServerConfig, 
     if server.common.log == LogTarget::Stderr {
         own_stderr();
     }
-    // A folder below /var/run is gone after each boot, and only root can make it there.
+    // A folder below /var/run is gone after each boot, and only root can create it there.
     let state = server.common.state_file.path(DEFAULT_STATE_FILE);
     let control = server.common.control.path(DEFAULT_CONTROL);
     for (path, mode) in [(state, 0o700), (control, 0o755)] {
         if let Some(folder) = path.and_then(Path::parent)
             && DirBuilder::new().mode(mode).create(folder).is_ok()
         {
-            // Where it fails, what is made in it says why.
+            // If this fails, creating files in it says why.
             let _ = chown(folder, Some(account.uid), Some(account.gid));
         }
     }
