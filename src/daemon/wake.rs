@@ -1,30 +1,30 @@
-//! Who is woken: what the kernel's tokens stand for.
+//! The meaning of the poll's tokens.
 //!
-//! mio's token is a usize, 32 bits on a router: four for the kind, 28 for which one.
+//! mio's token is a usize, 32 bits on a router: four for the kind, 28 for the number within the kind.
 
 use crate::proto::conn::ConnId;
 use crate::proto::table::{ID_BITS, Id};
 use mio::Token;
 
-/// Which end of a session.
+/// One end of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
-    /// The visitor's.
+    /// The visitor's end.
     Client,
-    /// The hidden service's.
+    /// The hidden service's end.
     Service,
 }
 
-/// Whom an event is for. A number is the kind's own, of [`ID_BITS`] bits.
+/// The recipient of an event. The numbers have [`ID_BITS`] bits; each kind has its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wake {
     /// The host: a signal, or a clock that was set.
     Host,
-    /// A port: visitors wait.
+    /// A port with waiting visitors.
     Port(u32),
     /// One end of a connection.
     Conn(ConnId, Side),
-    /// The control socket: somebody wants to ask.
+    /// The control socket: a client wants to connect.
     Control,
     /// A client of the control socket.
     ControlClient(u32),
@@ -32,11 +32,11 @@ pub enum Wake {
     Sensor(u32),
     /// The output of a command.
     Command(u32),
-    /// What nft says.
+    /// The output of nft.
     Nft,
 }
 
-/// The highest number of one of a kind.
+/// The highest number within a kind.
 pub const MOST: u32 = (1 << ID_BITS) - 1;
 
 const _: () = assert!(ID_BITS + 4 <= 32);
