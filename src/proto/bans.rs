@@ -1,36 +1,36 @@
-//! The banned sources: a fixed number of them, none of which costs more than another.
+//! The banned sources: a fixed number of them, each at the same cost.
 //!
-//! A ban is a source's last touch; it ends a ban's time after that. Every touch starts it anew, so
-//! the order of ending is the order of touching, which is what a ring keeps: the head ends first.
-//! When all entries are taken, the one that would end first makes room.
+//! A ban ends a fixed time after its source's last touch of a trap. Every touch starts it anew, so bans
+//! end in the order of their last touches. A ring keeps that order: its head ends first. When the list is
+//! full, the ban that would end first makes room.
 
 use super::ring::Ring;
 use super::source::Source;
 use super::time::Instant;
 use core::hash::BuildHasher;
 
-/// What a ban has beside its source and its last touch.
+/// What a ban stores beside its source and its last touch.
 #[derive(Clone, Copy)]
 struct Mark {
     attempts: u32,
     why: Why,
 }
 
-/// What a ban is for.
+/// The reason for a ban.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
-    /// A trap was touched.
+    /// The source touched a trap.
     Trap,
-    /// There was no good token.
+    /// The source sent no good token.
     Token,
-    /// Somebody wanted it.
+    /// `shimmer ban` was run.
     Hand,
-    /// It was there before the daemon was.
+    /// It was loaded from the state file.
     State,
 }
 
 impl Why {
-    /// The word that `shimmer status` has for it.
+    /// Its word in `shimmer status`.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -42,43 +42,43 @@ impl Why {
     }
 }
 
-/// A ban: who, since when it runs, and how often he came.
+/// A ban: its source, its last touch, and the number of attempts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ban {
-    /// Whom it shuts out.
+    /// The banned source.
     pub source: Source,
-    /// When he touched a trap last.
+    /// When the source last touched a trap.
     pub last: Instant,
     /// Connections since the ban began, the first one included.
     pub attempts: u32,
-    /// What the last touch was.
+    /// The reason of the last touch.
     pub why: Why,
 }
 
-/// What a touch did.
+/// What a touch did to the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Touch {
     /// The source is banned from now on.
     Banned,
-    /// The same, and this ban, which would have ended first, had to make room.
+    /// The source is banned from now on, and this ban, which would have ended first, had to make room.
     BannedInsteadOf(Ban),
-    /// It was banned; its time starts anew.
+    /// The source was banned already; its ban starts anew.
     Renewed,
 }
 
-/// The ring of banned sources.
+/// The list of banned sources.
 pub struct Blacklist<H> {
     ring: Ring<H>,
-    /// By the entries' numbers.
+    /// Indexed by the ring's entry numbers.
     marks: Vec<Mark>,
     changes: u64,
     ban_ms: u64,
 }
 
 impl<H: BuildHasher> Blacklist<H> {
-    /// An empty list for `capacity` sources (1 to 32,767) whose bans last `ban_ms` milliseconds.
+    /// An empty list for `capacity` sources (1 to 32,767), whose bans last `ban_ms` milliseconds.
     ///
-    /// All memory is allocated here, and not resident before it is used.
+    /// All memory is allocated here, but is not resident before it is used.
     #[must_use]
     pub fn new(capacity: usize, ban_ms: u64, hasher: H) -> Self {
         let ring = Ring::new(capacity, hasher);
@@ -90,30 +90,30 @@ impl<H: BuildHasher> Blacklist<H> {
         }
     }
 
-    /// How many are banned.
+    /// The number of banned sources.
     #[must_use]
     pub fn len(&self) -> usize {
         self.ring.len()
     }
 
-    /// Whether nobody is banned.
+    /// Whether no source is banned.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// A number that is another once a ban has begun, was renewed, or has ended.
+    /// A counter that changes whenever a ban begins, is renewed, or ends.
     #[must_use]
     pub fn changes(&self) -> u64 {
         self.changes
     }
 
-    /// A new ban's time in milliseconds; it holds for all.
+    /// Sets the duration of all bans, in ms. It holds for current bans too.
     pub fn set_ban_ms(&mut self, ban_ms: u64) {
         self.ban_ms = ban_ms;
     }
 
-    /// Milliseconds that a ban lasts from its last touch.
+    /// How long a ban lasts from its last touch, in ms.
     #[must_use]
     pub fn ban_ms(&self) -> u64 {
         self.ban_ms
@@ -144,7 +144,7 @@ impl<H: BuildHasher> Blacklist<H> {
             self.count_attempt(source);
             return Touch::Renewed;
         }
-        // It may have one that is over and was not taken off yet.
+        // It may have a ban that is over but has not been removed yet.
         self.lift(source);
         let evicted = if self.ring.is_full() {
             self.remove_head()
@@ -163,7 +163,7 @@ impl<H: BuildHasher> Blacklist<H> {
         }
     }
 
-    /// Puts back a ban that was remembered elsewhere. It counts as no earlier than the one before it.
+    /// Puts back a ban from the state file. It counts as no earlier than the ban restored before it.
     pub fn restore(&mut self, ban: Ban) {
         let last = match self.ring.tail() {
             Some((_, tail)) => ban.last.max(tail),
@@ -172,7 +172,7 @@ impl<H: BuildHasher> Blacklist<H> {
         self.insert(Ban { last, ..ban });
     }
 
-    /// Takes the ban off a source, if it has one.
+    /// Lifts the ban of a source and returns it, if there is one.
     pub fn lift(&mut self, source: Source) -> Option<Ban> {
         let last = self.ring.find(source).and_then(|at| self.ring.last(at))?;
         let entry = self.ring.remove(source)?;
@@ -180,7 +180,7 @@ impl<H: BuildHasher> Blacklist<H> {
         Some(self.ban(entry, source, last))
     }
 
-    /// Takes all bans off.
+    /// Lifts all bans.
     pub fn clear(&mut self) {
         while self.remove_head().is_some() {}
     }
@@ -193,14 +193,14 @@ impl<H: BuildHasher> Blacklist<H> {
         (!self.is_over(last, now)).then(|| self.ban(entry, source, last))
     }
 
-    /// Seconds that a ban goes on from now, a begun one counted whole.
+    /// Seconds until a ban ends, rounded up.
     #[must_use]
     pub fn seconds_left(&self, ban: &Ban, now: Instant) -> u64 {
         ban.last.after(self.ban_ms).since(now).div_ceil(1_000)
     }
 
-    /// The bans from a place of the table on, each with the place behind it: for who can't take them
-    /// all at once. The order means nothing, and a ban keeps its place.
+    /// The bans from this place of the table on, each with the place after it, for a caller that takes them
+    /// in portions. The order means nothing, but a ban keeps its place.
     pub fn from(&self, place: usize) -> impl Iterator<Item = (usize, Ban)> {
         (place..self.marks.len()).filter_map(|place| {
             let entry = place as u16;
@@ -209,7 +209,7 @@ impl<H: BuildHasher> Blacklist<H> {
         })
     }
 
-    /// Takes one ban off that has ended; None when all that remain go on.
+    /// Removes one ban whose time is over; None when all remaining bans go on.
     pub fn expire(&mut self, now: Instant) -> Option<Ban> {
         let (_, last) = self.ring.head()?;
         if self.is_over(last, now) {
@@ -225,7 +225,7 @@ impl<H: BuildHasher> Blacklist<H> {
         self.ring.head().map(|(_, last)| last.after(self.ban_ms))
     }
 
-    /// All bans, the one that ends first at the front.
+    /// All bans; the one that ends first comes first.
     pub fn iter(&self) -> impl Iterator<Item = Ban> {
         let entries = self.ring.iter();
         entries.map(|(entry, source, last)| self.ban(entry, source, last))
@@ -393,7 +393,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever happens, the ring says what a plain list says; a long wait leaves nothing behind.
+        /// After any sequence of calls, the list agrees with a plain one; a long wait leaves nothing behind.
         #[test]
         fn agrees_with_a_plain_list(
             steps in prop::collection::vec((0u32..12, 0u64..BAN_MS / 3, 0u8..5), 1..400),
