@@ -7,67 +7,67 @@ use super::table::Id;
 use super::time::Instant;
 use core::net::IpAddr;
 
-/// Names a connection for all of its life, here and in the shell.
+/// Identifies a connection for its whole life, here and in the shell.
 pub type ConnId = Id<Conn>;
 
 /// A connection that an effect has kept.
 #[derive(Debug)]
 pub struct Conn {
-    /// The mirage that it came to. The configuration may have dropped it since.
+    /// The mirage that it came to. A reload may have dropped it since.
     pub mirage: MirageId,
-    /// Who it is for the bans and the caps.
+    /// The source of its peer, for bans and caps.
     pub source: Source,
-    /// Who it is for the log.
+    /// The address of its peer, for the log.
     pub peer: IpAddr,
-    /// The port that it came to.
+    /// The port that its peer dialled.
     pub port: u16,
-    /// When it came.
+    /// When it was accepted; for a session that was held before, when it was admitted.
     pub since: Instant,
-    /// What becomes of it.
+    /// What happens to it now.
     pub stage: Stage,
 }
 
-/// Where a connection is. Each stage has at most one deadline.
+/// What happens to a connection. Each stage has at most one deadline.
 #[derive(Clone, Copy, Debug)]
 pub enum Stage {
-    /// It is held, and may still say a token.
+    /// A trap holds it, and a token may still come.
     Listening {
-        /// What a token at its port could prove when it came.
+        /// What a token could prove at its port when it was accepted.
         claims: Claims,
-        /// When the trap ends.
+        /// When the trap lets it go.
         until: Instant,
     },
-    /// It is held until its trap ends, whatever it says.
+    /// A trap holds it until its time is over, whatever the peer sends.
     Muted {
-        /// When the trap ends.
+        /// When the trap lets it go.
         until: Instant,
     },
-    /// It was to give up its place, and whether it has said a whole token is not known yet.
+    /// It has to give up its place, but may have sent a complete token that is not judged yet.
     Leaving {
         /// None: it was judged before.
         claims: Option<Claims>,
-        /// When the trap ends.
+        /// When the trap lets it go.
         until: Instant,
     },
-    /// Its service is dialled.
+    /// The hidden service is being dialled.
     Dialling {
-        /// The log has its `accept` line.
+        /// Whether the log has its `accept` line.
         is_told: bool,
     },
-    /// Its service is being started, and dialled again a moment later.
+    /// The hidden service is being started, and will be dialled again in a moment.
     Waiting,
-    /// Its service could not be started.
+    /// The hidden service could not be started.
     Stranded,
-    /// It is joined to the service.
+    /// It is joined to the hidden service.
     Open,
-    /// A process has it, or is about to.
+    /// A process has it, or is about to get it.
     Process,
-    /// It leads nowhere: that it is closed tells that the door is open.
+    /// It leads nowhere: closing it tells the client that the door is open.
     Guest,
 }
 
 impl Stage {
-    /// Whether it is a visitor's session, which counts for the caps.
+    /// Whether it is a session, which counts against the caps.
     #[must_use]
     pub fn is_session(self) -> bool {
         matches!(
