@@ -4,23 +4,23 @@ use crate::limits::ADMITTED;
 use crate::proto::time::Instant;
 use core::net::IpAddr;
 
-/// Those of one mirage: [`ADMITTED`] at most.
+/// The admitted addresses of one mirage, [`ADMITTED`] at most.
 #[derive(Default)]
 pub struct Admitted(Vec<(IpAddr, Instant)>);
 
-/// What became of one who has passed.
+/// What became of an address that has passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
-    /// It is let in from now on.
+    /// It is admitted from now on.
     New,
-    /// It is let in for longer.
+    /// It was admitted already, and stays so for longer.
     Renewed,
-    /// There is no place.
+    /// All [`ADMITTED`] places are taken.
     Full,
 }
 
 impl Admitted {
-    /// Lets an address in until then.
+    /// Admits an address until then; one that is admitted already gets the new end.
     pub fn insert(&mut self, address: IpAddr, until: Instant) -> Admission {
         if let Some((_, end)) = self.0.iter_mut().find(|(known, _)| *known == address) {
             *end = until;
@@ -33,40 +33,40 @@ impl Admitted {
         }
     }
 
-    /// Lets an address in no longer than now.
+    /// Ends an address's admission now.
     pub fn end(&mut self, address: IpAddr, now: Instant) {
         if let Some((_, end)) = self.0.iter_mut().find(|(known, _)| *known == address) {
             *end = now;
         }
     }
 
-    /// Takes one out whose time is over.
+    /// Takes out an address whose time is over.
     pub fn expire(&mut self, now: Instant) -> Option<IpAddr> {
         let place = self.0.iter().position(|(_, until)| *until <= now)?;
         Some(self.0.swap_remove(place).0)
     }
 
-    /// When somebody's time is over.
+    /// When the next admission ends.
     pub fn next_end(&self) -> Option<Instant> {
         self.0.iter().map(|&(_, until)| until).min()
     }
 
-    /// Whether an address is let in.
+    /// Whether an address is admitted.
     pub fn contains(&self, address: IpAddr) -> bool {
         self.0.iter().any(|(known, _)| *known == address)
     }
 
-    /// Whether nobody is.
+    /// Whether no address is admitted.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// All of them, with their ends.
+    /// All addresses, each with the end of its admission.
     pub fn iter(&self) -> impl Iterator<Item = (IpAddr, Instant)> {
         self.0.iter().copied()
     }
 
-    /// All of them.
+    /// All addresses.
     pub fn addresses(&self) -> Vec<IpAddr> {
         self.iter().map(|(address, _)| address).collect()
     }
