@@ -1,4 +1,4 @@
-//! What a command has opened, for whom, and until when; and that it is closed again.
+//! What commands have opened, for whom and until when; makes sure that it is closed again.
 //!
 //! ```text
 //!   Begin ─▶ Recorded ─▶ Opening ─▶ Open ───time──▶ End ─▶ Closing ─▶ (gone)
@@ -9,8 +9,8 @@
 //!     └──── somebody has passed meanwhile ────────────────────┘
 //! ```
 //!
-//! Whoever has passed twice finds it open, and it stays open for longer. What will have to be closed is
-//! recorded in the journal before the command that opens it runs.
+//! A visitor who passes again finds it open and keeps it open for longer. The journal records what will
+//! have to be closed before the command that opens it runs.
 
 use crate::limits::{CLOSE_AGAIN_MOST_MS, CLOSE_AGAIN_MS, GUESTS, OPENINGS};
 use crate::proto::conn::ConnId;
@@ -23,18 +23,18 @@ use std::rc::Rc;
 /// A command, split into its words.
 pub type Words = Rc<[String]>;
 
-/// For whom something is open.
+/// Whom something is open for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpenFor {
-    /// For one address.
+    /// One address.
     Address(IpAddr),
-    /// For all who come: the hidden service itself.
+    /// Everybody: the hidden service itself was started.
     Service,
-    /// For one address, as an element of a set, which ends without us.
+    /// One address, as an element of a set, which ends without us.
     Element(IpAddr),
 }
 
-/// As the log has it.
+/// As in the log.
 impl fmt::Display for OpenFor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -46,34 +46,34 @@ impl fmt::Display for OpenFor {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum OpeningStage {
-    /// It is to be recorded, and then the command that opens it is to run.
+    /// To be recorded; then the opening command can run.
     Begin,
-    /// It is recorded.
+    /// The journal has it; the opening command can run.
     Recorded,
-    /// It runs.
+    /// The opening command runs.
     Opening,
-    /// It has run. For a service: since when, and whether it has accepted a connection since.
+    /// The command has succeeded. For a service: since when, and whether it has accepted a connection since.
     Open { since: Instant, is_ready: bool },
-    /// The command that closes it is to run.
+    /// The closing command can run.
     End,
-    /// It runs.
+    /// The closing command runs.
     Closing,
-    /// It has failed, and is tried again then.
+    /// The closing command has failed, and is tried again at this time.
     Again(Instant),
 }
 
-/// Something that is open, will be, or was.
+/// Something that is open, is being opened, or has to be closed.
 #[derive(Debug)]
 pub struct Opening {
     /// The mirage; it may be gone from the configuration.
     pub mirage: MirageId,
-    /// For whom.
+    /// The address, or the service.
     pub open_for: OpenFor,
     /// The command that runs.
     job: Option<JobId>,
-    /// When it is closed; None as long as sessions use it.
+    /// When to close it; None while sessions use it.
     until: Option<Instant>,
-    /// Milliseconds for which it stays open after its last use.
+    /// How long it stays open after its last use, in ms.
     stays_ms: u64,
     open: Words,
     close: Option<Words>,
@@ -81,22 +81,22 @@ pub struct Opening {
     /// Somebody has passed while it was being closed.
     is_wanted: bool,
     pause_ms: u64,
-    /// [`GUESTS`] at most.
+    /// The connections that wait for it, [`GUESTS`] at most.
     guests: Vec<ConnId>,
 }
 
-/// What is wanted to be open.
+/// A request to open something.
 #[derive(Debug)]
 pub struct OpenRequest {
-    /// Whose door it is.
+    /// The mirage whose door it is.
     pub mirage: MirageId,
-    /// For whom.
+    /// The address, or the service.
     pub open_for: OpenFor,
-    /// What opens it.
+    /// The command that opens it.
     pub open: Words,
-    /// What closes it again.
+    /// The command that closes it; None if it ends by itself.
     pub close: Option<Words>,
-    /// Milliseconds for which it stays open.
+    /// How long it stays open, in ms.
     pub stays_ms: u64,
 }
 
@@ -105,48 +105,48 @@ pub struct OpenRequest {
 pub enum Requested {
     /// A command will open it.
     Begun,
-    /// It is open, and stays so for longer.
+    /// It is open already, and stays open for longer.
     Renewed,
-    /// There are as many openings as there can be.
+    /// All [`OPENINGS`] are taken.
     Full,
 }
 
-/// What the end of a command means.
+/// What the end of a command means for its opening.
 #[derive(Debug, PartialEq, Eq)]
 pub enum CommandEnd {
-    /// It is open now. These have waited for it.
+    /// It is open now. These connections waited for it.
     Opened(Vec<ConnId>),
-    /// It is not open, and nothing is left of it. These have waited in vain.
+    /// It is not open, and nothing is left to close. These connections waited in vain.
     Failed(Vec<ConnId>),
     /// It is closed.
     Closed,
-    /// It could not be closed, and is tried again.
+    /// It could not be closed; the command will be tried again.
     StillOpen,
 }
 
-/// What was open before a restart, as the journal has it.
+/// What was open before a restart, as recorded in the journal.
 #[derive(Debug)]
 pub struct RestoredOpening {
-    /// The section of the mirage.
+    /// The mirage's section name.
     pub section: Rc<str>,
-    /// For whom.
+    /// The address, or the service.
     pub open_for: OpenFor,
-    /// What closes it.
+    /// The command that closes it.
     pub close: Option<Words>,
-    /// When that is due.
+    /// When to close it.
     pub until: Instant,
 }
 
-/// All that is open.
+/// Everything that is open, is being opened or is being closed.
 #[derive(Debug, Default)]
 pub struct Openings {
     all: Vec<Opening>,
-    /// What has to be closed after a restart is not what the journal says.
+    /// After a restart, what has to be closed differs from the journal.
     is_unrecorded: bool,
 }
 
 impl Openings {
-    /// All of them.
+    /// In no particular order.
     pub fn iter(&self) -> impl Iterator<Item = &Opening> {
         self.all.iter()
     }
@@ -157,8 +157,9 @@ impl Openings {
         self.all.iter_mut().find(is_it)
     }
 
-    /// Makes it open, or stay open. A guest that is taken waits for that; one that is left has nothing to wait
-    /// for, or finds no place: it will be open a moment later.
+    /// Opens it, or keeps it open for longer. The guest is taken (left None) if it has to wait for that.
+    /// Otherwise it has nothing to wait for, or there is no place for it; then it will be open a moment
+    /// later.
     pub fn request(
         &mut self,
         request: OpenRequest,
@@ -173,8 +174,8 @@ impl Openings {
         if let Some(opening) = self.find(request.mirage, request.open_for) {
             opening.until = until;
             opening.stays_ms = request.stays_ms;
-            // What was open before a restart may be so no more, after a reboot it is not. So it is closed
-            // before it is opened. A service is found out by dialling it.
+            // What was open before a restart may no longer be open, and after a reboot it is not. So it is
+            // closed before it is opened. Whether a service runs shows when it is dialled.
             let is_doubtful = opening.open.is_empty() && opening.open_for != OpenFor::Service;
             opening.open = request.open;
             if is_doubtful
@@ -205,7 +206,7 @@ impl Openings {
                     opening.is_wanted = true;
                     false
                 }
-                // Whether it is open nobody knows.
+                // Nobody knows whether it is open.
                 OpeningStage::Again(_) => {
                     opening.stage = OpeningStage::Begin;
                     false
@@ -238,7 +239,8 @@ impl Openings {
         Requested::Begun
     }
 
-    /// Whether there is a place for one more. An element gives its own up: it ends, be that told or not.
+    /// Whether there is a place for one more. An element gives up its place: it ends by itself, and only its
+    /// line in the log is lost.
     fn make_room(&mut self) -> bool {
         let is_element = |opening: &Opening| matches!(opening.open_for, OpenFor::Element(_));
         self.all.len() < OPENINGS || {
@@ -247,7 +249,7 @@ impl Openings {
         }
     }
 
-    /// An address is an element of a set until then.
+    /// Records that an address is an element of a set until then.
     pub fn include(&mut self, mirage: MirageId, address: IpAddr, until: Instant, now: Instant) {
         let open_for = OpenFor::Element(address);
         match self.find(mirage, open_for) {
@@ -256,7 +258,7 @@ impl Openings {
         }
     }
 
-    /// Puts back what a restart has to close.
+    /// Takes back what was open before a restart, so that it is closed.
     pub fn restore(&mut self, mirage: MirageId, restored: RestoredOpening, now: Instant) {
         let RestoredOpening {
             open_for,
@@ -267,7 +269,7 @@ impl Openings {
         self.insert_open(mirage, open_for, close, until, now);
     }
 
-    /// Adds what is open though no command of ours has run.
+    /// Adds something that is open although no command of this process has opened it.
     fn insert_open(
         &mut self,
         mirage: MirageId,
@@ -297,20 +299,20 @@ impl Openings {
         });
     }
 
-    /// Closes now what is open for somebody.
+    /// Closes at once what is open for an address or the service.
     pub fn close(&mut self, mirage: MirageId, open_for: OpenFor, now: Instant) {
         if let Some(opening) = self.find(mirage, open_for) {
             opening.until = Some(now);
-            // Where it is only just being opened, too.
+            // Also if it is just being opened.
             opening.stays_ms = 0;
         }
     }
 
-    /// The hidden service of a mirage has a session.
+    /// The mirage's hidden service has a session.
     pub fn service_is_used(&mut self, mirage: MirageId, now: Instant) {
         if let Some(opening) = self.find(mirage, OpenFor::Service) {
             opening.until = None;
-            // One that could not be stopped is not to be stopped now.
+            // A service that could not be stopped need not be stopped now.
             if let OpeningStage::Open { .. } | OpeningStage::End | OpeningStage::Again(_) =
                 opening.stage
             {
@@ -320,7 +322,7 @@ impl Openings {
         }
     }
 
-    /// It has none any more.
+    /// The mirage's hidden service has no session any more.
     pub fn service_is_left(&mut self, mirage: MirageId, now: Instant) {
         if let Some(opening) = self.find(mirage, OpenFor::Service) {
             opening.until = Some(now.after(opening.stays_ms));
@@ -328,8 +330,8 @@ impl Openings {
         }
     }
 
-    /// Whether the hidden service of a mirage is on its way: its command runs, or has run less than
-    /// `ready_ms` ago and nobody was accepted since.
+    /// Whether the mirage's hidden service is starting: its command runs, or has ended less than `ready_ms`
+    /// ago and no connection was accepted since.
     pub fn service_is_coming(&mut self, mirage: MirageId, ready_ms: u64, now: Instant) -> bool {
         match self
             .find(mirage, OpenFor::Service)
@@ -344,7 +346,7 @@ impl Openings {
         }
     }
 
-    /// A service that was started and is not there any more is started again.
+    /// Starts a service again that was started and no longer runs.
     pub fn service_has_died(&mut self, mirage: MirageId) {
         if let Some(opening) = self.find(mirage, OpenFor::Service)
             && let OpeningStage::Open { .. } = opening.stage
@@ -354,7 +356,7 @@ impl Openings {
         }
     }
 
-    /// What is over with its time, because no command closes it.
+    /// Takes out one whose time is over and that no command closes.
     pub fn next_end(&mut self, now: Instant) -> Option<(MirageId, OpenFor)> {
         let is_over = |opening: &Opening| {
             let is_open = matches!(opening.stage, OpeningStage::Open { .. });
@@ -367,8 +369,8 @@ impl Openings {
         Some((mirage, open_for))
     }
 
-    /// Whether the journal has to be written. It has all that was asked for until now, and lets its commands
-    /// run.
+    /// Whether the journal has to be written. It then has everything that was requested until now, and the
+    /// commands can run.
     pub fn record(&mut self) -> bool {
         for opening in &mut self.all {
             if opening.stage == OpeningStage::Begin {
@@ -379,7 +381,7 @@ impl Openings {
         core::mem::take(&mut self.is_unrecorded)
     }
 
-    /// A command that has to run now, under this name; until there is none.
+    /// A command that has to run now, for this job. Call again until it returns None.
     pub fn next_command(&mut self, job: JobId, now: Instant) -> Option<Words> {
         for opening in &mut self.all {
             let is_due = match opening.stage {
@@ -403,13 +405,13 @@ impl Openings {
         None
     }
 
-    /// For what a command has run.
+    /// The opening whose command is this job.
     #[must_use]
     pub fn of(&self, job: JobId) -> Option<&Opening> {
         self.all.iter().find(|opening| opening.job == Some(job))
     }
 
-    /// A command has ended, or could not run. None: what it was for is gone.
+    /// Handles the end of a command, or its failure to start. None: its opening is gone.
     pub fn command_ended(
         &mut self,
         job: JobId,
@@ -426,7 +428,7 @@ impl Openings {
                     let (since, is_ready) = (now, false);
                     opening.stage = OpeningStage::Open { since, is_ready };
                     opening.pause_ms = CLOSE_AGAIN_MS;
-                    // Its time begins now: a command may take as long as that.
+                    // The time begins now: the command may have taken as long as that.
                     if let OpenFor::Address(_) = opening.open_for {
                         opening.until = Some(now.after(opening.stays_ms));
                         self.is_unrecorded = true;
@@ -458,7 +460,7 @@ impl Openings {
         )
     }
 
-    /// When something will be due.
+    /// When the next one is due.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
         let due = |opening: &Opening| match opening.stage {
@@ -476,7 +478,7 @@ impl Openings {
 }
 
 impl Opening {
-    /// Milliseconds for which it stays open from now on, unless it is used.
+    /// How long it stays open from now on unless it is used, in ms.
     #[must_use]
     pub fn stays_ms(&self, now: Instant) -> u64 {
         self.until.map_or(self.stays_ms, |until| until.since(now))
@@ -491,13 +493,13 @@ impl Opening {
         )
     }
 
-    /// Whether the command that runs opens it.
+    /// Whether its opening command runs.
     #[must_use]
     pub fn is_opening(&self) -> bool {
         self.stage == OpeningStage::Opening
     }
 
-    /// What closes it, if a restart has to.
+    /// The command that a restart has to run to close it.
     #[must_use]
     pub fn to_close(&self) -> Option<&Words> {
         self.close
