@@ -1,4 +1,4 @@
-//! A test per verb and bound, with literal instants.
+//! One test per method and bound, with literal instants.
 
 use super::*;
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -27,7 +27,7 @@ fn request(open_for: OpenFor) -> OpenRequest {
     }
 }
 
-/// An address passes, at a moment.
+/// An address passes at a moment.
 fn pass(openings: &mut Openings, now: u64) -> Requested {
     openings.request(
         request(OpenFor::Address(address())),
@@ -43,7 +43,7 @@ struct Run {
     is_opening: bool,
 }
 
-/// The next command, after what it opens was recorded.
+/// The next command, after recording what it opens.
 fn next(openings: &mut Openings, now: u64) -> Option<Run> {
     static JOBS: AtomicU32 = AtomicU32::new(0);
     openings.record();
@@ -139,7 +139,7 @@ fn what_is_to_be_closed_is_known_before_it_opens_and_until_it_is_closed() {
     assert!(openings.record() && is_known(&openings) && !openings.record());
     let ticket = next(&mut openings, 0).unwrap();
     end(&mut openings, ticket, true, Instant(0));
-    // Its time is another now.
+    // Its time has changed.
     assert!(openings.record());
     let ticket = next(&mut openings, STAYS_MS).unwrap();
     assert!(is_known(&openings) && !openings.record());
@@ -209,7 +209,7 @@ fn who_passes_after_a_restart_finds_it_closed_and_opened_once() {
     assert_eq!(pass(&mut openings, 10), Requested::Begun);
     let closing = next(&mut openings, 10).unwrap();
     assert!(!closing.is_opening && next(&mut openings, 10).is_none());
-    // It was not there to be closed any more.
+    // There was nothing left to close.
     assert!(matches!(
         end(&mut openings, closing, false, Instant(11)),
         CommandEnd::StillOpen
@@ -233,7 +233,7 @@ fn its_time_begins_when_it_is_open() {
     assert!(next(&mut openings, 2 * STAYS_MS - 1).is_none());
     assert!(!next(&mut openings, 2 * STAYS_MS).unwrap().is_opening);
 
-    // But not for one whose owner has closed it meanwhile.
+    // But not an opening whose owner has closed it meanwhile.
     let mut openings = Openings::default();
     pass(&mut openings, 0);
     let ticket = next(&mut openings, 0).unwrap();
@@ -269,7 +269,7 @@ fn what_no_command_closes_is_over_with_its_time() {
             &mut None,
             Instant(0),
         );
-        // Its time is that from when it is open.
+        // Its time counts from when it is open.
         assert!(openings.next_end(Instant(STAYS_MS)).is_none());
         let ticket = next(&mut openings, 0).unwrap();
         assert!(openings.next_end(Instant(STAYS_MS)).is_none());
@@ -284,7 +284,7 @@ fn what_no_command_closes_is_over_with_its_time() {
         assert_eq!(over, Some((home(), open_for)));
         assert!(openings.iter().next().is_none());
     }
-    // And not what one does close.
+    // But not one that a command closes.
     let mut openings = Openings::default();
     pass(&mut openings, 0);
     let ticket = next(&mut openings, 0).unwrap();
@@ -304,7 +304,7 @@ fn an_element_ends_by_itself_is_renewed_and_makes_room_for_what_a_command_opens(
     assert_eq!(over, Some((home(), element)));
     assert!(openings.next_end(Instant(200)).is_none());
 
-    // What is open by a command is another matter, after a reload to another door.
+    // An opening by a command is separate, as after a reload to another door.
     openings.include(home(), address(), Instant(300), Instant(200));
     assert_eq!(pass(&mut openings, 200), Requested::Begun);
     assert!(next(&mut openings, 200).unwrap().is_opening);
