@@ -1,7 +1,7 @@
-//! What is to be done: all that the core tells the shell.
+//! Everything that the core tells the shell to do.
 //!
-//! An effect is an instruction, small and complete, or a notice that something the core wants has changed. Of a
-//! notice the shell reads the rest from the core.
+//! An effect is either a small and complete instruction, or a notice that something the core wants has
+//! changed. After a notice the shell reads the rest from the core.
 
 use super::conn::ConnId;
 use super::event::Event;
@@ -12,89 +12,91 @@ use core::net::{IpAddr, SocketAddr};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-/// Effects in their order.
+/// Effects in the order in which they are performed.
 pub type Effects = VecDeque<Effect>;
 
-/// Something to be done.
+/// One instruction or notice.
 #[derive(Debug)]
 pub enum Effect {
-    /// Write a line, or count it.
+    /// Write a line to the log, or count it as left out.
     Log(Event),
-    /// Keep the connection in hand in a trap, and read a token from it, or throw away what it says. Answered by
-    /// `Gone` only where that can't be.
+    /// Keep the connection in hand in a trap, and read a token from it or discard what it sends. Answered, by
+    /// `Gone`, only if that is impossible.
     Hold {
-        /// Its name from now on.
+        /// Its id from now on.
         conn: ConnId,
-        /// Whether it may say a token.
+        /// Whether it may send a token.
         listens: bool,
     },
-    /// From now on throw away what it says, and what it has said.
+    /// Discard what it has sent and will send.
     Mute(ConnId),
-    /// Read what has arrived. A whole token stays and is answered by `Said`; all else is closed, by `Gone`.
+    /// Read what has arrived. A connection with a complete token stays, answered by `Said`; any other is
+    /// closed, answered by `Gone`.
     GiveUp(ConnId),
     /// Keep the connection, in hand or held, and read nothing.
     Wait(ConnId),
-    /// Dial a service for the connection in hand, for a held one, or again for one whose dial failed. Answered
-    /// by `Started`, with `Dialled` or `DialFailed` perhaps right behind.
+    /// Dial a service for the connection in hand, for a held one, or again after a failed dial. Answered by
+    /// `Started`; `Dialled` or `DialFailed` may follow at once.
     Dial {
-        /// For whom.
+        /// The visitor's connection.
         conn: ConnId,
-        /// The service.
+        /// The hidden service.
         to: SocketAddr,
-        /// Whose pipes are counted.
+        /// The source that its pipes count for.
         source: Source,
-        /// Milliseconds without a byte after which it ends.
+        /// It ends after this many milliseconds without a byte. None: never.
         idle_ms: Option<u64>,
     },
     /// Start a program with the connection, in hand or held, as its stdin and stdout. Answered by `Started`.
     Exec {
-        /// For whom.
+        /// The visitor's connection.
         conn: ConnId,
-        /// The program and its words.
+        /// The program and its arguments.
         words: Rc<[String]>,
     },
-    /// Close it.
+    /// Close the connection.
     Close(ConnId),
-    /// Notice: the ports of a mirage, or who may come to them. Answered by `Listening`.
+    /// Notice: a mirage's ports have changed, or the addresses that may use them. Answered by `Listening`.
     Ports(MirageId),
-    /// Accept there until nobody waits, [`crate::limits::CLOSING_ACCEPTS`] at most. Answered by `Drained`.
+    /// Accept there until no connection waits, [`crate::limits::CLOSING_ACCEPTS`] at most. Answered by
+    /// `Drained`.
     Drain(Drain),
-    /// Notice: what the silent gates want to know of.
+    /// Notice: what the sensor has to watch has changed.
     Sense,
-    /// Run a command. Answered at once only where it can't.
+    /// Run a command. Answered at once only if it can't run.
     Run {
-        /// Its name.
+        /// Its id.
         job: JobId,
-        /// The program and its words.
+        /// The program and its arguments.
         words: Rc<[String]>,
     },
-    /// Put an address into a set of the kernel's, or take it out. Answered at once only where it can't.
+    /// Add an address to a kernel set, or take it out. Answered at once only if that is impossible.
     Element {
-        /// Its name.
+        /// Its id.
         job: JobId,
-        /// Which set.
+        /// The set.
         set: NftSet,
-        /// Whom.
+        /// The address.
         address: IpAddr,
-        /// For how many seconds; 0 takes it out.
+        /// How long it stays in the set, in seconds; 0 takes it out.
         seconds: u32,
     },
-    /// Notice: what a restart would have to close is to be written down, before anything else is done.
+    /// Notice: the journal of what a restart has to close must be written before anything else is done.
     Journal,
-    /// Notice: the bans are to be written down. Answered by `Saved`.
+    /// Notice: the bans have to be saved. Answered by `Saved`.
     Save,
     /// Read the state file. Answered by `Loaded`.
     Load,
-    /// Look whether somebody keeps the clock right. Answered by `ClockKept`.
+    /// Check whether something keeps the clock right. Answered by `ClockKept`.
     AskClock,
-    /// Answer whoever has given the order in hand.
+    /// Answer the operator's order in hand.
     Reply(Reply),
 }
 
-/// Where visitors are to be accepted before something changes there.
+/// Where to accept waiting connections before something changes there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Drain {
-    /// At those ports of a mirage that its turn closes or gives another meaning.
+    /// At the ports of a mirage that its turn closes or gives another role.
     Turn(MirageId),
     /// At all ports of a mirage.
     Mirage(MirageId),
@@ -102,18 +104,18 @@ pub enum Drain {
     All,
 }
 
-/// What became of an order.
+/// The result of an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reply {
-    /// The source is banned, for so many seconds.
+    /// The source is banned.
     Banned {
-        /// Whom the ban covers.
+        /// The banned source.
         source: Source,
-        /// For how long.
+        /// How long the ban lasts, in seconds.
         seconds: u32,
     },
-    /// The address is in `allow`, and never banned.
+    /// The address is in `allow`, so it is never banned.
     NeverBanned(IpAddr),
-    /// So many bans were lifted.
+    /// This many bans were lifted.
     Unbanned(usize),
 }
