@@ -1,7 +1,7 @@
 //! Everything that the log can say: one enum, one `Display`.
 //!
-//! An event owns what it names, so it can wait to be written. Texts from elsewhere (the kernel's errors, the
-//! last line of a command) are made when something is wrong, and for nothing else.
+//! An event owns what it names, so it can wait to be written. Texts from elsewhere (the kernel's errors,
+//! the last line of a command's output) are made only when something is wrong.
 
 use super::bans::Ban;
 use super::doors::OpenFor;
@@ -18,279 +18,279 @@ use std::rc::Rc;
 
 mod line;
 
-/// The section of a mirage. It may be gone from the configuration.
+/// A mirage's section name. The section may be gone from the configuration.
 pub type SectionName = Rc<str>;
 
-/// Whose doing a line is.
+/// Who caused a line of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// Ours: never left out.
+    /// The daemon: its lines are never left out.
     Daemon,
-    /// A visitor's who reached the service.
+    /// A visitor who reached the service.
     Member,
-    /// Anybody's.
+    /// Anybody.
     Stranger,
 }
 
-/// What has happened.
+/// One event of the log.
 #[derive(Debug)]
 pub enum Event {
     /// A visitor is connected to the hidden service.
     Accept {
-        /// Where.
+        /// The mirage.
         mirage: SectionName,
-        /// Who.
+        /// The visitor's address.
         peer: IpAddr,
-        /// The port that they dialled.
+        /// The port they dialled.
         port: u16,
     },
-    /// A session is over.
+    /// A session has ended.
     Close {
-        /// Where.
+        /// The mirage.
         mirage: SectionName,
-        /// Who.
+        /// The visitor's address.
         peer: IpAddr,
-        /// The port that they dialled.
+        /// The port they dialled.
         port: u16,
         /// Bytes from the visitor.
         bytes_in: u64,
         /// Bytes to the visitor.
         bytes_out: u64,
-        /// How long it took, in seconds.
+        /// Its duration in seconds.
         seconds: u64,
         /// How it ended.
         end: &'static str,
     },
-    /// A ban begins.
+    /// A ban has begun.
     Ban {
-        /// Who touched the trap.
+        /// The banned address.
         peer: IpAddr,
-        /// Where.
+        /// The mirage.
         mirage: SectionName,
-        /// The port and the clock that it was or will be right for.
+        /// The port they touched, and how far off a clock is for which it is right.
         touched: Touched,
-        /// How long it lasts, in seconds.
+        /// The ban's duration in seconds.
         seconds: u32,
     },
-    /// Somebody was banned by `shimmer ban`.
+    /// `shimmer ban` has banned a source.
     BanByHand {
-        /// The source, as the list has it.
+        /// The source in its canonical form.
         source: Source,
-        /// How long it lasts, in seconds.
+        /// The ban's duration in seconds.
         seconds: u32,
     },
-    /// A ban is over.
+    /// A ban has ended.
     Unban {
-        /// Which.
+        /// The ban.
         ban: Ban,
         /// What ended it.
         by: UnbanCause,
     },
-    /// `shimmer unban all`.
+    /// `shimmer unban all` was run.
     UnbanAll {
-        /// How many there were.
+        /// The number of lifted bans.
         bans: usize,
     },
-    /// A visitor is held in a trap and not banned.
+    /// A visitor is held in a trap but not banned.
     Trap {
-        /// Who.
+        /// The visitor's address.
         peer: IpAddr,
-        /// Where.
+        /// The mirage.
         mirage: SectionName,
-        /// The port and the clock that it was or will be right for.
+        /// The port they touched, and how far off a clock is for which it is right.
         touched: Touched,
         /// Why they are not banned.
         reason: Reason,
     },
-    /// A visitor was turned away, because something is full.
+    /// A visitor was turned away because a limit is reached.
     Full {
-        /// Who.
+        /// The visitor's address.
         peer: IpAddr,
-        /// The port that they dialled.
+        /// The port they dialled.
         port: u16,
-        /// What is full.
+        /// The limit.
         what: Limit,
     },
-    /// Somebody who has passed was turned away, because something is full.
+    /// A visitor who passed a silent gate was turned away because a limit is reached.
     DoorsFull {
-        /// Where.
+        /// The mirage.
         mirage: SectionName,
-        /// Who.
+        /// The visitor's address.
         peer: IpAddr,
-        /// What is full.
+        /// The limit.
         what: Limit,
     },
-    /// The ban list forgets the oldest.
+    /// The ban list is full and forgets its oldest ban.
     BansFull {
-        /// How many it has.
+        /// Its capacity.
         bans: usize,
     },
-    /// No more used tokens can be remembered.
+    /// There is no room to remember another used token.
     NoncesFull {
-        /// Where.
+        /// The mirage.
         mirage: SectionName,
     },
-    /// A door is open.
+    /// A door has opened.
     Open {
-        /// Where.
+        /// The mirage.
         mirage: SectionName,
-        /// For whom.
+        /// The address or service that it is open for.
         open_for: OpenFor,
-        /// For how long, in seconds.
+        /// How long it stays open, in seconds.
         seconds: u64,
     },
-    /// A door is closed again.
+    /// A door has closed again.
     Shut {
-        /// Where.
+        /// The mirage.
         mirage: SectionName,
-        /// For whom.
+        /// The address or service that it was open for.
         open_for: OpenFor,
     },
-    /// More packets came to the silent gates than they hear, so knocks may have been among the lost ones.
+    /// More packets came to the silent gates than the sensor takes, so knocks may be among the lost ones.
     PacketsLost {
-        /// How many were lost since the last such line.
+        /// Packets lost since the last such line.
         packets: u64,
     },
-    /// A wrong knock behind right ones.
+    /// A wrong knock followed right ones.
     WrongKnock {
-        /// Where.
+        /// The mirage.
         mirage: SectionName,
-        /// Who.
+        /// The source address, which may be forged.
         peer: IpAddr,
-        /// Right knocks before it.
+        /// The number of right knocks before it.
         knocks: usize,
     },
-    /// A sequence that was used before.
+    /// A sequence came a second time.
     UsedKnock {
-        /// Where.
+        /// The mirage.
         mirage: SectionName,
-        /// Who.
+        /// The source address, which may be forged.
         peer: IpAddr,
     },
-    /// A datagram proves the secret and does not count.
+    /// A datagram proves the secret but is refused.
     Refuse {
-        /// Where.
+        /// The mirage.
         mirage: SectionName,
-        /// Who.
+        /// The source address, which may be forged.
         peer: IpAddr,
-        /// Why.
+        /// Why it is refused.
         reason: DatagramRefusal,
     },
-    /// The hidden service takes no connection.
+    /// The hidden service does not accept a connection.
     ServiceFailed {
-        /// Where.
+        /// The mirage.
         mirage: SectionName,
-        /// For whom.
+        /// The visitor's address.
         peer: IpAddr,
-        /// What the kernel says.
+        /// The kernel's error.
         error: String,
     },
     /// The hidden service can't be dialled or started.
     ServiceNotStarted {
-        /// Where.
+        /// The mirage.
         mirage: SectionName,
-        /// For whom.
+        /// The visitor's address.
         peer: IpAddr,
-        /// The service.
+        /// The service's address or command.
         service: String,
-        /// What the kernel says.
+        /// The kernel's error.
         error: io::Error,
     },
-    /// An on-demand service was started, and takes no connection.
+    /// A service on demand was started but does not accept connections.
     ServiceNotReady {
-        /// Where.
+        /// The mirage.
         mirage: SectionName,
-        /// How long it had, in seconds.
+        /// The time it had, in seconds.
         seconds: u32,
-        /// What the kernel says.
+        /// The kernel's error.
         error: String,
     },
-    /// A command could not do its work.
+    /// A command has failed.
     CommandFailed {
-        /// Where.
+        /// The mirage.
         mirage: SectionName,
-        /// For whom.
+        /// The address or service that it was run for.
         open_for: OpenFor,
-        /// `open` or `close`.
+        /// The command's key: `open` or `close`.
         key: &'static str,
-        /// What became of it.
+        /// How it failed.
         outcome: String,
     },
-    /// A set is not for addresses of this family.
+    /// A set can't hold addresses of this family.
     WrongFamily {
-        /// Where.
+        /// The mirage.
         mirage: SectionName,
-        /// For whom.
+        /// The visitor's address.
         peer: IpAddr,
-        /// Which.
+        /// What is wrong, in words.
         why: String,
     },
-    /// An element was not in its set, or out of it, in time.
+    /// An element was not added to its set, or taken out of it, in time.
     ElementTooLate {
-        /// Where.
+        /// The mirage.
         mirage: SectionName,
-        /// For whom.
+        /// The visitor's address.
         peer: IpAddr,
-        /// Whether it was to be added.
+        /// Whether it was to be added, not taken out.
         is_addition: bool,
     },
-    /// A set takes no elements.
+    /// A set rejects its elements.
     SetFailing {
-        /// The set, as nft names it.
+        /// The set's name in nft's form.
         set: String,
-        /// What became of nft.
+        /// How nft failed.
         why: String,
     },
-    /// A minute has turned.
+    /// A new minute has begun.
     Rotate {
-        /// Where.
+        /// The mirage.
         mirage: SectionName,
-        /// Ports that are open now.
+        /// The number of ports that are open now.
         open: usize,
-        /// Ports that were opened.
+        /// The number of ports that were opened.
         opened: u32,
-        /// Ports that were closed.
+        /// The number of ports that were closed.
         closed: u32,
     },
     /// A mirage is served from now on.
     Listen {
-        /// Which.
+        /// The mirage.
         mirage: Rc<MirageSettings>,
-        /// How many of its ports are open.
+        /// The number of its ports that are open.
         open: usize,
     },
     /// A port that could not be opened is open now.
     PortOpen {
-        /// Where.
+        /// The mirage.
         mirage: SectionName,
-        /// Which.
+        /// The port.
         port: u16,
-        /// How much it mattered that it was not.
+        /// The level at which the failure was logged.
         level: Level,
     },
     /// A port can't be opened.
     PortClosed {
-        /// Where.
+        /// The mirage.
         mirage: SectionName,
-        /// Which.
+        /// The port.
         port: u16,
         /// How much it matters.
         level: Level,
-        /// What the kernel says.
+        /// The kernel's error.
         error: io::Error,
     },
     /// A port to knock at that could not be opened is open now.
     KnockPortOpen(Hop),
     /// A port to knock at can't be opened.
     KnockPortClosed(Hop, io::Error),
-    /// Another configuration has taken over.
+    /// A new configuration has taken over.
     Reload {
-        /// Mirages that are served.
+        /// The number of mirages that are served now.
         mirages: usize,
-        /// Mirages that no longer are.
+        /// The number of mirages that are no longer served.
         dropped: usize,
     },
-    /// The configuration can't be taken over.
+    /// A new configuration can't take over.
     ReloadFailed {
         /// What is wrong with it.
         error: String,
@@ -299,105 +299,105 @@ pub enum Event {
     End,
     /// The clock was set.
     ClockStep {
-        /// By how much, in milliseconds.
+        /// The change in milliseconds.
         ms: i64,
     },
-    /// The clock no longer keeps ports closed.
+    /// The clock no longer keeps the ports closed.
     ClockRight,
-    /// The clock keeps ports closed.
+    /// The clock keeps the ports closed.
     ClockKeepsClosed {
-        /// Where.
+        /// The mirage.
         mirage: SectionName,
-        /// The time that it shows.
+        /// The time that the clock shows.
         time: Rfc3339,
-        /// What is wrong with it.
+        /// What is wrong with the clock.
         why: &'static str,
     },
-    /// The bans of the state file are on the list.
+    /// The bans of the state file were loaded.
     BansLoaded {
-        /// How many.
+        /// How many bans.
         bans: usize,
     },
     /// The journal names doors that have to be closed.
     OpeningsLoaded {
-        /// How many.
+        /// How many doors.
         open: usize,
     },
-    /// Somebody came to a pool's port past the redirect.
+    /// A visitor came to a pool's port without the firewall's redirect.
     RedirectMissing {
-        /// Where.
+        /// The mirage.
         mirage: SectionName,
         /// The pool's port.
         port: u16,
     },
     /// The journal can't be written.
     JournalNotWritten {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The kernel's error.
         error: io::Error,
     },
     /// Lines that peers caused were left out.
     LeftOut {
-        /// How many, in one [`LOG_WINDOW_MS`].
+        /// The number of lines in one [`LOG_WINDOW_MS`].
         lines: u32,
     },
     /// Lines could not be written.
     Lost {
-        /// How many.
+        /// The number of lines.
         lines: u32,
     },
-    /// Something else that may not work for long.
+    /// Something else needs the operator's attention.
     Warning(Warning),
 }
 
 /// What the log warns of, and what the daemon does about it.
 #[derive(Debug)]
 pub enum Warning {
-    /// The configuration's own.
+    /// A warning about the configuration.
     Configuration(String),
-    /// The user changes at a restart only.
+    /// A change of the user needs a restart.
     User,
-    /// The kernel lacks something that can be spared: what, and what it says.
+    /// The kernel lacks an optional feature: its name and the error.
     Kernel(&'static str, String),
-    /// The log can't be opened anew.
+    /// The log can't be reopened.
     Log(PathBuf, io::Error),
-    /// A file of a new configuration can't be had.
+    /// A file of a new configuration can't be used; the old one is kept.
     FileKept(String),
-    /// There is no state file.
+    /// The state file can't be used.
     NoState(PathBuf, io::Error),
-    /// There is no control socket.
+    /// The control socket can't be opened.
     NoControl(PathBuf, String),
     /// The journal can't be read.
     JournalUnread(PathBuf, io::Error),
     /// The state file can't be read.
     StateUnread(PathBuf, io::Error),
-    /// The state file was damaged, and has another name now.
+    /// The state file was damaged and has been renamed: from, to.
     StateSetAside(PathBuf, PathBuf),
-    /// The state file is damaged, and can't be renamed.
+    /// The state file is damaged and can't be renamed.
     StateDamaged(PathBuf, io::Error),
-    /// The state file was not written.
+    /// The state file could not be written.
     StateNotWritten(io::Error),
-    /// Knocks are not seen.
+    /// The sensor has failed, so knocks are not seen.
     SensorFailed(io::Error),
     /// Without packet sockets, the ports to knock at are open.
     KnockPortsOpen(&'static str),
 }
 
-/// The port that a visitor touched, where it may be named: a port that is still to be the real one is not, or
-/// the log would say where and when the door will be.
+/// The port that a visitor touched, unless the log must not name it: a port that will be the real one
+/// later is left out, or the log would tell where and when the door opens.
 #[derive(Clone, Copy, Debug)]
 pub struct Touched {
-    /// The port, where it may be named.
+    /// None if the log must not name it.
     pub port: Option<u16>,
-    /// The seconds by which a clock is off for which it is the real one.
+    /// How many seconds a clock is ahead if this is its real port now.
     pub clock_off_s: i64,
 }
 
 /// What ended a ban.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnbanCause {
-    /// Its time was over, or another needed its place.
+    /// Its time is over, or another ban needed its place.
     Time,
     /// A good token.
     Token,
@@ -405,20 +405,20 @@ pub enum UnbanCause {
     Hand,
 }
 
-/// What is full.
+/// The limit that is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
     /// The process has no descriptor left.
     Descriptors,
-    /// The source has as many sessions as it may.
+    /// The source has as many sessions as it may have.
     Source,
-    /// There are as many sessions as there can be.
+    /// All sessions are taken.
     Sessions,
-    /// As many used tokens are remembered as can be.
+    /// No more used tokens can be remembered.
     Nonces,
-    /// As many doors are open as can be.
+    /// All openings are taken.
     Openings,
-    /// As many addresses are let in as can be.
+    /// A door lets no more addresses in.
     Admitted,
 }
 
@@ -435,21 +435,21 @@ impl Limit {
     }
 }
 
-/// Why a datagram does not count.
+/// Why a datagram is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DatagramRefusal {
-    /// Its minute is not live: its sender's clock is off by these seconds.
+    /// Its minute is not live: the sender's clock is off by this many seconds.
     Clock(u64),
     /// It was used before.
     Replayed,
-    /// It names no address, and has to.
+    /// It names no address, although it has to.
     NoAddress,
-    /// It is for another address.
+    /// It names another address than its sender's, or one that no host can have.
     Address,
 }
 
 impl Event {
-    /// How much it matters.
+    /// The level at which it is logged.
     pub fn level(&self) -> Level {
         match self {
             Self::PortOpen { level, .. } | Self::PortClosed { level, .. } => *level,
@@ -497,7 +497,7 @@ impl Event {
         }
     }
 
-    /// Whose doing it is.
+    /// Who caused it.
     pub fn cause(&self) -> Cause {
         match self {
             Self::Ban { .. }
