@@ -1,4 +1,4 @@
-//! How an event reads in the log: `verb key=value …`. Verbs and keys are read by programs.
+//! An event as a line of the log: `verb key=value …`. Programs read verbs and keys.
 
 use super::{DatagramRefusal, Event, UnbanCause, Warning};
 use crate::limits::{LOG_WINDOW_MS, NONCES, SENSED_PER_SECOND};
@@ -291,7 +291,7 @@ impl fmt::Display for Port {
     }
 }
 
-/// ` clock-off=7m`, or `-90s` for a clock that is behind; nothing for one that is right.
+/// ` clock-off=7m`, or `-90s` for a clock that is behind; nothing for a clock that is right.
 struct ClockOff(i64);
 
 impl fmt::Display for ClockOff {
