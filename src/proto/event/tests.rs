@@ -9,7 +9,7 @@ fn denied() -> io::Error {
     io::Error::from_raw_os_error(libc::EACCES)
 }
 
-/// The texts of errors are the libc's.
+/// libc words the errors.
 fn denied_text() -> String {
     denied().to_string()
 }
