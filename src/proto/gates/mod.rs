@@ -1,11 +1,11 @@
-//! What a visitor gets: the whole of Shimmer's judgement in one function.
+//! What happens to a visitor: all of Shimmer's judgement in one function.
 //!
-//! A visitor has finished a handshake with one of our ports. Only that can ban: a lone SYN can be
-//! forged, a handshake needs whoever owns the address.
+//! A visitor has completed a handshake with one of our ports. Only that can lead to a ban: a lone SYN can
+//! be forged, but a handshake needs the owner of the address.
 //!
-//! At gate = port a banned source is shut out everywhere; at a trap that renews its ban, elsewhere it
-//! does not, or a member's reconnecting client would lock itself out for ever. At gate = token a ban
-//! changes nothing that a visitor could see: its wall is the token, and a good one takes the ban off.
+//! At gate = port a banned source is shut out everywhere. Touching a trap renews its ban; touching another
+//! port does not, or a member whose client reconnects would stay locked out for ever. At gate = token a ban
+//! changes nothing that a visitor could see: the token is what protects, and a good one lifts the ban.
 
 mod settings;
 
@@ -15,21 +15,21 @@ use super::scheme::schedule::Role;
 use super::scheme::token::Proof;
 use crate::limits::FORGIVEN_TOUCHES;
 
-/// How a client shows that it knows the secret.
+/// How a client proves that it knows the secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Gate {
-    /// It comes to the minute's real port.
+    /// It connects to the minute's real port.
     Port,
-    /// It does, and says a token there.
+    /// It connects to the real port and sends a token.
     Token,
-    /// It touches ports in an order, and nothing answers.
+    /// It touches ports in a certain order; nothing answers.
     Knock,
-    /// It sends one datagram, and nothing answers.
+    /// It sends one datagram; nothing answers.
     Packet,
 }
 
 impl Gate {
-    /// The word that the configuration has for it.
+    /// Its word in the configuration.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -40,13 +40,13 @@ impl Gate {
         }
     }
 
-    /// Whether a stranger finds no port open: only an address that has passed does.
+    /// Whether all ports are closed to an address that has not passed.
     #[must_use]
     pub fn is_silent(self) -> bool {
         matches!(self, Self::Knock | Self::Packet)
     }
 
-    /// What it takes to be let in.
+    /// The evidence that admits a visitor.
     #[must_use]
     pub fn key(self) -> Evidence {
         match self {
@@ -56,7 +56,7 @@ impl Gate {
         }
     }
 
-    /// What a stranger comes with.
+    /// The evidence of a visitor who does not know the secret.
     #[must_use]
     pub fn guess(self) -> Evidence {
         match self {
@@ -67,59 +67,59 @@ impl Gate {
     }
 }
 
-/// What a visitor has shown by coming.
+/// What a visitor has shown.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Evidence {
-    /// At gate = port: the port that it came to.
+    /// At gate = port: the role of the port they dialled.
     Port(Role),
-    /// At gate = token: what it has said there.
+    /// At gate = token: what their token proves.
     Token(Proof),
-    /// At the silent gates: what has come without a handshake, which anybody can forge.
+    /// At the silent gates: what came without a handshake, which anybody can forge.
     Datagram(Passage),
 }
 
-/// What has been shown without a handshake.
+/// The result of a knock or a datagram.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Passage {
-    /// A whole sequence, or a good datagram.
+    /// A complete sequence, or a good datagram.
     Passed,
     /// Neither.
     Nothing,
 }
 
-/// What is known of a visitor.
+/// What is known about a visitor.
 #[derive(Clone, Copy, Debug)]
 pub struct Visitor {
-    /// It comes from a network that is never banned.
+    /// Their network is never banned.
     pub is_allowed: bool,
-    /// It comes from a network that may use this mirage.
+    /// Their network may use this mirage.
     pub is_welcome: bool,
-    /// Its source is on the list of bans.
+    /// Their source is banned.
     pub is_banned: bool,
-    /// Touches that its live sessions were forgiven; None without a live session.
+    /// Touches that were forgiven because of live sessions; None without a live session.
     pub forgiven: Option<u8>,
 }
 
 /// What happens to a visitor, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// The door opens, and its source is not banned any more.
+    /// The door opens, and a ban of the source is lifted.
     Admit,
-    /// The trap holds it, mute.
+    /// A trap holds the connection and sends nothing.
     Hold(Reason),
-    /// The same, and its source is banned from now on, or anew.
+    /// A trap holds it, and the source's ban begins or is renewed.
     Ban,
-    /// It is banned: the connection is closed at once.
+    /// The source is banned: the connection is closed at once.
     Refuse {
-        /// Its ban begins anew.
+        /// Whether the ban is renewed.
         renews: bool,
     },
-    /// Nothing happens, and nobody is told.
+    /// Nothing happens, and nothing is logged.
     Ignore,
 }
 
 impl Verdict {
-    /// The word that `shimmer status` has for it.
+    /// Its word in `shimmer status`.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -132,23 +132,23 @@ impl Verdict {
     }
 }
 
-/// Why a visitor is held and not banned.
+/// Why a visitor is held but not banned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// It has the secret, and a clock that is a little off: so its port says, or its token.
+    /// The port or the token shows that they have the secret, and a clock that is a little off.
     Grace,
-    /// Its network is never banned.
+    /// Their network is never banned.
     Allowed,
-    /// Its source has a live session, and this is one of the touches that are forgiven.
+    /// Their source has a live session, and this touch is one of those that are forgiven.
     Forgiven,
-    /// The clock was set a moment ago: the visitor may have been right until then.
+    /// The clock was set a moment ago: the port may have been the right one until then.
     ClockSet,
-    /// Its token is good, and there is no room to remember that it was used.
+    /// Their token is good, but there is no room to remember that it was used.
     Unremembered,
 }
 
 impl Reason {
-    /// The word that the log has for it.
+    /// Its word in the log.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -161,14 +161,14 @@ impl Reason {
     }
 }
 
-/// Judges what a visitor has shown. `is_settled` is false for a window's time after the clock was
+/// Judges what a visitor has shown. `is_settled` is false for the length of a window after the clock was
 /// set.
 ///
-/// To a stranger the real ports are traps like the others, so that it can't tell them apart.
+/// To a stranger the real ports behave like the traps, so that they can't be told apart.
 #[must_use]
 pub fn judge(evidence: Evidence, visitor: Visitor, is_settled: bool) -> Verdict {
-    // It may be forged, so nobody is banned by it; and a ban does not matter where the address alone
-    // opens nothing.
+    // It may be forged, so it bans nobody. And a ban does not matter here, since the address alone opens
+    // nothing.
     if let Evidence::Datagram(passage) = evidence {
         return match passage {
             Passage::Passed if visitor.is_welcome => Verdict::Admit,
