@@ -1,5 +1,4 @@
-//! How a mirage is entered: its gate, with what a mirage's owner has chosen for it. The daemon and the
-//! client must agree on it.
+//! A mirage's gate and its settings. The daemon and the client must agree on them.
 
 use super::Gate;
 use crate::limits::{DEFAULT_KNOCKS, DEFAULT_SEQUENCE_S, KNOCK_ECHO_MS};
@@ -13,16 +12,16 @@ use core::fmt;
 pub enum GateSettings {
     /// The minute's real port.
     Port,
-    /// That port and a token.
+    /// The minute's real port and a token.
     Token,
-    /// Ports that are touched in an order.
+    /// Ports that are touched in a certain order.
     Knock(Box<KnockSettings>),
     /// One datagram.
     Packet(PacketSettings),
 }
 
 impl GateSettings {
-    /// The gate alone.
+    /// The gate without its settings.
     #[must_use]
     pub fn gate(&self) -> Gate {
         match self {
@@ -33,8 +32,7 @@ impl GateSettings {
         }
     }
 
-    /// The ports of which a silent gate wants to know, whatever the minute, of a mirage that
-    /// draws from this range.
+    /// The ports that a silent gate has to watch, in any minute, if the mirage draws from this range.
     #[must_use]
     pub fn watched(&self, range: Option<Range>) -> Vec<Range> {
         let mut ranges: Vec<Range> = range.into_iter().collect();
@@ -63,16 +61,16 @@ impl GateSettings {
     }
 }
 
-/// Which ports are to be touched.
+/// Which ports a client has to touch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KnockSettings {
-    /// `knocks`, 1 to [`crate::limits::MAX_KNOCKS`]: of a sequence that is drawn for each minute.
+    /// `knocks`, 1 to [`crate::limits::MAX_KNOCKS`]: the length of a rotating sequence.
     pub knocks: u8,
-    /// `protocols`, of such a sequence.
+    /// `protocols`: those of a rotating sequence.
     pub protocols: Protocols,
-    /// `sequence`: one that is written down. Empty: one is drawn.
+    /// `sequence`: a fixed one. Empty: the sequence rotates.
     pub sequence: Hops,
-    /// `close-sequence`: touched, it closes what the other has opened. Empty: there is none.
+    /// `close-sequence`: closes what the fixed sequence has opened. Empty: there is none.
     pub close_sequence: Hops,
     /// `range`, `seq-timeout`, `lock`, `lock-scope` and `once`.
     pub rules: Rules,
@@ -97,17 +95,17 @@ impl Default for KnockSettings {
 }
 
 impl KnockSettings {
-    /// Whether its sequence is written down, not drawn.
+    /// Whether the sequence is fixed, not rotating.
     #[must_use]
     pub fn is_fixed(&self) -> bool {
         !self.sequence.is_empty()
     }
 }
 
-/// Where the datagram goes, and for whom it counts.
+/// Where the datagram goes, and which addresses it may admit.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PacketSettings {
-    /// `packet-address`: for whom.
+    /// `packet-address`: which addresses it may admit.
     pub address: Admits,
     /// `packet-port`; None: the minute's real port.
     pub port: Option<u16>,
