@@ -1,11 +1,11 @@
-//! What names a mirage or a job from one decision to the next.
+//! Ids of mirages and jobs.
 
-/// A mirage, by its section's name: it stays the same over reloads, also over one that leaves the section out
-/// and one that brings it back, as long as something refers to it.
+/// A mirage, by its section's name. It stays the same over reloads, even if one drops the section and a later
+/// one brings it back, as long as something refers to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct MirageId(pub(super) u32);
 
-/// One run of a command, or one element for a set. Counted, so it is not used again.
+/// One run of a command, or one change to a set. Ids count up and are never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct JobId(pub(super) u32);
 
@@ -19,7 +19,7 @@ impl MirageId {
 
 #[cfg(test)]
 impl JobId {
-    /// A job that no core has given out.
+    /// A job that no core has started.
     pub fn of(number: u32) -> Self {
         Self(number)
     }
