@@ -1,4 +1,4 @@
-//! What has happened: all that the shell tells the core.
+//! Everything that the shell tells the core.
 
 use super::conn::ConnId;
 use super::doors::RestoredOpening;
@@ -12,109 +12,110 @@ use core::fmt;
 use core::net::IpAddr;
 use std::io;
 
-/// Something that has happened. An *answer* is what comes of an effect at once: it is handled before anything
-/// from outside.
+/// Something that has happened. An *answer* is the immediate result of an effect; it is handled before
+/// anything from outside.
 #[derive(Debug)]
 pub enum Input {
-    /// A visitor is in the shell's hand, and gone unless an effect keeps the connection.
+    /// A visitor's connection is in the shell's hand. It is closed unless an effect keeps it.
     Accepted {
-        /// Where.
+        /// The mirage.
         mirage: MirageId,
-        /// Who.
+        /// The visitor's address.
         peer: IpAddr,
-        /// The port that they dialled. None: they came to a pool past the redirect.
+        /// The port that they dialled. None: they reached a pool's port without the redirect.
         port: Option<u16>,
     },
-    /// A descriptor is wanted for a visitor who is in the shell's hand and not announced yet.
+    /// The shell needs a descriptor for a visitor who is in its hand and not announced yet.
     Short,
-    /// There was none after all, and the visitor is gone.
+    /// There was no descriptor after all, and the visitor's connection is closed.
     TurnedAway {
-        /// Who.
+        /// The visitor's address.
         peer: IpAddr,
-        /// The port that they came to.
+        /// The port that they dialled.
         port: u16,
     },
-    /// A connection that is listened to has said what there is to be said.
+    /// A connection that may send a token has sent it, or has ended before.
     Said {
-        /// Which.
+        /// The visitor's connection.
         conn: ConnId,
-        /// The first bytes. None: the input ended before there were as many.
+        /// The first bytes. None: the input ended before a complete token.
         token: Option<[u8; TOKEN]>,
     },
-    /// A connection is no more: reset while it was held, given up, or never registered.
+    /// A connection no longer exists: it was reset in a trap, given up, or never registered.
     Gone {
-        /// Which.
+        /// Its id.
         conn: ConnId,
     },
-    /// Answer to `Dial` and `Exec`: the dial is under way, or the process runs; or not even that.
+    /// Answer to `Dial` and `Exec`: the dial has begun or the process runs; or neither.
     Started {
-        /// Which.
+        /// The visitor's connection.
         conn: ConnId,
-        /// Why not.
+        /// Why it failed.
         result: Result<(), Fault>,
     },
-    /// The service has accepted.
+    /// The service has accepted a connection.
     Dialled {
-        /// Which.
+        /// The visitor's connection.
         conn: ConnId,
     },
-    /// The service has not.
+    /// The service has not accepted a connection.
     DialFailed {
-        /// Which.
+        /// The visitor's connection.
         conn: ConnId,
-        /// Why.
+        /// The kernel's error.
         error: io::Error,
     },
     /// A session has ended, and its sockets are closed.
     Over {
-        /// Which.
+        /// The visitor's connection.
         conn: ConnId,
-        /// How.
+        /// How it ended.
         end: End,
         /// Bytes from the visitor.
         bytes_in: u64,
         /// Bytes to the visitor.
         bytes_out: u64,
     },
-    /// A packet has come that nobody answers.
+    /// A packet has come to a port where no service listens.
     Sensed(Sensed),
-    /// Answer to `Drain`: nobody waits there any more.
+    /// Answer to `Drain`: no connection waits there any more.
     Drained,
     /// Answer to `Ports`.
     Listening {
-        /// Whose.
+        /// The mirage.
         mirage: MirageId,
-        /// How many of them are open now, counted at each address.
+        /// How many of its ports are open now, counted once per address.
         open: usize,
     },
     /// A command has ended, or never ran.
     JobEnded {
-        /// Which.
+        /// Its id.
         job: JobId,
-        /// None: it has done its work. Otherwise what became of it.
+        /// How it failed; None if it succeeded.
         failure: Option<String>,
     },
-    /// What became of an element of a set.
+    /// A change to a set has ended.
     ElementEnded {
-        /// Which.
+        /// Its id.
         job: JobId,
-        /// What.
+        /// Its result.
         outcome: ElementOutcome,
     },
     /// Answer to `Save`.
     Saved {
-        /// What the file has now, as [`super::bans::Blacklist::changes`] counts. None: it was not written.
+        /// The state that the file has now, as [`super::bans::Blacklist::changes`] counts. None: it was not
+        /// written.
         changes: Option<u64>,
     },
-    /// Answer to `Load`: what the state file had; nothing where it could not be read.
+    /// Answer to `Load`: the bans of the state file; none if it could not be read.
     Loaded(Vec<SavedBan>),
-    /// The shell has another state file, or its first: what its journal says is open.
+    /// The shell has opened a state file: what its journal says is open.
     Restored(Vec<RestoredOpening>),
-    /// Answer to `AskClock`: whether somebody keeps the machine's clock right.
+    /// Answer to `AskClock`: whether something keeps the machine's clock right.
     ClockKept(bool),
-    /// A configuration is to take over, once those are judged who wait.
+    /// A configuration takes over as soon as all waiting visitors have been judged.
     Configuration(Box<Settings>),
-    /// Somebody has said so by the control socket.
+    /// The operator's order, by the control socket.
     Operator(Order),
 }
 
@@ -135,21 +136,21 @@ impl From<Fault> for io::Error {
     }
 }
 
-/// How a session has ended by itself.
+/// How a session has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// Both sides have said their last word, or the process has ended well.
+    /// Both sides have sent their last bytes, or the process has succeeded.
     Closed,
-    /// One side was reset, and so is the other.
+    /// One side was reset, so the other was reset too.
     Reset,
-    /// Nothing moved for the idle time.
+    /// No byte moved for the idle time.
     Idle,
-    /// The process has ended otherwise.
+    /// The process has failed.
     Failed,
 }
 
 impl End {
-    /// The word that the log has for it.
+    /// Its word in the log.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -161,32 +162,32 @@ impl End {
     }
 }
 
-/// A packet that came to a port where nobody listens. Nothing of it is proven: anybody can send it in another's
-/// name.
+/// A packet at a port where no service listens. Nothing in it is proven: anybody can send it with somebody
+/// else's source address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sensed {
-    /// Who says that they sent it, in its canonical form.
+    /// The claimed source address, in its canonical form.
     pub from: IpAddr,
-    /// To which address of ours; None where it may have been any.
+    /// The destination address; None if it is unknown.
     pub to: Option<IpAddr>,
-    /// At which port, and how.
+    /// The destination port and the protocol.
     pub hop: Hop,
-    /// What a datagram says, if it has the length of one that opens a door.
+    /// A datagram's payload, if it has the length of one that opens a door.
     pub said: Option<[u8; PACKET]>,
 }
 
-/// What became of an element of a set.
+/// The result of a change to a set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ElementOutcome {
-    /// It is in the set, or out of it if that was wanted.
+    /// It is in the set, or out of it if that was asked for.
     Done,
-    /// Its time was over before.
+    /// Its time ran out before.
     TooLate,
-    /// A later one contradicts it, and counts instead.
+    /// A later change contradicts this one and replaces it.
     Replaced,
-    /// Too many wait already.
+    /// Too many changes are waiting already.
     Full,
-    /// The set's table is not for addresses of this family.
+    /// The set's table does not hold addresses of this family.
     Family,
 }
 
@@ -202,24 +203,24 @@ impl fmt::Display for ElementOutcome {
     }
 }
 
-/// A ban as the state file has it.
+/// A ban in the state file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SavedBan {
-    /// Whom it shuts out.
+    /// The banned source.
     pub source: Source,
-    /// When the trap was touched last, in Unix seconds.
+    /// The last touch of a trap, in Unix seconds.
     pub unix: u64,
-    /// Connections since it began.
+    /// Connections since the ban began.
     pub attempts: u32,
 }
 
-/// What `shimmer ban` and `unban` ask for.
+/// An order by `shimmer ban` or `unban`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
     /// Bans an address's source.
     Ban(IpAddr),
-    /// Lifts its ban.
+    /// Lifts the ban of an address's source.
     Unban(IpAddr),
-    /// Lifts all.
+    /// Lifts all bans.
     UnbanAll,
 }
