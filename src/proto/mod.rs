@@ -1,8 +1,8 @@
 //! What Shimmer decides, without an operating system: which ports a minute has, who is banned, what a visitor
-//! gets, what is open for whom.
+//! gets, and which doors are open for whom.
 //!
-//! Nothing here asks for the time, opens a socket or writes a log. Time is an argument, so a test walks through
-//! a year of minutes in a millisecond.
+//! Nothing here reads a clock, opens a socket or writes a log. Time is an argument, so a test runs through a
+//! year of minutes in a millisecond.
 //!
 //! ```text
 //!   scheme/    what both sides compute from a secret, a name and the time
