@@ -1,7 +1,7 @@
-//! Numbers as they are written in configurations and files of the daemon.
+//! Numbers in configurations and in the daemon's files.
 
-/// A number in digits alone. One for all: a number's own parser takes a sign too, and each type of number
-/// has another, of a quarter of a kilobyte.
+/// Parses a number of digits only. One parser for all: std's also accepts a sign, and each integer type has
+/// its own, of a quarter of a kilobyte.
 #[must_use]
 pub fn parse_number(text: &str) -> Option<u64> {
     let mut number = None;
