@@ -1,8 +1,7 @@
-//! Sources in the order of their last touch: a fixed number of them, none of which costs more than
-//! another.
+//! Sources in the order of their last touch: a fixed number of them, each at the same cost.
 //!
-//! Whatever lasts a constant time from its last touch ends in the order of touching, and a list in
-//! that order is the timer: a touch moves an entry to the tail, the head ends first.
+//! Whatever lasts a fixed time from its last touch ends in the order of touching. So the list itself is
+//! the timer: a touch moves an entry to the tail, and the head ends first.
 //!
 //! ```text
 //!   index  │ 7 │   │ 0 │ 3 │  …   keyed hash, linear probing: source → entry
@@ -10,15 +9,15 @@
 //!   entries  0 ⇄ 3 ⇄ 7            by last touch: the head ends first, a touch moves to the tail
 //! ```
 //!
-//! Look-up, touch, and end are constant in time. The hash is keyed at random, because addresses are
-//! chosen by attackers. Entries are allocated once. What an entry is for is kept by whoever owns the
-//! ring, under the entry's number: so there is one ring in the binary, whatever it carries.
+//! Look-up, touch and end take constant time. The hash is keyed at random, because attackers choose the
+//! addresses. Entries are allocated once. The ring's owner keeps its own data under an entry's number, so
+//! the binary has only one ring, whatever it is used for.
 
 use super::source::Source;
 use super::time::Instant;
 use core::hash::BuildHasher;
 
-/// Nobody: the end of the list, or an empty place in the index.
+/// No entry: the end of the list, or an empty slot of the index.
 const NONE: u16 = u16::MAX;
 
 #[derive(Clone, Copy)]
@@ -29,7 +28,7 @@ struct Entry {
     behind: u16,
 }
 
-/// Sources by their last touch.
+/// Sources in the order of their last touch.
 pub(super) struct Ring<H> {
     hasher: H,
     entries: Vec<Entry>,
@@ -44,8 +43,8 @@ pub(super) struct Ring<H> {
 impl<H: BuildHasher> Ring<H> {
     /// An empty ring for `capacity` sources, 1 to 32,767.
     ///
-    /// All memory is allocated here. Entries are touched when they are first used, so a ring that
-    /// nobody is on is not resident.
+    /// All memory is allocated here. An entry's memory is first touched when it is used, so an unused ring is
+    /// not resident.
     pub fn new(capacity: usize, hasher: H) -> Self {
         let capacity = capacity.clamp(1, usize::from(NONE / 2));
         Self {
@@ -60,17 +59,17 @@ impl<H: BuildHasher> Ring<H> {
         }
     }
 
-    /// How many sources it can have.
+    /// The number of sources it can hold.
     pub fn capacity(&self) -> usize {
         self.capacity
     }
 
-    /// How many it has.
+    /// The number of sources it holds.
     pub fn len(&self) -> usize {
         self.count
     }
 
-    /// Whether the next one has no room.
+    /// Whether it has no room for another source.
     pub fn is_full(&self) -> bool {
         self.count == self.capacity
     }
@@ -80,28 +79,28 @@ impl<H: BuildHasher> Ring<H> {
         self.look(source).ok().map(|(_, entry)| entry)
     }
 
-    /// Who has an entry, and since when; None where the number is nobody's now.
+    /// The source of an entry and its last touch; None if the entry is free.
     pub fn get(&self, entry: u16) -> Option<(Source, Instant)> {
         let Entry { source, last, .. } = *self.entry(entry)?;
         (self.find(source) == Some(entry)).then_some((source, last))
     }
 
-    /// The entry that ends first, and when it was touched.
+    /// The entry that ends first, and its last touch.
     pub fn head(&self) -> Option<(u16, Instant)> {
         self.entry(self.head).map(|entry| (self.head, entry.last))
     }
 
-    /// The entry that ends last, and when it was touched.
+    /// The entry that ends last, and its last touch.
     pub fn tail(&self) -> Option<(u16, Instant)> {
         self.entry(self.tail).map(|entry| (self.tail, entry.last))
     }
 
-    /// When an entry was touched.
+    /// An entry's last touch.
     pub fn last(&self, entry: u16) -> Option<Instant> {
         self.entry(entry).map(|entry| entry.last)
     }
 
-    /// All entries, the one that ends first at the front.
+    /// All entries; the one that ends first comes first.
     pub fn iter(&self) -> impl Iterator<Item = (u16, Source, Instant)> {
         let of = |at: u16| self.entry(at).map(|entry| (at, entry));
         core::iter::successors(of(self.head), move |(_, entry)| of(entry.behind))
@@ -114,7 +113,7 @@ impl<H: BuildHasher> Ring<H> {
         self.append(entry, now);
     }
 
-    /// Adds a source that is not there; None where there is no room or it is there.
+    /// Adds a source at the tail. None if it is there already or the ring is full.
     pub fn add(&mut self, source: Source, now: Instant) -> Option<u16> {
         let Err(place) = self.look(source) else {
             return None;
@@ -143,7 +142,7 @@ impl<H: BuildHasher> Ring<H> {
         Some(entry)
     }
 
-    /// Takes a source off, and says which entry it had.
+    /// Removes a source and returns the entry it had.
     pub fn remove(&mut self, source: Source) -> Option<u16> {
         let (gap, entry) = self.look(source).ok()?;
         self.unlink(entry);
@@ -154,17 +153,17 @@ impl<H: BuildHasher> Ring<H> {
         Some(entry)
     }
 
-    /// Takes the head off.
+    /// Removes the head.
     pub fn remove_head(&mut self) -> Option<(u16, Source, Instant)> {
         let Entry { source, last, .. } = *self.entry(self.head)?;
         Some((self.remove(source)?, source, last))
     }
 
-    /// What a source takes, beside its two places in the index.
+    /// Bytes of one source, without its two slots in the index.
     #[cfg(all(test, target_pointer_width = "64"))]
     pub const ENTRY_BYTES: usize = size_of::<Entry>();
 
-    /// Whether nothing is left in the index.
+    /// Whether every slot of the index is free.
     #[cfg(test)]
     pub fn has_empty_index(&self) -> bool {
         self.index.iter().all(|&place| place == 0)
@@ -178,7 +177,7 @@ impl<H: BuildHasher> Ring<H> {
         self.hasher.hash_one(source) as usize & (self.index.len() - 1)
     }
 
-    /// The place in the index and the entry of a source, or else the place that it would take.
+    /// The index slot and the entry of a source; or the slot it would take.
     fn look(&self, source: Source) -> Result<(usize, u16), usize> {
         let mut place = self.home(source);
         // Half of the index stays empty, so this ends.
@@ -193,7 +192,7 @@ impl<H: BuildHasher> Ring<H> {
         }
     }
 
-    /// Closes the gap that an entry leaves in the index.
+    /// Closes the gap that a removed entry leaves in the index.
     fn close(&mut self, mut gap: usize) {
         let mask = self.index.len() - 1;
         let mut place = gap;
