@@ -1,18 +1,18 @@
-//! From a secret to a key, slowly.
+//! Stretches a secret into a key, slowly.
 //!
-//! Whoever scans a server for one minute holds over a hundred bits that verify a guess of the
-//! secret offline. So a guess is made to cost 131,072 rounds of PBKDF2 (RFC 8018, section 5.2),
-//! with the mirage's name as the salt.
+//! Whoever scans a server for one minute learns over a hundred bits that let them check guesses of the
+//! secret offline. So each guess is made to cost 131,072 rounds of PBKDF2 (RFC 8018, section 5.2), with
+//! the mirage's name as the salt.
 //!
-//! A router takes seconds for that, and its loop must not stand still meanwhile: the rounds can be
-//! done in slices. The pbkdf2 crate can't do that, so the one block that is needed is done here, and
-//! the crate checks it in the tests.
+//! A router needs seconds for that, and its loop must not stop meanwhile. So the rounds can be done in
+//! slices. The pbkdf2 crate can't do that: the one block that is needed is computed here, and the tests
+//! compare it with the crate's.
 
 use crate::limits::STRETCH_ROUNDS;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-/// What comes before the name in the salt: the version of the scheme.
+/// Precedes the name in the salt: the scheme's version.
 const SALT: &[u8] = b"shimmer v1 ";
 
 type HmacSha256 = Hmac<Sha256>;
@@ -20,18 +20,18 @@ type HmacSha256 = Hmac<Sha256>;
 /// Bytes of a digest.
 pub const DIGEST: usize = 32;
 
-/// The key of a mirage: everything that it draws and proves follows from it. Never printed.
+/// A mirage's key: everything that it draws and proves is derived from it. Never printed.
 #[derive(Clone)]
 pub struct Key(HmacSha256);
 
-/// It says nothing of the key.
+/// Reveals nothing about the key.
 impl core::fmt::Debug for Key {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str("Key")
     }
 }
 
-/// Names a key without telling anything of it. Kept in memory only.
+/// Identifies a key without revealing anything about it. Kept in memory only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyId([u8; 16]);
 
@@ -51,13 +51,13 @@ impl Key {
         Self(hmac(bytes))
     }
 
-    /// HMAC-SHA-256 of the parts, one behind the other.
+    /// HMAC-SHA-256 of the concatenated parts.
     #[must_use]
     pub fn hmac(&self, parts: &[&[u8]]) -> [u8; DIGEST] {
         self.mac(parts).finalize().into_bytes().into()
     }
 
-    /// Its name: the same for the same name and secret.
+    /// The key's identity: the same for the same name and secret.
     #[must_use]
     pub fn id(&self) -> KeyId {
         let [id @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = self.hmac(&[b"id"]);
@@ -72,7 +72,7 @@ impl Key {
         mac
     }
 
-    /// Whether this is the HMAC of the parts. Takes the same time whatever differs.
+    /// Whether `tag` is the HMAC of the parts. Takes constant time.
     #[must_use]
     pub fn verify(&self, parts: &[&[u8]], tag: &[u8]) -> bool {
         self.mac(parts).verify_slice(tag).is_ok()
@@ -83,7 +83,7 @@ fn hmac(key: &[u8]) -> HmacSha256 {
     HmacSha256::new_from_slice(key).expect("HMAC takes a key of any length")
 }
 
-/// A key in the making: PBKDF2-HMAC-SHA-256 for one block, to be done in slices.
+/// A key that is being computed: one block of PBKDF2-HMAC-SHA-256, done in slices.
 pub struct Stretch {
     mac: HmacSha256,
     last: [u8; DIGEST],
@@ -92,7 +92,7 @@ pub struct Stretch {
 }
 
 impl Stretch {
-    /// Begins, with the first round done.
+    /// Starts, with the first round done.
     #[must_use]
     pub fn new(secret: &[u8], name: &str) -> Self {
         let mac = hmac(secret);
@@ -113,7 +113,7 @@ impl Stretch {
         }
     }
 
-    /// Does at most so many rounds more. The key, once all are done.
+    /// Does up to `rounds` more rounds. Returns the key once all are done.
     pub fn advance(&mut self, rounds: u32) -> Option<Key> {
         for _ in 0..rounds.min(self.left) {
             self.last = self
