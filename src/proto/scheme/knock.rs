@@ -1,13 +1,13 @@
-//! gate = knock: a few ports, touched in the right order, from an address that is let in then.
+//! gate = knock: an address that touches a few ports in the right order is admitted.
 //!
 //! ```text
 //!   rotating   knock(minute) = the first knocks of draw("knock", minute); three minutes count at once
 //!   fixed      what the configuration says: 7000:tcp,8000:udp,9000
 //! ```
 //!
-//! No port is open for it: a knock is a packet that is seen and never answered. So a knock bans
-//! nobody, for its source can be forged, and all that a source gets by it is remembered in fixed
-//! memory by the [`Tracker`], for the seconds that a sequence may take.
+//! No port is open for it: a knock is a packet that is seen but never answered. So a knock bans nobody,
+//! since its source can be forged. The [`Tracker`] remembers the progress of a source in fixed memory, for
+//! the seconds that a sequence may take.
 
 mod tracker;
 
@@ -20,17 +20,17 @@ use crate::proto::number::parse_number;
 use core::fmt;
 use heapless::Vec;
 
-/// How a port is knocked at: a SYN, or any datagram.
+/// How a port is touched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
-    /// A SYN.
+    /// With a SYN.
     Tcp,
-    /// A datagram, whatever is in it.
+    /// With a datagram of any content.
     Udp,
 }
 
 impl Protocol {
-    /// The word that the configuration has for it.
+    /// Its word in the configuration.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -40,19 +40,19 @@ impl Protocol {
     }
 }
 
-/// What the knocks of a rotating sequence are.
+/// The protocols of a rotating sequence's knocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocols {
-    /// SYNs.
+    /// SYNs only.
     Tcp,
-    /// Datagrams.
+    /// Datagrams only.
     Udp,
-    /// Either, as the minute has it.
+    /// SYNs and datagrams, drawn for each minute.
     Mixed,
 }
 
 impl Protocols {
-    /// The word that the configuration has for it.
+    /// Its word in the configuration.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -63,12 +63,12 @@ impl Protocols {
     }
 }
 
-/// One knock: a port, and how it is touched.
+/// One knock: a port and a protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hop {
-    /// Where.
+    /// The port that is touched.
     pub port: u16,
-    /// How.
+    /// How it is touched.
     pub protocol: Protocol,
 }
 
@@ -79,11 +79,11 @@ impl fmt::Display for Hop {
     }
 }
 
-/// Knocks in their order.
+/// The knocks of a sequence in their order.
 pub type Hops = Vec<Hop, MAX_SEQUENCE>;
 
-/// The sequence of a minute: so many knocks (1 to 6) at ports of the range that all differ. A range
-/// that has fewer ports has fewer knocks.
+/// The sequence of a minute: `knocks` knocks (1 to 6) at different ports of the range. A range with fewer
+/// ports has fewer knocks.
 #[must_use]
 pub fn sequence(key: &Key, range: Range, minute: u64, knocks: usize, protocols: Protocols) -> Hops {
     let first_block = 0u32.to_be_bytes();
@@ -103,31 +103,31 @@ pub fn sequence(key: &Key, range: Range, minute: u64, knocks: usize, protocols: 
     hops
 }
 
-/// What a sequence is for.
+/// Which sequence it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Which {
-    /// The sequence of a minute opens the door.
+    /// The rotating sequence of a minute, which opens the door.
     Minute(u64),
-    /// The fixed sequence opens the door.
+    /// The fixed sequence that opens the door.
     Open,
-    /// The other fixed sequence closes it.
+    /// The fixed sequence that closes the door.
     Close,
 }
 
-/// A sequence that counts now.
+/// A sequence that is valid now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sequence {
-    /// What it is for.
+    /// Which one it is.
     pub which: Which,
     /// Its knocks, at least one.
     pub hops: Hops,
 }
 
-/// The sequences of a mirage that count now: for a rotating one those of the live minutes, for a fixed
-/// one the one that opens and the one that closes.
+/// The sequences of a mirage that are valid now: the rotating ones of the live minutes, or the fixed ones
+/// that open and close.
 pub type Sequences = Vec<Sequence, LIVE_WINDOWS>;
 
-/// The sequences of the live minutes, as [`sequence`] has them.
+/// The sequences of the live minutes, each as [`sequence`] draws it.
 #[must_use]
 pub fn rotating(
     key: &Key,
@@ -138,7 +138,7 @@ pub fn rotating(
 ) -> Sequences {
     let mut sequences = Sequences::new();
     for &minute in live {
-        // There is room for those that are live.
+        // There is room for all live minutes.
         let _ = sequences.push(Sequence {
             which: Which::Minute(minute),
             hops: sequence(key, range, minute, knocks, protocols),
@@ -147,7 +147,7 @@ pub fn rotating(
     sequences
 }
 
-/// A sequence that opens, and one that closes where there is one.
+/// The fixed sequence that opens, and the one that closes if there is one.
 #[must_use]
 pub fn fixed(open: &Hops, close: Option<&Hops>) -> Sequences {
     let mut sequences = Sequences::new();
@@ -163,16 +163,16 @@ pub fn fixed(open: &Hops, close: Option<&Hops>) -> Sequences {
     sequences
 }
 
-/// Why a text is no knock, or no sequence of them.
+/// Why a text is not a knock, or not a sequence of knocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SequenceError<'a> {
-    /// What stands before the colon is no port.
+    /// The part before the colon is not a port.
     Port(&'a str),
-    /// What stands behind the colon is neither tcp nor udp.
+    /// The part after the colon is neither tcp nor udp.
     Protocol(&'a str),
-    /// The same knock stands twice in a row, and the second would be a doubled packet of the first.
+    /// The same knock comes twice in a row: the second could be a duplicate packet of the first.
     Twice(&'a str),
-    /// There are more than [`MAX_SEQUENCE`].
+    /// The sequence has more than [`MAX_SEQUENCE`] knocks.
     Long,
 }
 
@@ -200,7 +200,7 @@ impl fmt::Display for SequenceError<'_> {
 impl<'a> TryFrom<&'a str> for Hop {
     type Error = SequenceError<'a>;
 
-    /// `7000:tcp`, `7000:udp`, or `7000`, which is tcp.
+    /// Accepts `7000:tcp`, `7000:udp`, or `7000`, which is tcp.
     fn try_from(text: &'a str) -> Result<Self, SequenceError<'a>> {
         let (port, protocol) = text.split_once(':').unwrap_or((text, "tcp"));
         let port = match parse_number(port) {
@@ -216,14 +216,14 @@ impl<'a> TryFrom<&'a str> for Hop {
     }
 }
 
-/// A fixed sequence: `7000:tcp,8000:udp,9000`, with commas or blanks between its knocks.
+/// Parses a fixed sequence: `7000:tcp,8000:udp,9000`, with commas or blanks between the knocks.
 ///
 /// # Errors
-/// Which of its knocks is wrong, and why.
+/// The knock that is wrong, and why.
 pub fn parse_sequence(text: &str) -> Result<Hops, SequenceError<'_>> {
     let mut hops = Hops::new();
     for part in text.split(',') {
-        // Nothing between two commas is a knock that is missing.
+        // Two commas with nothing between them: a knock is missing.
         let words = part.split_ascii_whitespace();
         let nothing = part.trim_ascii().is_empty().then_some("");
         for text in words.chain(nothing) {
