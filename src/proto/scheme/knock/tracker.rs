@@ -1,17 +1,17 @@
-//! Who is in the middle of which sequence.
+//! Which source is in the middle of which sequence.
 //!
 //! ```text
 //!   knock ─▶ locked? ─▶ the next of a sequence? ─▶ waiting, or passed
-//!               │        one that it has behind it? ─▶ again: a doubled packet, a SYN sent anew
-//!               │        else, at a port that is watched ─▶ wrong: all begins again
+//!               │        one that it has behind it? ─▶ again: a duplicate packet, or a SYN sent again
+//!               │        else, at a watched port ─▶ wrong: start over
 //!               └▶ ignored
 //! ```
 //!
-//! A source is at a place in each sequence that counts, and its places move independently: what is
-//! right for one sequence is wrong for none. What completes one ends the others, and begins none.
-//! Whoever has not hit a first knock takes no memory. One who has does so until a sequence's time is
-//! over, in a ring like that of the bans; where all entries are taken, the one that would end first
-//! makes room.
+//! A source has a position in each valid sequence, and its positions move independently: a knock that is
+//! right for one sequence is wrong for none. A knock that completes a sequence ends the others and begins
+//! none. A source takes memory only after it has hit a first knock, and until the sequence's time is over.
+//! Sources are kept in a ring like that of the bans; when all entries are taken, the one that would end
+//! first makes room.
 
 use super::{Hop, Sequence, Sequences, Which};
 use crate::limits::LIVE_WINDOWS;
@@ -22,61 +22,60 @@ use crate::proto::time::{Instant, sooner};
 use core::hash::BuildHasher;
 use heapless::Vec as Few;
 
-/// Whom a wrong knock locks out.
+/// Who is locked out by a wrong knock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// Its source.
+    /// The source of the wrong knock.
     Source,
     /// Everybody.
     All,
 }
 
-/// How long nobody is listened to after a wrong knock, and who is that nobody.
+/// How long a wrong knock locks out, and whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lock {
-    /// Milliseconds from the wrong knock on.
+    /// Time from the wrong knock on, in ms.
     pub ms: u64,
-    /// Whom it locks out.
+    /// Who is locked out.
     pub scope: Scope,
 }
 
-/// What a mirage's owner wants of its knocks.
+/// A mirage's settings for its knocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules {
-    /// A sequence is complete within so many milliseconds of its first knock, or begins again.
+    /// How long after its first knock a sequence has to be complete, in ms; otherwise it starts over.
     pub timeout_ms: u64,
-    /// For so long after its last knock, each of a sequence's knocks may be the network's echo.
+    /// How long after its last knock each knock of a sequence may be a retransmission, in ms.
     pub echo_ms: u64,
-    /// What a wrong knock within a sequence does beside.
+    /// What else a wrong knock within a sequence does.
     pub lock: Option<Lock>,
-    /// The sequence of a minute opens the door once, whoever knocks.
+    /// Whether the sequence of a minute opens the door only once, whoever knocks.
     pub is_once: bool,
-    /// The ports that can be wrong, beside those of the sequences.
+    /// The ports where a knock can be wrong, besides those of the sequences.
     pub range: Option<Range>,
 }
 
-/// What a knock was.
+/// The result of a knock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KnockAnswer {
-    /// Nothing to us: its source is in no sequence, or its port is none that is watched.
+    /// Of no interest: its source is in no sequence, or its port is not watched.
     Nothing,
     /// The source or everybody is locked out.
     Ignored,
-    /// It was right, and so many are right now.
+    /// It was right.
     Waiting {
-        /// Right knocks so far, in the sequence that has come farthest by this one.
+        /// The number of right knocks so far, in the sequence that this knock brought farthest.
         position: usize,
     },
-    /// It was right before: a doubled packet, or a SYN that was sent anew. Nothing has changed.
+    /// It was right before: a duplicate packet, or a SYN that was sent again. Nothing has changed.
     Again,
     /// A sequence is complete.
     Passed(Which),
-    /// A sequence is complete that had opened the door before, and does so once.
+    /// A sequence is complete, but it opens the door only once and already has.
     Used(Which),
-    /// It fits no sequence that the source is in: they begin again, and what [`Rules::lock`] says
-    /// holds from now on.
+    /// It fits no sequence that the source is in. They start over, and [`Rules::lock`] applies from now on.
     Wrong {
-        /// Right knocks that were there, in the sequence that had come farthest.
+        /// The number of right knocks before it, in the sequence that had come farthest.
         position: usize,
     },
 }
@@ -85,9 +84,9 @@ pub enum KnockAnswer {
 #[derive(Clone, Copy)]
 struct Position {
     which: Which,
-    /// Right knocks so far: all of them, once it has passed.
+    /// The number of right knocks so far: all of them once it has passed.
     position: u8,
-    /// When it is over.
+    /// When it is forgotten.
     end: Instant,
 }
 
@@ -97,20 +96,20 @@ type Positions = Few<Position, LIVE_WINDOWS>;
 pub struct Tracker<H> {
     rules: Rules,
     knockers: Ring<H>,
-    /// By the entries' numbers.
+    /// Indexed by the ring's entry numbers.
     places: Vec<Positions>,
     /// The sources that are locked out.
     locked: Ring<H>,
-    /// The wrong knock since which everybody is.
+    /// The wrong knock that locked everybody out.
     all_since: Option<Instant>,
-    /// The sequences that opened the door, of those that count.
+    /// The valid sequences that have opened the door.
     used: Few<Which, LIVE_WINDOWS>,
 }
 
 impl<H: BuildHasher + Clone> Tracker<H> {
-    /// Nobody, and room for `capacity` sources (1 to 32,767).
+    /// An empty tracker with room for `capacity` sources (1 to 32,767).
     ///
-    /// All memory is allocated here, and not resident before it is used.
+    /// All memory is allocated here, but is not resident before it is used.
     #[must_use]
     pub fn new(capacity: usize, rules: Rules, hasher: H) -> Self {
         let knockers = Ring::new(capacity, hasher.clone());
@@ -126,13 +125,13 @@ impl<H: BuildHasher + Clone> Tracker<H> {
 }
 
 impl<H: BuildHasher> Tracker<H> {
-    /// Until when everybody is locked out.
+    /// When the lock of everybody ends; None if there is none.
     #[must_use]
     pub fn all_locked_until(&self) -> Option<Instant> {
         self.all_since.map(|since| since.after(self.lock_ms()))
     }
 
-    /// Takes a knock; the sequences are those that count now.
+    /// Handles a knock. `sequences` are those that are valid now.
     pub fn knock(
         &mut self,
         source: Source,
@@ -145,7 +144,7 @@ impl<H: BuildHasher> Tracker<H> {
             return KnockAnswer::Ignored;
         }
         let counts = |which: Which| sequences.iter().any(|sequence| sequence.which == which);
-        // A minute that is left is not served again before the schedule has forgotten it.
+        // The schedule does not serve a minute that was left again before it has forgotten it.
         keep_if(&mut self.used, &mut |&which| counts(which));
 
         let entry = self.knockers.find(source);
@@ -171,7 +170,7 @@ impl<H: BuildHasher> Tracker<H> {
         answer
     }
 
-    /// Moves a source on in each sequence of which this is its next knock.
+    /// Moves a source on in each sequence whose next knock this is.
     fn step(
         &self,
         places: &mut Positions,
@@ -195,7 +194,7 @@ impl<H: BuildHasher> Tracker<H> {
             }
             let position = position + 1;
             if position == hops.len() {
-                // One that does not open the door any more gives way to one that does.
+                // A sequence that no longer opens the door gives way to one that does.
                 if !matches!(step, KnockStep::Complete(which) if !self.used.contains(&which)) {
                     step = KnockStep::Complete(*which);
                 }
@@ -205,7 +204,7 @@ impl<H: BuildHasher> Tracker<H> {
             match place {
                 Some(place) => place.position = position as u8,
                 None => {
-                    // There is room: what does not count any more was taken out.
+                    // There is room: positions in sequences that are no longer valid were removed.
                     let _ = places.push(Position {
                         which: *which,
                         position: position as u8,
@@ -243,12 +242,13 @@ impl<H: BuildHasher> Tracker<H> {
         if self.used.contains(&which) {
             return KnockAnswer::Used(which);
         }
-        // There is room: of those that count, this one was not there.
+        // There is room: of the valid sequences, this one was missing.
         let _ = self.used.push(which);
         KnockAnswer::Passed(which)
     }
 
-    /// A knock that fits nothing: wrong, if its source was within a sequence and its port is watched.
+    /// Handles a knock that fits nothing: it is wrong if its source is within a sequence and its port is
+    /// watched.
     fn unexpected(
         &mut self,
         places: &mut Positions,
@@ -287,7 +287,7 @@ impl<H: BuildHasher> Tracker<H> {
         KnockAnswer::Wrong { position: farthest }
     }
 
-    /// Remembers where a source is, or forgets a source that is nowhere.
+    /// Stores the positions of a source, or forgets a source that has none.
     fn keep(
         &mut self,
         source: Source,
@@ -322,7 +322,7 @@ impl<H: BuildHasher> Tracker<H> {
         }
     }
 
-    /// Forgets the sources and locks whose time is over.
+    /// Forgets sources and locks whose time is over.
     pub fn expire(&mut self, now: Instant) {
         if self.all_locked_until().is_some_and(|until| until <= now) {
             self.all_since = None;
@@ -345,7 +345,7 @@ impl<H: BuildHasher> Tracker<H> {
         }
     }
 
-    /// When there is something to expire.
+    /// When to call `expire`.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
         let mut soonest = self.all_locked_until();
@@ -358,7 +358,7 @@ impl<H: BuildHasher> Tracker<H> {
         soonest
     }
 
-    /// How long an entry is kept from the last sequence on that it began or completed.
+    /// How long an entry is kept after the last sequence that it began or completed, in ms.
     fn knock_ms(&self) -> u64 {
         self.rules.timeout_ms.max(self.rules.echo_ms)
     }
@@ -368,8 +368,8 @@ impl<H: BuildHasher> Tracker<H> {
     }
 }
 
-/// Keeps some, in whatever order. heapless has one that keeps the order, which is longer, once for each
-/// question.
+/// Retains some elements, in any order. heapless's `retain` keeps the order, which takes more code, once
+/// for each closure.
 fn keep_if<T>(few: &mut Few<T, LIVE_WINDOWS>, is_kept: &mut dyn FnMut(&T) -> bool) {
     let mut place = 0;
     while let Some(one) = few.get(place) {
@@ -381,21 +381,21 @@ fn keep_if<T>(few: &mut Few<T, LIVE_WINDOWS>, is_kept: &mut dyn FnMut(&T) -> boo
     }
 }
 
-/// How many knocks a sequence has.
+/// The number of knocks in a sequence.
 fn length(sequences: &Sequences, which: Which) -> usize {
     let mut all = sequences.iter();
     let found = all.find(|sequence| sequence.which == which);
     found.map_or(0, |sequence| sequence.hops.len())
 }
 
-/// What a knock is to the sequences.
+/// What a knock means to the sequences.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum KnockStep {
-    /// The next of one or more, and whether one of them begins with it.
+    /// The next knock of one or more sequences, and whether it begins one of them.
     Ahead { position: usize, begins: bool },
-    /// The last of one.
+    /// The last knock of one.
     Complete(Which),
-    /// One that was right before.
+    /// A knock that was right before.
     Behind,
     /// None of these.
     Unexpected,
