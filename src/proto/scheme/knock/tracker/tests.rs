@@ -8,12 +8,12 @@ mod odds;
 mod oracle;
 
 impl<H: BuildHasher> Tracker<H> {
-    /// How many sources are in the middle of a sequence.
+    /// The number of sources in the middle of a sequence.
     fn len(&self) -> usize {
         self.knockers.len()
     }
 
-    /// How many sources are locked out.
+    /// The number of sources that are locked out.
     fn locked(&self) -> usize {
         self.locked.len()
     }
@@ -54,7 +54,7 @@ fn opens(text: &str) -> Sequences {
     fixed(&parse_sequence(text).unwrap(), None)
 }
 
-/// The sequences of minutes 0, 1, …, in the order of the texts.
+/// The sequences of minutes 0, 1, …, one for each text.
 fn minutes(texts: &[&str]) -> Sequences {
     let minute = |(minute, text): (u64, &&str)| Sequence {
         which: Which::Minute(minute),
@@ -63,7 +63,7 @@ fn minutes(texts: &[&str]) -> Sequences {
     (0..).zip(texts).map(minute).collect()
 }
 
-/// What the source 1 gets for these SYNs, one each 100 ms from a moment on.
+/// The answers to these SYNs of source 1, sent every 100 ms from `start` on.
 fn answers(
     tracker: &mut Tracker<RandomState>,
     sequences: &Sequences,
@@ -165,8 +165,8 @@ fn a_doubled_packet_changes_nothing() {
     assert_eq!(got, [waiting(1), again, waiting(2), again, OPEN, again]);
 }
 
-/// A SYN that nobody answers is sent again after one second and once more after three, when the next
-/// knocks may be there already.
+/// A SYN that nobody answers is sent again after one second, and once more after three. By then the next
+/// knocks may have arrived.
 #[test]
 fn a_syn_sent_again_changes_nothing_even_late_and_under_lock() {
     let mut tracker = locking(Scope::Source);
@@ -180,7 +180,7 @@ fn a_syn_sent_again_changes_nothing_even_late_and_under_lock() {
         (3_000, 7000, KnockAnswer::Again),
         (3_900, 8000, KnockAnswer::Again),
         (5_000, 9000, KnockAnswer::Again),
-        // Behind the echo, who knocks knocks anew.
+        // After the echo's time, a knock begins anew.
         (6_000, 7000, waiting(1)),
     ] {
         let got = tracker.knock(source(1), tcp(port), &all, Instant(at));
@@ -188,7 +188,7 @@ fn a_syn_sent_again_changes_nothing_even_late_and_under_lock() {
     }
 }
 
-/// All orders of packets in which some have changed places with a neighbour.
+/// All orders of packets in which some have been swapped with a neighbour.
 fn shuffled(packets: &[u16]) -> Vec<Vec<u16>> {
     let before = |first: &[u16], rest: &[u16]| -> Vec<Vec<u16>> {
         let rests = shuffled(rest).into_iter();
@@ -292,12 +292,13 @@ fn sequences_that_share_ports_move_on_independently() {
     let got = answers(&mut tracker, &all, 1_000, &[7000, 9000, 8000]);
     let closed = KnockAnswer::Passed(Which::Close);
     assert_eq!(got, [waiting(1), waiting(2), closed]);
-    // And open again, at once: the echo is that of the last sequence alone.
+    // It opens again at once: the echo is only that of the last sequence.
     let got = answers(&mut tracker, &all, 2_000, &[7000, 8000, 9000]);
     assert_eq!(got, [waiting(1), waiting(2), OPEN]);
 }
 
-/// As at knockd: who knocks at 7000 next begins to open again, and does not close what he has just opened.
+/// As with knockd: a client that knocks at 7000 next begins to open again; it does not close what it has
+/// just opened.
 #[test]
 fn the_knock_that_completes_a_sequence_begins_no_other() {
     let open = parse_sequence("7000,8000,9000").unwrap();
@@ -315,7 +316,7 @@ fn the_knock_that_completes_a_sequence_begins_no_other() {
         );
         let got = answers(&mut tracker, &all, 300, rest);
         assert!(!got.contains(&closed), "{close}: {got:?}");
-        // The whole of it does, at once, and begins nothing in its turn.
+        // The complete sequence does, at once, and begins nothing in turn.
         let got = answers(&mut tracker, &all, 1_000, &[&[9000], rest].concat());
         assert_eq!(got.last(), Some(&closed), "{close}");
         let got = answers(&mut tracker, &all, 2_000, &[8000, 9000]);
@@ -333,7 +334,7 @@ fn what_is_right_for_one_live_minute_is_wrong_for_none() {
         got,
         [waiting(1), waiting(1), waiting(2), waiting(2), passed]
     );
-    // What has passed ends the others.
+    // The sequence that has passed ends the others.
     let got = answers(&mut tracker, &all, 1_000, &[60]);
     assert_eq!(got, [KnockAnswer::Nothing]);
 }
@@ -378,7 +379,7 @@ fn once_means_once_whoever_knocks() {
     by(2, 10, 0);
     assert_eq!(by(1, 20, 1), KnockAnswer::Passed(Which::Minute(0)));
     assert_eq!(by(2, 20, 2), KnockAnswer::Used(Which::Minute(0)));
-    // The client goes on to the next live minute's.
+    // The client goes on to the sequence of the next live minute.
     assert_eq!(by(2, 40, 3), waiting(1));
     assert_eq!(by(2, 50, 4), KnockAnswer::Passed(Which::Minute(1)));
     by(1, 40, KNOCK_ECHO_MS + 10);
@@ -397,8 +398,8 @@ fn once_is_for_minutes_and_not_for_a_fixed_sequence() {
     }
 }
 
-/// A minute is live once by the schedule; used ones are remembered while they are live, and the three
-/// that are have room whatever came before.
+/// By the schedule a minute is live only once. Used minutes are remembered while they are live, and there is
+/// always room for the three that are.
 #[test]
 fn used_minutes_are_remembered_while_they_are_live() {
     let is_once = true;
@@ -485,7 +486,7 @@ fn only_a_wrong_knock_within_a_sequence_locks() {
     }
 }
 
-/// Whoever has passed connects next, perhaps to a port of the range: that locks nobody.
+/// A client that has passed connects next, perhaps to a port of the range: that locks nobody out.
 #[test]
 fn what_comes_after_the_last_knock_is_not_wrong() {
     let lock = Some(Lock {
@@ -536,7 +537,7 @@ fn where_all_are_taken_the_oldest_makes_room() {
     assert_eq!(second(1), KnockAnswer::Nothing);
     assert_eq!(second(2), waiting(2));
     assert_eq!(second(3), waiting(2));
-    // Whose time is over makes room without a loss.
+    // An entry whose time is over makes room without a loss.
     tracker.knock(source(4), tcp(7000), &all, Instant(TIMEOUT_MS + 2));
     assert_eq!(tracker.len(), 1);
 }
@@ -576,7 +577,7 @@ fn no_peer_can_make_it_grow() {
     assert_eq!(tracker.locked(), KNOCKERS);
     assert!(tracker.len() <= KNOCKERS);
     assert_eq!(tracker.places.capacity(), room);
-    // Who hits no first knock takes nothing and pushes nobody out.
+    // A source that hits no first knock takes no memory and pushes nobody out.
     let before = tracker.len();
     for number in 1_000_000..1_010_000 {
         tracker.knock(source(number), tcp(8000), &all, Instant(2));
@@ -584,7 +585,7 @@ fn no_peer_can_make_it_grow() {
     assert_eq!(tracker.len(), before);
 }
 
-/// What `limits` says that it costs, where words have 64 bits.
+/// The memory that `limits` documents, on a 64-bit machine.
 #[test]
 #[cfg(target_pointer_width = "64")]
 fn it_takes_the_memory_that_is_said() {
