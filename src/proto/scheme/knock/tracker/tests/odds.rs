@@ -1,10 +1,10 @@
-//! How often those pass who know no sequence, beside what theory says.
+//! How often a stranger passes by chance, compared with theory.
 
 use super::*;
 use crate::proto::scheme::key::Key;
 use crate::proto::scheme::knock::{Protocols, rotating, sequence};
 
-/// Passes of a prober who sends a SYN to each port from 1 to `ports` in order.
+/// The number of passes of a prober who sends a SYN to each port from 1 to `ports`, in order.
 fn scan(sequences: &Sequences, ports: u16) -> usize {
     let range = Range::new(1, ports);
     let mut tracker = tracker(Rules { range, ..RULES });
@@ -20,8 +20,8 @@ fn three(a: u16, b: u16, c: u16) -> Sequences {
     minutes(&[&format!("{a},{b},{c}")])
 }
 
-/// A scan in order passes only where the three are neighbours in order: n - 2 of n (n - 1) (n - 2)
-/// sequences, so one of n (n - 1). Of nine ports all are tried.
+/// A scan in order passes only if the three ports are neighbours in order. That holds for n - 2 of
+/// n (n - 1) (n - 2) sequences, so for one in n (n - 1). With nine ports, all sequences are tried.
 #[test]
 fn a_scan_in_order_passes_one_sequence_of_72_with_nine_ports() {
     let (mut all, mut passed) = (0, 0);
@@ -37,8 +37,8 @@ fn a_scan_in_order_passes_one_sequence_of_72_with_nine_ports() {
     assert_eq!(all / passed, 9 * 8);
 }
 
-/// The same with 1,000 ports, where one sequence of 999,000 passes: of all sequences that are in order
-/// and close, the 998 without a gap.
+/// The same with 1,000 ports, where one sequence in 999,000 passes: of all sequences in ascending order
+/// and close together, only the 998 without a gap.
 #[test]
 fn a_scan_of_1000_ports_passes_one_sequence_of_999_000() {
     let mut passed = 0;
@@ -52,8 +52,8 @@ fn a_scan_of_1000_ports_passes_one_sequence_of_999_000() {
     assert_eq!(passed, 0);
 }
 
-/// With the real draws: sequences of two knocks are passed by one scan in 1,000 each, those of three by
-/// none of these.
+/// With real draws: one scan in 1,000 passes each sequence of two knocks, and none passes a sequence of
+/// three.
 #[test]
 fn scans_of_three_live_minutes_pass_as_often_as_computed() {
     const SCANS: u64 = 10_000;
@@ -72,9 +72,9 @@ fn scans_of_three_live_minutes_pass_as_often_as_computed() {
     assert_eq!(passes(3), 0);
 }
 
-/// Whoever knocks at random for ever. Among n ports, with s places from 0 to 2, the way on is one port
-/// of n, s ports change nothing, and the others lead back: with n = 6 that is 4 % of the time at place
-/// 2, and one pass in 150 knocks.
+/// A prober who knocks at random for ever. With n ports and a source at position s (0 to 2), one port of n
+/// leads on, s ports change nothing, and the others lead back. With n = 6 the source is at position 2 for
+/// 4 % of the time, and one knock in 150 passes.
 #[test]
 fn random_knocks_pass_as_often_as_computed() {
     const KNOCKS: u64 = 300_000;
@@ -90,7 +90,7 @@ fn random_knocks_pass_as_often_as_computed() {
     let mut passes = 0u64;
     for draw in 0..KNOCKS {
         let hop = sequence(&key, range.unwrap(), draw, 1, Protocols::Tcp)[0];
-        // One after the other, the echo of a pass is over.
+        // Far enough apart that the echo of a pass is over.
         let now = Instant(draw * KNOCK_ECHO_MS);
         let answer = tracker.knock(source(1), hop, &all, now);
         passes += u64::from(matches!(answer, KnockAnswer::Passed(_)));
