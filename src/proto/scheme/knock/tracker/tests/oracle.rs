@@ -1,9 +1,9 @@
-//! The tracker beside a slow and plain one, which says the same.
+//! Compares the tracker with a slow and plain one.
 
 use super::*;
 use proptest::prelude::*;
 
-/// One source of the oracle: when it began or completed something last, and its places.
+/// A source of the oracle: when it last began or completed a sequence, and its positions.
 struct Plain {
     source: u32,
     last: u64,
@@ -147,7 +147,7 @@ impl Oracle {
     }
 }
 
-/// Sequences of two or three knocks at six ports: they share ports, and minutes end.
+/// Sequences of two or three knocks at six ports, so that they share ports; minutes end.
 fn any_sequences(minute: u64) -> Sequences {
     let texts = [
         "1,2,3",
@@ -169,7 +169,7 @@ fn any_sequences(minute: u64) -> Sequences {
 }
 
 proptest! {
-    /// Whatever is knocked, the tracker says what plain lists say; a long wait leaves nothing behind.
+    /// After any knocks the tracker agrees with plain lists; a long wait leaves nothing behind.
     #[test]
     fn agrees_with_plain_lists(
         steps in prop::collection::vec(
@@ -205,7 +205,7 @@ proptest! {
                 minute += 1;
             }
             let all = any_sequences(minute);
-            // Half of the knocks are right for somebody who is on the way.
+            // Half of the knocks are right for a source that is on the way.
             let protocol = if is_udp && event % 2 == 1 { Protocol::Udp } else { Protocol::Tcp };
             let mut hop = Hop { port, protocol };
             if event > 14 {
@@ -226,7 +226,7 @@ proptest! {
                 oracle.knockers.iter().map(|plain| source(plain.source)).collect();
             prop_assert_eq!(order, plain);
         }
-        // Each deadline that is told ends something, until nothing is left.
+        // Each reported deadline ends something, until nothing is left.
         let mut ends = 0;
         while let Some(next) = tracker.next_deadline() {
             prop_assert!(next > Instant(now));
