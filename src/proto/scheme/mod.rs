@@ -1,5 +1,5 @@
-//! The scheme: what client and server compute alike from a secret, a name and the time. Version 1, on the wire
-//! for ever.
+//! The scheme: what client and server both compute from a secret, a name and the time. This is version 1,
+//! which never changes on the wire.
 
 pub mod key;
 pub mod knock;
