@@ -1,12 +1,12 @@
-//! gate = packet: one datagram that looks random, and proves that its sender knows the secret.
+//! gate = packet: one datagram that looks random, but proves that its sender knows the secret.
 //!
 //! ```text
 //!   datagram = nonce[16] ‖ body[24] ‖ HMAC(K, "packet" ‖ nonce ‖ body)
 //!   body     = (u64 unix seconds ‖ address[16]) xor HMAC(K, "cover" ‖ nonce)
 //! ```
 //!
-//! Nothing ever answers. A datagram counts in the minutes that are live, once, and for one address:
-//! the one inside it, so that whoever intercepts it and sends it on lets in no one else.
+//! Nothing ever answers. A datagram counts in the live minutes, once, and for one address: the one inside.
+//! So an attacker who intercepts it and sends it on admits nobody else.
 
 use super::key::{DIGEST, Key};
 use super::schedule::Schedule;
@@ -20,7 +20,7 @@ const BODY: usize = 24;
 /// Bytes of a datagram.
 pub const PACKET: usize = NONCE + BODY + DIGEST;
 
-/// The datagram of a moment, in seconds of unix time, for an address; None is whoever sends it.
+/// Makes a datagram for a moment, in Unix seconds, and an address; None stands for its sender's.
 #[must_use]
 pub fn make(key: &Key, unix: u64, address: Option<IpAddr>, nonce: &Nonce) -> [u8; PACKET] {
     let address = match address {
@@ -40,16 +40,16 @@ pub fn make(key: &Key, unix: u64, address: Option<IpAddr>, nonce: &Nonce) -> [u8
     packet
 }
 
-/// What is inside a datagram.
+/// The decrypted content of a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Content {
-    /// When it was made, in seconds of unix time.
+    /// When it was made, in Unix seconds by the sender's clock.
     pub unix: u64,
-    /// Whom it lets in; None is whoever sends it.
+    /// The address to admit; None stands for its sender's.
     pub address: Option<IpAddr>,
 }
 
-/// What is inside, if it was made with this key.
+/// The content, if the datagram was made with this key.
 #[must_use]
 pub fn open(key: &Key, packet: &[u8; PACKET]) -> Option<Content> {
     let (message, tag) = packet.split_at(NONCE + BODY);
@@ -65,53 +65,53 @@ pub fn open(key: &Key, packet: &[u8; PACKET]) -> Option<Content> {
     Some(Content { unix, address })
 }
 
-/// Covers the body, or uncovers it.
+/// Encrypts or decrypts the body.
 fn cover(key: &Key, nonce: &[u8], body: &mut [u8; BODY]) {
     for (byte, cover) in body.iter_mut().zip(key.hmac(&[b"cover", nonce])) {
         *byte ^= cover;
     }
 }
 
-/// Whose address a datagram may let in.
+/// Which address a datagram may admit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admits {
-    /// The one inside, or if there is none its sender's.
+    /// The one inside, or its sender's if there is none.
     Any,
-    /// Its sender's alone: one inside that is another is refused.
+    /// Only its sender's: another one inside is refused.
     Sender,
-    /// The one inside alone: a datagram without one is refused.
+    /// Only the one inside: a datagram without one is refused.
     Inside,
 }
 
-/// What has been shown with a datagram.
+/// What a datagram has shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shown {
-    /// The secret, a live minute, and a nonce that is new: this address is let in.
+    /// The secret, a live minute and a new nonce: the address is admitted.
     Good {
-        /// Whom it is for.
+        /// The address to admit.
         address: IpAddr,
     },
     /// The secret, but its minute is not live.
     Stale {
-        /// When it was made, by its sender's clock, in seconds of unix time.
+        /// When it was made, in Unix seconds by the sender's clock.
         unix: u64,
     },
     /// It was used before.
     Replayed,
     /// It would be good, but there is no room to remember its nonce.
     Unremembered,
-    /// It is for an address that is not its sender's, or that nobody can have.
+    /// It is for an address that is not its sender's, or that no host can have.
     WrongAddress {
-        /// Whom it is for.
+        /// The address inside.
         address: IpAddr,
     },
-    /// It is for no address, and has to be.
+    /// It has no address inside, but needs one.
     NoAddress,
-    /// Nothing: it was not made with this secret.
+    /// Nothing: it was not made with this key.
     NotOurs,
 }
 
-/// Tries a datagram that came from `sender`. Only a good one uses its nonce up.
+/// Checks a datagram that came from `sender`. Only a good one uses up its nonce.
 pub fn prove(
     schedule: &Schedule,
     packet: &[u8; PACKET],
@@ -142,7 +142,7 @@ pub fn prove(
     }
 }
 
-/// Whether it can be one host's: a firewall may take 0.0.0.0 for everybody.
+/// Whether an address can belong to one host: a firewall may take 0.0.0.0 for everybody.
 fn is_hosts(address: IpAddr) -> bool {
     !address.is_unspecified() && !address.is_multicast() && address != Ipv4Addr::BROADCAST
 }
