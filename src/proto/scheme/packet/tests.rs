@@ -79,7 +79,7 @@ fn a_sender_that_comes_mapped_is_the_ipv4_host_that_it_is() {
     assert_eq!(shown, Shown::Good { address: sender() });
 }
 
-/// A /64 is one source to bans; a datagram is for one address.
+/// Bans count a /64 as one source, but a datagram is for one address.
 #[test]
 fn a_neighbour_in_the_same_network_is_not_the_sender() {
     let packet = packet(NOON, Some(address("2001:db8::7")));
@@ -105,7 +105,7 @@ fn an_address_that_no_host_has_is_let_in_nowhere() {
             assert_eq!(shown, Shown::WrongAddress { address });
         }
     }
-    // Zeros are no address at all.
+    // All zeros are not an address.
     let shown = shown(NOON, Some(address("::")), Admits::Any);
     assert_eq!(shown, Shown::Good { address: sender() });
 }
@@ -156,7 +156,7 @@ fn a_nonce_counts_once_until_its_minute_cannot_come_back() {
     assert_eq!(at(end), good);
 }
 
-/// Whoever intercepts a datagram and sends it on must not keep its owner out by that.
+/// An attacker who intercepts a datagram and sends it on must not lock its owner out by that.
 #[test]
 fn what_is_refused_uses_no_nonce() {
     let (schedule, mut nonces) = (schedule(), nonces());
@@ -204,13 +204,13 @@ fn another_mirages_key_opens_nothing() {
     }
 }
 
-/// Each byte takes all its values about as often: there is nothing to know a datagram by.
+/// Each byte takes all its values about equally often: nothing distinguishes a datagram from noise.
 #[test]
 fn a_datagram_looks_random() {
     const PACKETS: u64 = 20_000;
     let mut ones = [0u64; PACKET * 8];
     for number in 0..PACKETS {
-        // What of a nonce that comes from the system is random is not what is tried here.
+        // The nonce is left out: how random the system's bytes are is not tested here.
         let nonce = u128::from(number).to_be_bytes();
         let packet = make(key(), NOON, Some(sender()), &nonce);
         for (bit, ones) in ones.iter_mut().enumerate().skip(NONCE * 8) {
@@ -223,7 +223,7 @@ fn a_datagram_looks_random() {
     }
 }
 
-/// Addresses as a datagram gives them back: what is mapped comes out as IPv4.
+/// The addresses that a datagram returns: a v4-mapped one comes out as IPv4.
 fn any_address() -> impl Strategy<Value = Option<IpAddr>> {
     prop_oneof![
         Just(None),
