@@ -7,13 +7,13 @@
 //!         └────┴────┘ └────┴────┴────┘ └────┴────┘
 //! ```
 //!
-//! The ports of the live windows are open. One that is real in a live window is real, whatever else
-//! it is: with 1,000 ports a real one is also a decoy of another minute 4.4 % of the time. One that
-//! is real in a grace window is a trap that bans nobody, so that a clock which is two minutes off
-//! locks no member out.
+//! The ports of the live windows are open. A port that is real in a live window is real, whatever else it
+//! is: with 1,000 ports, a real port is also a decoy of another minute 4.4 % of the time. A port that is
+//! real in a grace window is a trap that bans nobody, so a member whose clock is two minutes off is not
+//! locked out.
 //!
-//! A window that was served and left stays closed for ten minutes, so a clock that is set back
-//! brings no port back that somebody has seen. One that was never served opens at once.
+//! A window that was served and left stays closed for ten minutes. So no port that somebody has seen opens
+//! again when the clock is set back. A window that was never served opens at once.
 
 use super::key::{DIGEST, Key};
 use crate::limits::{
@@ -26,7 +26,7 @@ use heapless::Vec;
 /// The ports of one minute; the first is the real one.
 pub type MinutePorts = Vec<u16, MINUTE_PORTS>;
 
-/// Ports from `low` to `high`, both included. Never 0.
+/// Ports from `low` to `high`, inclusive, without port 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Range {
     low: u16,
@@ -34,44 +34,44 @@ pub struct Range {
 }
 
 impl Range {
-    /// The range, unless it runs backwards or begins with port 0.
+    /// None if `low` is 0 or greater than `high`.
     #[must_use]
     pub fn new(low: u16, high: u16) -> Option<Self> {
         (low > 0 && low <= high).then_some(Self { low, high })
     }
 
-    /// Its first port.
+    /// The first port.
     #[must_use]
     pub fn low(&self) -> u16 {
         self.low
     }
 
-    /// Its last port.
+    /// The last port.
     #[must_use]
     pub fn high(&self) -> u16 {
         self.high
     }
 
-    /// How many ports it has, 1 to 65,535.
+    /// The number of ports, 1 to 65,535.
     #[must_use]
     pub fn count(&self) -> u32 {
         u32::from(self.high - self.low) + 1
     }
 
-    /// Whether the port lies in it.
+    /// Whether the port lies in the range.
     #[must_use]
     pub fn contains(&self, port: u16) -> bool {
         self.low <= port && port <= self.high
     }
 
-    /// Whether both have a port.
+    /// Whether the ranges have a port in common.
     #[must_use]
     pub fn overlaps(&self, other: &Self) -> bool {
         self.low <= other.high && other.low <= self.high
     }
 }
 
-/// What both sides agree on beside the secret and the name.
+/// What both sides agree on besides the secret and the name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pattern {
     range: Range,
@@ -80,8 +80,8 @@ pub struct Pattern {
 }
 
 impl Pattern {
-    /// A pattern of `decoys` traps (0 to 63) beside the real port, and windows of `period` seconds
-    /// (at least 1). None where the range has fewer ports than a minute needs.
+    /// A pattern of `decoys` traps (0 to 63) beside the real port, and windows of `period` seconds (at least
+    /// 1). None if the range has fewer ports than a minute needs.
     #[must_use]
     pub fn new(range: Range, decoys: u8, period: u32) -> Option<Self> {
         let fits = usize::from(decoys) < MINUTE_PORTS && u32::from(decoys) < range.count();
@@ -92,25 +92,25 @@ impl Pattern {
         })
     }
 
-    /// The ports that it draws from.
+    /// The ports that are drawn from.
     #[must_use]
     pub fn range(&self) -> Range {
         self.range
     }
 
-    /// Traps beside the real port.
+    /// The number of traps beside the real port.
     #[must_use]
     pub fn decoys(&self) -> u8 {
         self.decoys
     }
 
-    /// Seconds of a window.
+    /// The length of a window in seconds.
     #[must_use]
     pub fn period(&self) -> u32 {
         self.period
     }
 
-    /// The window that a moment of unix time, in seconds, lies in.
+    /// The window of a moment, given in Unix seconds.
     #[must_use]
     pub fn minute(&self, unix: u64) -> u64 {
         unix / u64::from(self.period)
@@ -130,7 +130,7 @@ impl Pattern {
     }
 }
 
-/// An endless stream of ports, uniform over a range, repeats included.
+/// An endless stream of ports, uniform over a range, with repeats.
 pub(super) struct Draw<'a> {
     key: &'a Key,
     label: &'static [u8],
@@ -142,7 +142,7 @@ pub(super) struct Draw<'a> {
 }
 
 impl<'a> Draw<'a> {
-    /// What a key draws for a purpose in a minute.
+    /// What a key draws for a purpose (`label`) in a minute.
     pub fn new(key: &'a Key, label: &'static [u8], minute: u64, range: Range) -> Self {
         Self {
             key,
@@ -167,8 +167,8 @@ impl<'a> Draw<'a> {
         word
     }
 
-    /// The next port. A word in the last, incomplete run of the range is not used: it would make
-    /// the low ports likelier.
+    /// The next port. Values in the last, incomplete run of the range are skipped: they would make the low
+    /// ports likelier.
     fn port(&mut self) -> u16 {
         let count = self.range.count();
         let even = 65_536 / count * count;
@@ -180,7 +180,7 @@ impl<'a> Draw<'a> {
         }
     }
 
-    /// The first so many ports that differ: as many as a minute can have, and the range has.
+    /// The first `count` different ports, but no more than a minute can have or the range contains.
     pub fn distinct(mut self, count: usize) -> MinutePorts {
         let mut ports = MinutePorts::new();
         while ports.len() < count.min(self.range.count() as usize) {
@@ -193,47 +193,47 @@ impl<'a> Draw<'a> {
     }
 }
 
-/// What a port is to a visitor who knows no secret, and to one who does.
+/// What a port means to a visitor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// It leads to the hidden service.
     Real,
-    /// It was or will be real within two windows of the live ones: a trap that bans nobody.
+    /// It is real within two windows before or after the live ones: a trap that bans nobody.
     Grace,
     /// Touching it bans.
     Trap,
 }
 
-/// What is open at one moment: the ports of the windows that are served, and the role of each.
+/// What is open at one moment: the ports of the live windows, and the role of each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
     open: Vec<u16, PLAN_PORTS>,
     /// The minute of the first neighbour.
     first: u64,
-    /// The real port of each window around now, and whether it is real or in grace.
+    /// The real port of each window around now, and whether its role is real or grace.
     neighbours: Vec<(u16, Role), NEIGHBOURS>,
 }
 
-/// Windows whose real ports are never traps.
+/// The number of windows whose real ports are never traps.
 pub const NEIGHBOURS: usize = LIVE_WINDOWS + 2 * GRACE_WINDOWS as usize;
 
-/// What a port is in each of the windows around a moment: what a token at it can prove.
+/// The role of a port in each window around a moment: what a token at it can prove.
 #[derive(Clone, Copy, Debug)]
 pub struct Claims {
-    /// The first of the windows.
+    /// The first window.
     pub first: u64,
-    /// Real in a live one, grace in one nearby, else a trap.
+    /// Real in a live window, grace in one nearby, otherwise a trap.
     pub roles: [Role; NEIGHBOURS],
 }
 
 /// One step from a plan to the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// The port is open from now on.
+    /// The port opens.
     Open(u16),
-    /// The port stays open and has another role.
+    /// The port stays open but changes its role.
     Turn(u16),
-    /// The port is open no more.
+    /// The port closes.
     Close(u16),
 }
 
@@ -244,7 +244,7 @@ impl Plan {
         &self.open
     }
 
-    /// The real ports of the windows that are served, in their order.
+    /// The real ports of the live windows, in order of time.
     #[must_use]
     pub fn reals(&self) -> Vec<u16, LIVE_WINDOWS> {
         let is_real = |&&(_, role): &&(u16, Role)| role == Role::Real;
@@ -258,7 +258,7 @@ impl Plan {
         self.open.binary_search(&port).is_ok()
     }
 
-    /// The role of any port, an open one or not.
+    /// The role of any port, open or not.
     #[must_use]
     pub fn role(&self, port: u16) -> Role {
         let of_port = self.neighbours.iter().filter(|(real, _)| *real == port);
@@ -268,7 +268,7 @@ impl Plan {
         })
     }
 
-    /// What a port is in each window around now: what a token at it can prove.
+    /// The port's role in each window around now: what a token at it can prove.
     #[must_use]
     pub fn claims(&self, port: u16) -> Claims {
         let mut claims = Claims {
@@ -283,7 +283,7 @@ impl Plan {
         claims
     }
 
-    /// What has to be done to get from this plan to the next. What opens comes before what closes.
+    /// The steps from this plan to the next. Ports open before others close.
     pub fn difference<'a>(&'a self, next: &'a Self) -> impl Iterator<Item = Change> + 'a {
         let opened = next.open.iter().filter_map(|&port| {
             if !self.is_open(port) {
@@ -300,13 +300,13 @@ impl Plan {
 
     fn insert(&mut self, port: u16) {
         if let Err(place) = self.open.binary_search(&port) {
-            // There is room for the ports of every live window.
+            // There is room for the ports of all live windows.
             let _ = self.open.insert(place, port);
         }
     }
 }
 
-/// Windows that were served and left one behind the other, the last of them at `at`.
+/// Consecutive windows that were served and left, the last of them at `at`.
 #[derive(Clone, Copy)]
 struct ServedRun {
     first: u64,
@@ -314,7 +314,7 @@ struct ServedRun {
     at: Instant,
 }
 
-/// Which windows were served and left within the last ten minutes.
+/// The windows that were served and left within the last ten minutes.
 #[derive(Default)]
 struct Served(Vec<ServedRun, SERVED_RUNS>);
 
@@ -361,7 +361,7 @@ impl Served {
     }
 }
 
-/// The windows that are open: the first of the three, and which of them.
+/// The open windows: the first of three, and which of the three are open.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Windows {
     first: u64,
@@ -385,16 +385,16 @@ impl Windows {
     }
 }
 
-/// The reals of this window and of fifteen on either side.
+/// The number of real ports kept: of this window and of fifteen on either side.
 const HORIZON: usize = 2 * CLOCK_OFF_WINDOWS as usize + 1;
 
-/// The ports of one mirage through time.
+/// The ports of one mirage over time.
 pub struct Schedule {
     key: Key,
     pattern: Pattern,
     served: Served,
     windows: Option<Windows>,
-    /// The real ports around `windows`, from [`CLOCK_OFF_WINDOWS`] before to as many after this minute.
+    /// The real ports from [`CLOCK_OFF_WINDOWS`] windows before this minute to as many after it.
     reals: [u16; HORIZON],
 }
 
@@ -411,14 +411,14 @@ impl Schedule {
         }
     }
 
-    /// What is drawn from, and how long a window is.
+    /// The range, the decoys and the period.
     #[must_use]
     pub fn pattern(&self) -> &Pattern {
         &self.pattern
     }
 
-    /// The plan of this moment, if it is another than the last one; `unix` is in seconds, None while
-    /// the clock can't be believed.
+    /// The plan of this moment, if it differs from the last one. `unix` is in seconds, and None while the
+    /// clock can't be trusted.
     pub fn turn(&mut self, unix: Option<u64>, now: Instant) -> Option<Plan> {
         let minute = unix.map(|unix| self.pattern.minute(unix));
         let windows = minute.map(|minute| self.windows_at(minute, now));
@@ -438,27 +438,27 @@ impl Schedule {
         Some(windows.map_or_else(Plan::default, |windows| self.plan(windows)))
     }
 
-    /// What everything is drawn with.
+    /// The key that everything is drawn with.
     #[must_use]
     pub fn key(&self) -> &Key {
         &self.key
     }
 
-    /// The windows that are served now, in their order: one that was served and left before is none.
+    /// The live windows in order, without those that were served and left before.
     #[must_use]
     pub fn live(&self) -> Vec<u64, LIVE_WINDOWS> {
         self.windows.map(Windows::open).unwrap_or_default()
     }
 
-    /// Whether a port is the real one of this minute or of the last, so that naming it betrays no
-    /// port to come.
+    /// Whether a port is the real one of this minute or of the last, so that naming it reveals no future
+    /// port.
     #[must_use]
     pub fn was_real(&self, port: u16) -> bool {
         let here = CLOCK_OFF_WINDOWS as usize;
         self.windows.is_some() && self.reals[here - 1..=here].contains(&port)
     }
 
-    /// Whether a port will be the real one of one of the next fifteen minutes.
+    /// Whether a port will be the real one within the next fifteen minutes.
     #[must_use]
     pub fn is_to_come(&self, port: u16) -> bool {
         let here = CLOCK_OFF_WINDOWS as usize;
@@ -472,8 +472,8 @@ impl Schedule {
             .is_some_and(|windows| windows.open.contains(&false))
     }
 
-    /// By how many seconds a clock is off for which this port is the real one now, within fifteen
-    /// windows: positive for a clock that is ahead. None if there is no such clock.
+    /// How many seconds a clock is ahead (positive) or behind if this is its real port now. Looks at fifteen
+    /// windows on either side; None if the port is real in none of them.
     #[must_use]
     pub fn clock_off(&self, port: u16) -> Option<i64> {
         self.windows?;
@@ -499,7 +499,7 @@ impl Schedule {
         Windows { first, open }
     }
 
-    /// Fills in the real ports around a minute; at a minute's turn all but one are known.
+    /// Fills in the real ports around a minute. When a minute turns, all but one are known.
     fn look_around(&mut self, minute: u64) {
         let known = self.windows.map(|windows| windows.first.wrapping_add(1));
         let from = if known == Some(minute) {
