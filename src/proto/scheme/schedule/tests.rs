@@ -75,7 +75,7 @@ proptest! {
         }
     }
 
-    /// A range so narrow that windows overlap all the time: the real ones win.
+    /// In a range so narrow that windows overlap all the time, the real ports win.
     #[test]
     fn a_real_port_is_never_a_trap(minute in 100u64..1 << 40) {
         let mut schedule = Schedule::new(key().clone(), pattern(10_000, 10_047, 15));
@@ -88,7 +88,7 @@ proptest! {
         }
     }
 
-    /// At each port a token can prove the minutes in which that port is real, and no other.
+    /// A token at a port can prove exactly the minutes in which that port is real.
     #[test]
     fn claims_are_the_windows_in_which_a_port_is_real(minute in 100u64..1 << 40, port in 10_000u16..10_048) {
         let mut schedule = Schedule::new(key().clone(), pattern(10_000, 10_047, 15));
@@ -105,7 +105,7 @@ proptest! {
         }
     }
 
-    /// Whatever a difference says, doing it turns one plan into the next.
+    /// Applying a difference turns one plan into the next.
     #[test]
     fn a_difference_leads_from_one_plan_to_the_next(from in 100u64..1 << 40, step in -4i64..5) {
         let mut schedule = Schedule::new(key().clone(), pattern(10_000, 10_099, 15));
@@ -205,12 +205,12 @@ fn a_step_by_a_few_windows_brings_no_port_back() {
         schedule.turn(Some(minute * 60), now);
         now = now.after(60_000);
     }
-    // 3 and 5 are the live neighbours of 4; the clock goes back to 1, whose 0, 1, 2 were all left.
+    // 3 and 5 are the live neighbours of 4. The clock goes back to 1, and its windows 0, 1, 2 were all left.
     let plan = schedule.turn(Some((MINUTE + 1) * 60), now).unwrap();
     assert_eq!(served(&schedule, &plan, MINUTE), []);
     assert!(schedule.is_short());
     assert_eq!(plan.ports(), []);
-    // A real port of a closed window is no trap.
+    // A real port of a closed window is not a trap.
     let real = schedule.pattern.real(key(), MINUTE + 1);
     assert_eq!(plan.role(real), Role::Grace);
 }
