@@ -1,11 +1,11 @@
-//! gate = token: 48 bytes that look random, and prove that their sender knows the secret.
+//! gate = token: 48 bytes that look random, but prove that their sender knows the secret.
 //!
 //! ```text
 //!   token = nonce[16] ‖ HMAC(K, "token" ‖ u64 minute ‖ u16 port ‖ nonce)
 //! ```
 //!
-//! A token is good at one port, for the minutes in which that port is the real one, once. What it
-//! takes to try one is the same at every port, so that the time betrays none.
+//! A token is good at one port, for the minutes in which that port is the real one, and once. Checking a
+//! token takes the same work at every port, so the time reveals none.
 
 use super::key::{DIGEST, Key};
 use super::schedule::{Claims, Role};
@@ -21,7 +21,7 @@ pub const NONCE: usize = 16;
 /// Bytes of a token.
 pub const TOKEN: usize = NONCE + DIGEST;
 
-/// The token of a port in a minute.
+/// Makes the token of a port in a minute.
 #[must_use]
 pub fn make(key: &Key, minute: u64, port: u16, nonce: &Nonce) -> [u8; TOKEN] {
     let tag = key.hmac(&message(&minute.to_be_bytes(), &port.to_be_bytes(), nonce));
@@ -35,20 +35,20 @@ fn message<'a>(minute: &'a [u8; 8], port: &'a [u8; 2], nonce: &'a [u8]) -> [&'a 
     [b"token", minute, port, nonce]
 }
 
-/// What has been shown with a token.
+/// What a token has shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Proof {
-    /// The secret, the right minute, and a nonce that is new.
+    /// The secret, the right minute and a new nonce.
     Good,
-    /// The secret, and a clock that is two minutes off at most.
+    /// The secret, and a clock that is at most two minutes off.
     Grace,
     /// The secret and the minute, but there is no room to remember the nonce.
     Unremembered,
-    /// Nothing: no token, a wrong one, one for another port, one that was used.
+    /// Nothing: the token is missing, wrong, used, or for another port.
     Nothing,
 }
 
-/// Tries a token at a port that has these claims.
+/// Checks a token at a port with these claims.
 pub fn prove(
     key: &Key,
     claims: &Claims,
@@ -90,16 +90,16 @@ pub(super) enum Spent {
     Full,
 }
 
-/// The nonces of the good tokens or datagrams that may still be good: a fixed number of them.
+/// The nonces of used tokens or datagrams, while these may still be valid: a fixed number of them.
 ///
-/// Only who has the secret can fill it, so it is searched from end to end, and needs no index.
+/// Only clients with the secret can fill it, so it is searched from end to end and needs no index.
 pub struct Nonces {
     seen: Vec<Seen>,
     lifetime_ms: u64,
 }
 
 impl Default for Nonces {
-    /// No nonces, and room for [`NONCES`] of them; untouched, it is not resident.
+    /// Empty, with room for [`NONCES`] nonces. Unused memory is not resident.
     fn default() -> Self {
         Self {
             seen: Vec::with_capacity(NONCES),
@@ -109,25 +109,25 @@ impl Default for Nonces {
 }
 
 impl Nonces {
-    /// How many milliseconds a port can be the real one: for the nonces to come.
+    /// Sets how long a port can be the real one, in ms. It holds for later nonces.
     pub fn set_live_ms(&mut self, live_ms: u64) {
-        // A clock that is set back brings a window back until it was served and left for so long.
+        // If the clock is set back, a window can be served again until it was served and left this long ago.
         self.lifetime_ms = live_ms.saturating_add(SERVED_MEMORY_MS);
     }
 
-    /// How many are remembered.
+    /// The number of remembered nonces.
     #[must_use]
     pub fn len(&self) -> usize {
         self.seen.len()
     }
 
-    /// Whether none is remembered.
+    /// Whether no nonce is remembered.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.seen.is_empty()
     }
 
-    /// Forgets those whose time is over.
+    /// Forgets the nonces whose time is over.
     pub fn expire(&mut self, now: Instant) {
         self.seen.retain(|seen| now < seen.until);
     }
@@ -137,7 +137,7 @@ impl Nonces {
         if self.seen.iter().any(|seen| seen.nonce == nonce) {
             return Spent::Again;
         }
-        // To forget one would let its token in again. A full memory lets nobody in, and is safe.
+        // Forgetting a nonce would let its token in again. A full memory admits nobody, which is safe.
         let Some(fresh) = nonce.first_chunk().filter(|_| self.seen.len() < NONCES) else {
             return Spent::Full;
         };
@@ -170,7 +170,7 @@ mod tests {
         })
     }
 
-    /// A port that is real in minute 100, and in the grace minute 98 as well.
+    /// A port that is real in minute 100, and also in the grace minute 98.
     fn claims() -> Claims {
         let mut roles = [Role::Trap; NEIGHBOURS];
         roles[1] = Role::Grace;
