@@ -1,4 +1,4 @@
-//! A configuration takes over.
+//! Adopts a new configuration.
 
 use super::mirages::Mirage;
 use super::tables::{Core, log};
@@ -16,11 +16,11 @@ use crate::proto::settings::{MirageSettings, Settings};
 use std::hash::RandomState;
 use std::rc::Rc;
 
-/// Connections that can wait for a door at once.
+/// The most connections that can wait for a door.
 const ALL_GUESTS: usize = OPENINGS * GUESTS + NFT_QUEUED;
 
 impl Core {
-    /// A configuration is to take over. Whoever waits at a port is judged by what they found there.
+    /// Starts to adopt a configuration. Visitors who wait at a port are still judged by the old one.
     pub(super) fn adopt(&mut self, settings: Box<Settings>, effects: &mut Effects) {
         self.look_at_clock(effects);
         self.transaction = Some(Transaction::Adopting(settings));
@@ -45,7 +45,7 @@ impl Core {
         self.forget_names();
     }
 
-    /// Names of mirages that are not served and that nothing of ours comes from.
+    /// Forgets the names of mirages that are not served and to which nothing refers.
     fn forget_names(&mut self) {
         let Self {
             mirages,
@@ -61,7 +61,7 @@ impl Core {
         });
     }
 
-    /// Another configuration counts from now on. What both have, stays: plans, admissions, whoever is in the
+    /// Switches to the new configuration. What both have in common stays: plans, admissions, sources in the
     /// middle of a sequence.
     pub(super) fn take_over(&mut self, settings: Settings, effects: &mut Effects) -> Adopted {
         let Settings { common, mirages } = settings;
@@ -76,8 +76,8 @@ impl Core {
             addresses.map(|(address, _)| (*id, address))
         });
         let let_in = let_in.collect();
-        // What was used stays used, wherever in the file its secret is now, and if it is nowhere: it
-        // may come back.
+        // Used nonces stay used, wherever the file has their secret now, and even if it has it no more: it may
+        // come back.
         let now = self.now.boot;
         self.nonces.retain_mut(|(_, nonces)| {
             nonces.expire(now);
@@ -101,7 +101,7 @@ impl Core {
         }
     }
 
-    /// A mirage as it will be served: with the ports that it has, if nothing about them changes.
+    /// Builds a mirage from its settings. It keeps its ports if nothing about them changes.
     fn prepare(
         &mut self,
         settings: MirageSettings,
@@ -120,7 +120,7 @@ impl Core {
                     mirage.tracker = tracker(&settings.gate_settings);
                     mirage.admitted = Admitted::default();
                 }
-                // No other door has ports.
+                // No other door has ports of its own.
                 if settings.forward().is_none() {
                     mirage.admitted = Admitted::default();
                 }
@@ -169,7 +169,7 @@ impl Core {
     }
 }
 
-/// Who is in the middle of a sequence, where there is one: nobody yet.
+/// A tracker without any source, if the gate needs one.
 fn tracker(gate: &GateSettings) -> Option<Tracker<RandomState>> {
     match gate {
         GateSettings::Knock(knock) => Some(Tracker::new(KNOCKERS, knock.rules, RandomState::new())),
