@@ -1,5 +1,5 @@
-//! The connections, and what is counted of them: by source, by mirage, and all together. Nothing here costs
-//! more because there are more sessions.
+//! The connections, and counts of them by source, by mirage and in total. No operation costs more because there
+//! are more sessions.
 
 use crate::proto::conn::{Conn, ConnId, Stage};
 use crate::proto::ids::MirageId;
@@ -9,14 +9,14 @@ use crate::proto::tally::Tally;
 use crate::proto::time::Instant;
 use crate::proto::timers::Timers;
 
-/// What a source has in all its connections together.
+/// The counts of one source over all its connections.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct Share {
-    /// Its sessions.
+    /// The number of its sessions.
     pub sessions: usize,
-    /// Its connections in traps.
+    /// The number of its connections in traps.
     held: u16,
-    /// Touches of traps that it was forgiven since the first of its sessions began.
+    /// Touches of traps that were forgiven since the first of its live sessions began.
     pub forgiven: u8,
 }
 
@@ -24,7 +24,7 @@ pub struct Share {
 pub struct Conns {
     table: Table<Conn>,
     timers: Timers<Conn>,
-    /// Those in traps that are not about to leave, in the order of their coming.
+    /// Connections in traps that do not have to leave, oldest first.
     held: Vec<ConnId>,
     most_held: usize,
     sources: Tally<Source, Share>,
@@ -33,7 +33,7 @@ pub struct Conns {
 }
 
 impl Conns {
-    /// None yet, and places for so many in traps.
+    /// Empty, with room for `most_held` connections in traps.
     pub fn new(most_held: usize) -> Self {
         Self {
             table: Table::new(0),
@@ -46,13 +46,13 @@ impl Conns {
         }
     }
 
-    /// Makes room for so many sessions and other connections beside those in traps. Never for fewer.
+    /// Makes room for more sessions and other connections, beside those in traps. It never shrinks.
     pub fn grow(&mut self, sessions: usize, others: usize) {
-        // Whoever is about to leave a trap has a place for a moment longer.
+        // A connection that has to leave a trap keeps its place for a moment.
         self.table.grow(sessions + others + 2 * self.most_held + 1);
     }
 
-    /// Adds one, unless there is no place.
+    /// Adds a connection; None if there is no place.
     pub fn insert(&mut self, conn: Conn) -> Option<ConnId> {
         let (source, mirage, stage) = (conn.source, conn.mirage, conn.stage);
         let id = self.table.vacancy()?.insert(conn);
@@ -60,12 +60,12 @@ impl Conns {
         Some(id)
     }
 
-    /// One of them.
+    /// The connection with this id.
     pub fn get(&self, id: ConnId) -> Option<&Conn> {
         self.table.get(id)
     }
 
-    /// What becomes of one from now on, and when that is over.
+    /// Moves a connection to its next stage, and sets that stage's deadline.
     pub fn enter(&mut self, id: ConnId, stage: Stage, deadline: Option<Instant>) {
         let Some(conn) = self.table.get_mut(id) else {
             return;
@@ -76,14 +76,14 @@ impl Conns {
         self.timers.set(id, deadline);
     }
 
-    /// Counts its time from now on: it was held until then.
+    /// Restarts the duration of a connection that was held until now.
     pub fn begin_at(&mut self, id: ConnId, now: Instant) {
         if let Some(conn) = self.table.get_mut(id) {
             conn.since = now;
         }
     }
 
-    /// Takes one out.
+    /// Removes a connection.
     pub fn remove(&mut self, id: ConnId) -> Option<Conn> {
         let conn = self.table.remove(id)?;
         self.timers.set(id, None);
@@ -91,37 +91,37 @@ impl Conns {
         Some(conn)
     }
 
-    /// One whose time is over, soonest first.
+    /// A connection whose deadline is over, earliest first.
     pub fn next_due(&mut self, now: Instant) -> Option<ConnId> {
         self.timers.next_due(now)
     }
 
-    /// The soonest deadline.
+    /// The earliest deadline.
     pub fn next_deadline(&self) -> Option<Instant> {
         self.timers.soonest()
     }
 
-    /// What a source has.
+    /// The counts of a source.
     pub fn share(&self, source: Source) -> Share {
         self.sources.get(&source)
     }
 
-    /// Forgives a source one touch more.
+    /// Forgives a source one more touch.
     pub fn forgive(&mut self, source: Source) {
         self.sources.change(source, |share| share.forgiven += 1);
     }
 
-    /// How many sessions there are.
+    /// The number of sessions.
     pub fn sessions(&self) -> usize {
         self.sessions
     }
 
-    /// How many sessions a mirage has.
+    /// The number of a mirage's sessions.
     pub fn sessions_of(&self, mirage: MirageId) -> usize {
         self.sessions_by_mirage.get(&mirage)
     }
 
-    /// How many are held in traps, and how many can be.
+    /// The number of connections in traps, and its limit.
     pub fn held(&self) -> (usize, usize) {
         (self.held.len(), self.most_held)
     }
@@ -131,8 +131,8 @@ impl Conns {
         self.table.iter_from(slot)
     }
 
-    /// Who has to go for another: one who was judged before one who was not; of those one of the source that
-    /// holds most, and of that the oldest.
+    /// The connection in a trap that should make room: a judged one before one that is not judged. Among those,
+    /// one of the source that holds the most, and of its connections the oldest.
     pub fn most_dispensable(&self) -> Option<ConnId> {
         let held = self.held.iter().filter_map(|&id| Some((id, self.get(id)?)));
         let least = held.min_by_key(|(_, conn)| {
