@@ -1,5 +1,5 @@
-//! The doors that are not a session: an address is let in to the ports, a command runs for it, or it becomes an
-//! element of a set.
+//! Doors other than a session: the ports open for an address, a command runs for it, or it becomes an element
+//! of a set.
 
 use super::tables::{Core, log};
 use super::visitors::Arrival;
@@ -17,14 +17,15 @@ use core::net::IpAddr;
 use std::rc::Rc;
 
 impl Core {
-    /// Somebody has passed a silent gate; nobody is told who may not.
+    /// Opens the door for an address that has passed a silent gate. An address that may not pass gets no
+    /// answer.
     pub(super) fn pass(&mut self, mirage: MirageId, address: IpAddr, effects: &mut Effects) {
         if self.judge(Evidence::Datagram(Passage::Passed), mirage, address) == Verdict::Admit {
             self.open_door(mirage, address, &mut None, effects);
         }
     }
 
-    /// Opens the door for one whose connection is closed once that is done.
+    /// Opens the door for a visitor whose connection is closed once that is done.
     pub(super) fn open_door_for(
         &mut self,
         arrival: Arrival,
@@ -41,13 +42,13 @@ impl Core {
         let mut guest = conn;
         self.open_door(arrival.mirage, arrival.peer, &mut guest, effects);
         if let Some(conn) = guest {
-            // There is nothing to wait for. One that is in hand goes because nobody keeps it.
+            // There is nothing to wait for. A connection in hand is closed because nothing keeps it.
             self.conns.remove(conn);
             effects.extend(held.map(Effect::Close));
         }
     }
 
-    /// Opens the door of a mirage for an address. A guest that is taken waits for it.
+    /// Opens a mirage's door for an address. The guest is taken (left None) if it waits for that.
     fn open_door(
         &mut self,
         mirage: MirageId,
@@ -111,7 +112,7 @@ impl Core {
         log(effects, event);
     }
 
-    /// Takes an address back that was let in.
+    /// Closes a door again that an address had opened.
     pub(super) fn close_door(&mut self, mirage: MirageId, peer: IpAddr, effects: &mut Effects) {
         let now = self.now.boot;
         self.openings.close(mirage, OpenFor::Address(peer), now);
@@ -138,7 +139,7 @@ impl Core {
         }
     }
 
-    /// Lets an address come to the minute's real ports.
+    /// Admits an address to the minute's real ports.
     fn let_in(&mut self, mirage: MirageId, peer: IpAddr, seconds: u32, effects: &mut Effects) {
         let until = self.now.boot.after(u64::from(seconds) * 1_000);
         let Some(served) = self.mirages.get_mut(mirage) else {
@@ -153,7 +154,7 @@ impl Core {
                 };
                 log(effects, event);
             }
-            // It is open, and the log has it: who knocks does so twice, for one may be lost.
+            // It is open, and the log has it: clients send each knock twice, in case one is lost.
             Admission::Renewed => {}
             Admission::New => {
                 effects.push_back(Effect::Ports(mirage));
@@ -163,7 +164,7 @@ impl Core {
         }
     }
 
-    /// What is due for what commands have opened: an end, the journal, or one command.
+    /// Does one thing that is due for the openings: an end, the journal, or one command.
     pub(super) fn run_openings(&mut self, effects: &mut Effects) -> bool {
         let now = self.now.boot;
         if let Some((mirage, open_for)) = self.openings.next_end(now) {
@@ -182,7 +183,7 @@ impl Core {
         is_due
     }
 
-    /// A command has done its work, or `failure` says why not.
+    /// Handles the end of a command; `failure` says why it failed.
     pub(super) fn job_ended(&mut self, job: JobId, failure: Option<String>, effects: &mut Effects) {
         let now = self.now.boot;
         let Some(opening) = self.openings.of(job) else {
@@ -230,7 +231,7 @@ impl Core {
         }
     }
 
-    /// What has become of an element of a set.
+    /// Handles the result of a change to a set.
     pub(super) fn element_ended(
         &mut self,
         job: JobId,
@@ -251,7 +252,7 @@ impl Core {
         let open_for = OpenFor::Element(address);
         match outcome {
             ElementOutcome::Done if is_addition => {
-                // The kernel's time for it began a moment ago.
+                // The kernel started the element's time a moment ago.
                 let until = now.after(u64::from(seconds) * 1_000);
                 self.openings.include(mirage, address, until, now);
                 self.count_open_door(mirage, open_for, seconds.into(), effects);
@@ -274,13 +275,13 @@ impl Core {
                 };
                 log(effects, event);
             }
-            // What is to be taken out ends with its own time.
+            // An element that was to be taken out ends by its own time.
             ElementOutcome::Full | ElementOutcome::Family | ElementOutcome::Replaced => {}
         }
         self.let_guests_go(guest, effects);
     }
 
-    /// Puts back what a restart has to close.
+    /// Takes back what was open before a restart, so that it is closed.
     pub fn restore(&mut self, restored: Vec<RestoredOpening>) {
         for opening in restored {
             let mirage = self.mirages.intern(&opening.section);
