@@ -1,4 +1,4 @@
-//! The mirages that are served, and the names of those that something still refers to.
+//! The served mirages, and the names of those that something still refers to.
 
 use crate::limits::{BACKLOG, LIVE_WINDOWS, POOL_BACKLOG, RETRY_MS};
 use crate::proto::doors::Admitted;
@@ -14,43 +14,42 @@ use core::net::IpAddr;
 use std::hash::RandomState;
 use std::rc::Rc;
 
-/// A mirage that is served.
 pub struct Mirage {
-    /// What its owner wants.
+    /// Its part of the configuration.
     pub settings: Rc<MirageSettings>,
-    /// Its ports through time, if it draws any.
+    /// Its ports over time, if it draws any.
     pub schedule: Option<Schedule>,
     /// Its ports now.
     pub plan: Plan,
     /// Its ports after the turn that is under way.
     pub next: Option<Plan>,
-    /// Before this it bans nobody.
+    /// It bans nobody before this, because the clock was set.
     pub settled_at: Instant,
-    /// Whose tokens or datagrams it takes, if it takes any.
+    /// The key whose tokens or datagrams it accepts, if any.
     pub nonces: Option<KeyId>,
-    /// Who is in the middle of its sequence, at gate = knock.
+    /// The sources in the middle of its sequence, at gate = knock.
     pub tracker: Option<Tracker<RandomState>>,
-    /// The sequences that count now.
+    /// The sequences that are valid now.
     pub sequences: Sequences,
-    /// Which addresses a silent gate lets in, at door = forward.
+    /// The addresses that a silent gate admits, at door = forward.
     pub admitted: Admitted,
-    /// The log was told that the firewall sends nobody to its pool.
+    /// Whether the log was told that the firewall does not redirect to its pool.
     pub told_of_redirect: bool,
 }
 
 impl Mirage {
-    /// Milliseconds of a window; 0 where there are none.
+    /// The length of a window in ms; 0 if there are none.
     pub fn period_ms(&self) -> u64 {
         let pattern = self.settings.pattern;
         pattern.map_or(0, |pattern| u64::from(pattern.period()) * 1_000)
     }
 
-    /// Milliseconds for which a port can be the real one.
+    /// How long a port can be the real one, in ms.
     pub fn live_ms(&self) -> u64 {
         LIVE_WINDOWS as u64 * self.period_ms()
     }
 
-    /// When its ports have to be looked at again.
+    /// When to look at its ports again.
     pub fn next_turn(&self, now: Now) -> Option<Instant> {
         let schedule = self.schedule.as_ref()?;
         let period_ms = self.period_ms();
@@ -63,18 +62,18 @@ impl Mirage {
         })
     }
 
-    /// Whether it has ports open now. Behind a silent gate one is open while somebody is let in.
+    /// Whether it has ports open now. Behind a silent gate it has them while an address is admitted.
     pub fn is_listening(&self) -> bool {
         !self.settings.is_silent() || !self.admitted.is_empty()
     }
 
-    /// Who alone may come to its ports. None: everybody.
+    /// The addresses that alone may use its ports. None: all.
     pub fn filter(&self) -> Option<Vec<IpAddr>> {
         let is_silent = self.settings.is_silent();
         is_silent.then(|| self.admitted.addresses())
     }
 
-    /// Visitors that the kernel keeps for each of its listeners.
+    /// How many visitors the kernel queues for each of its listeners.
     pub fn backlog(&self) -> i32 {
         match self.settings.pool_port {
             Some(_) => POOL_BACKLOG,
@@ -82,8 +81,8 @@ impl Mirage {
         }
     }
 
-    /// The ports that have to listen for it, in ascending order: those of its plan, and of the next one while it
-    /// turns; or its pool's one.
+    /// The ports it has to listen on, in ascending order: those of its plan and, during a turn, of the next
+    /// plan; or only its pool's port.
     pub fn bound(&self) -> Vec<u16> {
         let mut ports = Vec::new();
         if !self.is_listening() {
@@ -100,8 +99,8 @@ impl Mirage {
         ports
     }
 
-    /// Whether the turn that is under way closes a port, or makes something else of it. A pool's one stays, and
-    /// what comes to it is something else.
+    /// Whether the turn that is under way closes a port or changes its role. A pool's port stays open, but the
+    /// role of what comes to it changes.
     pub fn is_leaving(&self, port: u16) -> bool {
         let Some(next) = &self.next else { return false };
         match self.settings.pool_port {
@@ -129,7 +128,7 @@ impl Mirage {
         (opened.count() as u32, closed.count() as u32)
     }
 
-    /// The sequences that count now.
+    /// Computes the sequences that are valid now.
     pub fn count_sequences(&self) -> Sequences {
         let GateSettings::Knock(rules) = &self.settings.gate_settings else {
             return Sequences::new();
@@ -145,7 +144,7 @@ impl Mirage {
         knock::rotating(schedule.key(), range, &live, knocks, rules.protocols)
     }
 
-    /// Where its datagrams come in now.
+    /// The ports to which its datagrams come now.
     pub fn packet_ports(&self) -> heapless::Vec<u16, LIVE_WINDOWS> {
         match &self.settings.gate_settings {
             GateSettings::Packet(packet) => match packet.port {
@@ -158,7 +157,7 @@ impl Mirage {
         }
     }
 
-    /// What it wants to be knocked at.
+    /// The knocks it waits for now.
     pub fn hops(&self) -> impl Iterator<Item = Hop> {
         let sequences = self.sequences.iter();
         let knocks = sequences.flat_map(|sequence| sequence.hops.iter().copied());
@@ -169,7 +168,7 @@ impl Mirage {
 }
 
 struct MirageSlot {
-    /// None: nothing refers to it, and another may have the slot.
+    /// None: nothing refers to it, and the slot is free.
     name: Option<SectionName>,
     mirage: Option<Mirage>,
 }
@@ -178,12 +177,12 @@ struct MirageSlot {
 #[derive(Default)]
 pub struct Mirages {
     slots: Vec<MirageSlot>,
-    /// Those that are served, in the order of the configuration.
+    /// The served mirages in the order of the configuration.
     order: Vec<MirageId>,
 }
 
 impl Mirages {
-    /// The id of a section, a new one if it has none.
+    /// The id of a section; a new one if it has none.
     pub fn intern(&mut self, section: &SectionName) -> MirageId {
         let is_its = |slot: &MirageSlot| slot.name.as_deref() == Some(section);
         let known = self.slots.iter().position(is_its);
@@ -199,41 +198,41 @@ impl Mirages {
         MirageId(place as u32)
     }
 
-    /// The section.
+    /// The section's name.
     pub fn name(&self, id: MirageId) -> SectionName {
         let slot = self.slots.get(id.0 as usize);
         let name = slot.and_then(|slot| slot.name.clone());
         name.unwrap_or_else(|| Rc::from(""))
     }
 
-    /// One that is served.
+    /// A served mirage.
     pub fn get(&self, id: MirageId) -> Option<&Mirage> {
         self.slots.get(id.0 as usize)?.mirage.as_ref()
     }
 
-    /// One that is served, to be changed.
+    /// A served mirage, mutable.
     pub fn get_mut(&mut self, id: MirageId) -> Option<&mut Mirage> {
         self.slots.get_mut(id.0 as usize)?.mirage.as_mut()
     }
 
-    /// Those that are served, in the order of the configuration.
+    /// The ids of the served mirages, in the order of the configuration.
     pub fn ids(&self) -> &[MirageId] {
         &self.order
     }
 
-    /// The same, each with what is served.
+    /// The served mirages, in the order of the configuration.
     pub fn iter(&self) -> impl Iterator<Item = (MirageId, &Mirage)> {
         let ids = self.order.iter();
         ids.filter_map(|&id| Some((id, self.get(id)?)))
     }
 
-    /// Serves one behind those that are served.
+    /// Serves another mirage, after those that are served already.
     pub fn push(&mut self, id: MirageId, mirage: Mirage) {
         self.slots[id.0 as usize].mirage = Some(mirage);
         self.order.push(id);
     }
 
-    /// Takes out all that are served. Their ids stay.
+    /// Removes all served mirages. Their ids stay.
     pub fn take_all(&mut self) -> Vec<(MirageId, Mirage)> {
         let order = core::mem::take(&mut self.order);
         let slots = &mut self.slots;
@@ -241,7 +240,7 @@ impl Mirages {
         order.into_iter().filter_map(take).collect()
     }
 
-    /// Forgets the names of those that are not served and to which nothing refers.
+    /// Forgets the names of mirages that are not served and to which nothing refers.
     pub fn forget(&mut self, is_referred_to: impl Fn(MirageId) -> bool) {
         for (place, slot) in self.slots.iter_mut().enumerate() {
             if slot.mirage.is_none() && !is_referred_to(MirageId(place as u32)) {
@@ -266,7 +265,7 @@ mod tests {
         mirages.forget(|id| id == one);
         assert_eq!(&*mirages.name(one), "home");
         assert_eq!(mirages.intern(&home), one);
-        // The other's slot is free.
+        // The slot of `other` is free.
         assert_eq!(mirages.intern(&"away".into()), other);
         assert_eq!(&*mirages.name(other), "away");
     }
