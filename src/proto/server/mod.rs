@@ -1,21 +1,21 @@
 //! The core: it decides about visitors, doors, ports and time.
 //!
-//! It is told what has happened ([`Input`]) and says what is to be done ([`Effect`]). It has no descriptor, no
-//! file and no clock: all of a turn of the loop happens at the moment that [`Core::begin_turn`] is given.
+//! It is told what has happened ([`Input`]) and says what to do ([`Effect`]). It has no descriptor, no file and
+//! no clock: a whole turn of the loop happens at the moment given to [`Core::begin_turn`].
 //!
 //! ```text
 //!   begin_turn(now) ─▶ watch.rs: a step of the clock, a state file to be read
 //!   handle(input)   ─▶ visitors.rs, sessions.rs, doors.rs, silent.rs, orders.rs,
 //!                       turns.rs and adoption.rs, which take more than one step (transaction.rs)
-//!   tick()          ─▶ one due thing a call: a connection, an end of an admission, of a ban, of an opening,
+//!   tick()          ─▶ one due thing per call: a connection, the end of an admission, ban or opening,
 //!                      the state file, a minute's turn
-//!   deadline()      ─▶ when there will be something to do
+//!   deadline()      ─▶ when something will be due
 //! ```
 //!
-//! Three rules keep it simple. Performing an effect never calls the core: what comes of it at once is an
-//! *answer*, handled before anything from outside. What no effect keeps is closed: a visitor in the shell's hand
-//! is gone unless an effect names the connection. And one input has a bounded number of effects: what could be
-//! many is made due, and [`Core::tick`] does it one by one.
+//! Three rules keep it simple. Performing an effect never calls the core: its immediate result is an *answer*,
+//! handled before anything from outside. What no effect keeps is closed: a visitor's connection in the shell's
+//! hand is closed unless an effect names it. And one input has a bounded number of effects: what could be many
+//! becomes due, and [`Core::tick`] does it one by one.
 
 mod adoption;
 mod clock;
@@ -42,14 +42,14 @@ use super::input::Input;
 use super::time::Now;
 
 impl Core {
-    /// Begins a turn of the loop: everything until the next one happens now.
+    /// Begins a turn of the loop: everything until the next one happens at `now`.
     pub fn begin_turn(&mut self, now: Now, effects: &mut Effects) {
         self.now = now;
         self.has_turned = false;
         self.watch_clock(effects);
     }
 
-    /// Something has happened.
+    /// Handles what has happened.
     pub fn handle(&mut self, input: Input, effects: &mut Effects) {
         match input {
             Input::Accepted { mirage, peer, port } => self.accepted(mirage, peer, port, effects),
@@ -93,7 +93,7 @@ impl Core {
         }
     }
 
-    /// Does one thing that is due. False when nothing is, for this turn of the loop.
+    /// Does one thing that is due. False if nothing more is due in this turn of the loop.
     pub fn tick(&mut self, effects: &mut Effects) -> bool {
         self.expire_conn(effects)
             || self.shut_a_mirage(effects)
@@ -117,7 +117,7 @@ impl Core {
         is_due
     }
 
-    /// What is done last in a turn, and makes nothing else due.
+    /// What comes last in a turn, and makes nothing else due.
     fn rest(&mut self, effects: &mut Effects) -> bool {
         self.expire_trackers();
         if !self.has_turned {
