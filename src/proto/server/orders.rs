@@ -1,4 +1,4 @@
-//! What `shimmer ban` and `unban` ask for.
+//! The orders of `shimmer ban` and `unban`.
 
 use super::tables::{Core, log};
 use crate::proto::bans::Why;
@@ -9,7 +9,7 @@ use crate::proto::source::Source;
 use core::net::IpAddr;
 
 impl Core {
-    /// Carries an order out, and answers it.
+    /// Carries out an order and answers it.
     pub(super) fn carry_out(&mut self, order: Order, effects: &mut Effects) {
         let reply = match order {
             Order::Ban(address) => self.ban_by_hand(address, effects),
