@@ -1,4 +1,4 @@
-//! What the shell reads. None of these changes anything.
+//! What the shell can read. None of these functions changes anything.
 
 use super::mirages::Mirage;
 use super::tables::{Core, Counters};
@@ -20,41 +20,41 @@ use std::hash::RandomState;
 /// The ports that a mirage wants open.
 #[derive(Debug, Default)]
 pub struct Wanted {
-    /// In ascending order.
+    /// The ports, in ascending order.
     pub ports: Vec<u16>,
-    /// At these addresses. Empty: all of both families.
+    /// The local addresses. Empty: all of both families.
     pub listen: Vec<IpAddr>,
-    /// Who alone may come there. None: everybody.
+    /// The addresses that alone may use the ports. None: all.
     pub admitted: Option<Vec<IpAddr>>,
-    /// Visitors that the kernel is to keep for each.
+    /// How many visitors the kernel should queue for each port.
     pub backlog: i32,
 }
 
 /// What would happen to an address at a mirage.
 #[derive(Debug)]
 pub struct MirageForecast {
-    /// Its section.
+    /// The section's name.
     pub mirage: SectionName,
-    /// Its gate.
+    /// The mirage's gate.
     pub gate: Gate,
-    /// What happens to whoever has the secret.
+    /// What happens to a visitor who has the secret.
     pub right: Verdict,
-    /// What happens to whoever guesses.
+    /// What happens to a visitor who guesses.
     pub wrong: Verdict,
-    /// What is known of them.
+    /// What is known about the address.
     pub visitor: Visitor,
 }
 
 /// How full a table is.
 #[derive(Debug)]
 pub struct TableUse {
-    /// The table.
+    /// The table's name in `shimmer status`.
     pub of: &'static str,
-    /// The mirage that has it to itself.
+    /// The mirage that the table belongs to; None if it is shared.
     pub mirage: Option<SectionName>,
-    /// Entries that it has.
+    /// Entries in use.
     pub taken: usize,
-    /// Entries that it can have.
+    /// Entries in total.
     pub places: usize,
 }
 
@@ -65,13 +65,13 @@ impl Core {
         self.now
     }
 
-    /// The section of a mirage, which may be gone from the configuration.
+    /// The section's name of a mirage, which a reload may have dropped.
     #[must_use]
     pub fn name(&self, id: MirageId) -> SectionName {
         self.section(id)
     }
 
-    /// Those that are served, in the order of the configuration.
+    /// The served mirages, in the order of the configuration.
     pub fn mirages(&self) -> impl Iterator<Item = (MirageId, &Mirage)> {
         self.mirages.iter()
     }
@@ -90,7 +90,7 @@ impl Core {
         }
     }
 
-    /// The mirage that wants a port at an address of ours; None stands for all of both families.
+    /// The mirage that wants a port at a local address; None stands for all addresses of both families.
     #[must_use]
     pub fn owner(&self, address: Option<IpAddr>, port: u16) -> Option<MirageId> {
         let is_at = |mirage: &Mirage| match address {
@@ -102,22 +102,22 @@ impl Core {
         owner.map(|(id, _)| id)
     }
 
-    /// Whether a mirage stands for a whole range at one port, where the kernel has to be asked which was dialled.
+    /// Whether one port receives a mirage's whole range, so that the kernel has to be asked which was dialled.
     #[must_use]
     pub fn is_pool(&self, id: MirageId) -> bool {
         self.mirage(id)
             .is_some_and(|mirage| mirage.settings.pool_port.is_some())
     }
 
-    /// Whether the turn that is under way closes a port, or makes something else of it.
+    /// Whether the turn that is under way closes a port or changes its role.
     #[must_use]
     pub fn is_leaving(&self, id: MirageId, port: u16) -> bool {
         self.mirage(id)
             .is_some_and(|mirage| mirage.is_leaving(port))
     }
 
-    /// How much it matters that a port can't be opened. None: the log does not name it yet, for it names no port
-    /// to come.
+    /// How much it matters that a port can't be opened. None: the log does not name it yet, because it names no
+    /// future port.
     #[must_use]
     pub fn severity(&self, id: MirageId, port: u16) -> Option<Level> {
         let Mirage {
@@ -134,7 +134,7 @@ impl Core {
         }
     }
 
-    /// The ports of which the silent gates want to know, whatever the minute.
+    /// The ports that the silent gates have to watch in any minute.
     #[must_use]
     pub fn ranges(&self) -> Vec<Range> {
         self.silent()
@@ -142,7 +142,7 @@ impl Core {
             .collect()
     }
 
-    /// What the silent gates want to be touched now, and at which addresses of ours; None stands for all.
+    /// The knocks that the silent gates wait for now, each with its local address; None stands for all.
     #[must_use]
     pub fn hops(&self) -> Vec<(Option<IpAddr>, Hop)> {
         let mut hops = Vec::new();
@@ -165,13 +165,13 @@ impl Core {
         mirages.filter(|mirage| mirage.settings.is_silent())
     }
 
-    /// What commands have opened.
+    /// Everything that commands have opened.
     #[must_use]
     pub fn openings(&self) -> &Openings {
         &self.openings
     }
 
-    /// Who is banned.
+    /// The banned sources.
     #[must_use]
     pub fn bans(&self) -> &Blacklist<RandomState> {
         &self.bans
@@ -183,25 +183,25 @@ impl Core {
         self.bans.get(source, self.now.boot)
     }
 
-    /// The sessions from a slot on: for who can't take them all at once.
+    /// The sessions from a slot on, for a caller that takes them in portions.
     pub fn sessions_from(&self, slot: usize) -> impl Iterator<Item = (ConnId, &Conn)> {
         let all = self.conns.iter_from(slot);
         all.filter(|(_, conn)| conn.stage.is_session())
     }
 
-    /// How many sessions a source has.
+    /// The number of a source's sessions.
     #[must_use]
     pub fn sessions_of(&self, source: Source) -> usize {
         self.conns.share(source).sessions
     }
 
-    /// What has happened since the start.
+    /// Totals since the start.
     #[must_use]
     pub fn counters(&self) -> Counters {
         self.counters
     }
 
-    /// Whether the clock is believed.
+    /// Whether the clock is trusted.
     #[must_use]
     pub fn is_clock_trusted(&self) -> bool {
         self.clock.trusted(self.now).is_some()
@@ -237,7 +237,7 @@ impl Core {
         all
     }
 
-    /// What would happen to somebody at each mirage.
+    /// What would happen to an address at each mirage.
     pub fn forecast(&self, address: IpAddr) -> impl Iterator<Item = MirageForecast> {
         self.mirages().map(move |(_, mirage)| {
             let visitor = self.visitor(mirage, address);
@@ -253,21 +253,21 @@ impl Core {
         })
     }
 
-    /// Whether nothing waits for an answer.
+    /// Whether no transaction waits for an answer.
     #[must_use]
     pub fn is_settled(&self) -> bool {
         self.transaction.is_none()
     }
 
-    /// When the bans are to be written down. A clock that is not believed would date them to where
-    /// nobody believes them later.
+    /// When to save the bans. Never while the clock is not trusted: it would give the bans dates that are not
+    /// trusted later.
     #[must_use]
     pub fn save_is_due(&self) -> Option<Instant> {
         self.clock.trusted(self.now)?;
         (self.saved.changes? != self.bans.changes()).then(|| self.saved.at.after(STATE_MS))
     }
 
-    /// When there is something to do though nothing happens. What lies in the past is due now.
+    /// When something will be due without any input. A moment in the past is due now.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         let now = self.now;
