@@ -1,4 +1,4 @@
-//! Whoever is let in and the hidden service: caps, dials, services that are started on demand, ends.
+//! Admitted visitors and the hidden service: caps, dials, services on demand, ends.
 
 use super::tables::{Core, log};
 use super::visitors::Arrival;
@@ -14,14 +14,14 @@ use std::io;
 use std::rc::Rc;
 
 impl Core {
-    /// Opens the door, if there is room behind it. Whoever was held until now has the connection already.
+    /// Opens the door if there is room. `held` is the connection if a trap has it; otherwise it is in hand.
     pub(super) fn admit(&mut self, arrival: Arrival, held: Option<ConnId>, effects: &mut Effects) {
         let Some(mirage) = self.mirage(arrival.mirage) else {
             return;
         };
         let settings = Rc::clone(&mirage.settings);
         let Some(forward) = settings.forward() else {
-            // The connection itself leads nowhere; that it is closed tells that the door is open.
+            // The connection itself leads nowhere; closing it tells the client that the door is open.
             return self.open_door_for(arrival, held, effects);
         };
         let full =
@@ -55,7 +55,7 @@ impl Core {
         effects.extend(start);
     }
 
-    /// Closes a connection that is held. One that is in the shell's hand goes because nobody keeps it.
+    /// Closes a connection that is held. One in the shell's hand is closed because nothing keeps it.
     pub(super) fn let_go(&mut self, held: Option<ConnId>, effects: &mut Effects) {
         if let Some(conn) = held {
             self.conns.remove(conn);
@@ -63,7 +63,7 @@ impl Core {
         }
     }
 
-    /// What joins a connection to its service, as it is configured now.
+    /// The effect that joins a connection to its service as it is configured now.
     fn start(&self, id: ConnId) -> Option<Effect> {
         let conn = self.conns.get(id)?;
         let settings = &self.mirage(conn.mirage)?.settings;
@@ -85,7 +85,7 @@ impl Core {
         })
     }
 
-    /// A dial is under way, or a process runs; or neither.
+    /// Handles the beginning of a dial or a process, or its failure.
     pub(super) fn started(&mut self, id: ConnId, result: Result<(), Fault>, effects: &mut Effects) {
         let Some(conn) = self.conns.get(id) else {
             return;
@@ -111,7 +111,7 @@ impl Core {
                     self.conns.enter(id, stage, Some(deadline));
                 }
             }
-            // A visitor who may come in is worth more than one in a trap.
+            // An admitted visitor is worth more than one in a trap.
             Err(Fault::Short(error)) => {
                 if self.give_up_one(effects)
                     && let Some(start) = self.start(id)
@@ -151,7 +151,7 @@ impl Core {
         effects.push_back(Effect::Close(id));
     }
 
-    /// The service has accepted.
+    /// Handles a dial that the service has accepted.
     pub(super) fn dialled(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get(id) else {
             return;
@@ -164,8 +164,8 @@ impl Core {
         }
     }
 
-    /// The service of a visitor takes no connection, whatever the reason: what starts it may bring up the
-    /// way to it as well.
+    /// Handles a failed dial, whatever the reason: the command that starts a service may also bring up the way
+    /// to it.
     pub(super) fn dial_failed(&mut self, id: ConnId, error: &io::Error, effects: &mut Effects) {
         let Some(Conn {
             stage: Stage::Dialling { .. },
@@ -182,8 +182,7 @@ impl Core {
         }
     }
 
-    /// Whether a visitor, whose service takes no connection, waits until it does: because it is started
-    /// for those who come. It is started if nobody has done so.
+    /// Whether a visitor waits because their service is started on demand. Starts it if it is not starting yet.
     fn waits_for_service(&mut self, id: ConnId, error: &io::Error, effects: &mut Effects) -> bool {
         let now = self.now.boot;
         let Some(conn) = self.conns.get(id) else {
@@ -214,7 +213,7 @@ impl Core {
             };
             match self.openings.request(request, &mut None, now) {
                 Requested::Begun => {}
-                // It was started, and is not there.
+                // It was started, but does not answer any more.
                 Requested::Renewed => self.openings.service_has_died(mirage),
                 Requested::Full => return false,
             }
@@ -244,7 +243,7 @@ impl Core {
         effects.push_back(Effect::Close(id));
     }
 
-    /// A session has ended by itself.
+    /// Handles the end of a session.
     pub(super) fn over(&mut self, id: ConnId, end: End, bytes: (u64, u64), effects: &mut Effects) {
         if let Some(conn) = self.conns.remove(id) {
             self.end(&conn, end.word(), bytes, effects);
@@ -269,14 +268,13 @@ impl Core {
             end,
         };
         log(effects, event);
-        // Without another session, its service runs on for a while only.
+        // Without a session, the service runs on for a while only.
         if self.conns.sessions_of(conn.mirage) == 0 {
             self.openings.service_is_left(conn.mirage, now);
         }
     }
 
-    /// A service that could not be started: those who wait for it have waited in vain, and end one after the
-    /// other.
+    /// Handles a service that could not be started: the connections that wait for it end one by one.
     pub(super) fn strand_waiting(&mut self, mirage: MirageId) {
         let now = self.now.boot;
         let is_waiting =
@@ -290,7 +288,7 @@ impl Core {
         }
     }
 
-    /// The time of one connection is over. False when no other's is.
+    /// Handles one connection whose deadline is over. False if there is none.
     pub(super) fn expire_conn(&mut self, effects: &mut Effects) -> bool {
         let now = self.now.boot;
         let Some(id) = self.conns.next_due(now) else {
@@ -301,7 +299,7 @@ impl Core {
                 self.judge_token(id, claims, until, None, effects);
             }
             Some(Stage::Muted { .. }) => self.let_go(Some(id), effects),
-            // Nobody has answered: a machine that is to be woken, say.
+            // No answer at all: for example, from a machine that has to be woken up.
             Some(Stage::Dialling { .. }) => {
                 self.dial_failed(id, &io::ErrorKind::TimedOut.into(), effects);
             }
@@ -315,7 +313,7 @@ impl Core {
         true
     }
 
-    /// Dials the service again for one who waits until it accepts.
+    /// Dials the service again for a connection that waits until it accepts.
     fn dial_again(&mut self, id: ConnId, effects: &mut Effects) {
         let deadline = self.now.boot.after(DIAL_MS);
         let stage = Stage::Dialling { is_told: true };
