@@ -1,4 +1,4 @@
-//! The silent gates: what has come to ports where nobody listens, and what it means.
+//! The silent gates: what came to ports where no service listens, and what it means.
 
 use super::tables::{Core, log};
 use crate::proto::effect::Effects;
@@ -11,14 +11,14 @@ use crate::proto::scheme::packet::{self, Shown};
 use crate::proto::source::Source;
 
 impl Core {
-    /// Every mirage that is at the packet's address weighs it.
+    /// Passes a packet to every mirage that listens on its destination address.
     pub(super) fn sensed(&mut self, sensed: &Sensed, effects: &mut Effects) {
         for place in 0..self.mirages.ids().len() {
             let id = self.mirages.ids()[place];
             let Some(mirage) = self.mirage(id) else {
                 continue;
             };
-            // Whoever is let in comes to the minute's port, and does not knock at it.
+            // An admitted client connects to the minute's port; that is not a knock.
             let is_visit = sensed.hop.protocol == Protocol::Tcp
                 && mirage.admitted.contains(sensed.from)
                 && mirage.plan.is_open(sensed.hop.port);
@@ -33,7 +33,7 @@ impl Core {
         }
     }
 
-    /// Forgets those whose sequence, or whose lock, is over.
+    /// Forgets sequences and locks whose time is over.
     pub(super) fn expire_trackers(&mut self) {
         let now = self.now.boot;
         for place in 0..self.mirages.ids().len() {
@@ -102,7 +102,7 @@ impl Core {
                 self.turn_away_full(peer, port, Limit::Nonces, effects);
                 return self.tell_nonces_full(id, effects);
             }
-            // Anybody's bytes.
+            // Anybody could have sent these bytes.
             Shown::NotOurs => return,
             Shown::Stale { unix } => DatagramRefusal::Clock(now.unix().abs_diff(unix)),
             Shown::Replayed => DatagramRefusal::Replayed,
