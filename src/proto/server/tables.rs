@@ -1,4 +1,4 @@
-//! What the core knows, table by table.
+//! All of the core's tables.
 
 use super::clock::Clock;
 use super::conns::Conns;
@@ -16,10 +16,10 @@ use crate::proto::settings::CommonSettings;
 use crate::proto::time::{Instant, Now};
 use std::hash::RandomState;
 
-/// What has happened since the start.
+/// Totals since the start.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counters {
-    /// Handshakes.
+    /// Completed handshakes.
     pub visitors: u64,
     /// Sessions.
     pub accepted: u64,
@@ -27,41 +27,41 @@ pub struct Counters {
     pub banned: u64,
     /// Connections of banned sources that were closed at once.
     pub refused: u64,
-    /// Visitors who were held and not banned.
+    /// Visitors who were held but not banned.
     pub held: u64,
-    /// Tokens that were good.
+    /// Good tokens.
     pub good_tokens: u64,
-    /// Tokens that were not; to say none is not good.
+    /// Bad tokens, including missing ones.
     pub bad_tokens: u64,
-    /// Visitors for whom something was full.
+    /// Visitors who were turned away because a limit was reached.
     pub turned_away: u64,
     /// Addresses for which a door was opened.
     pub passed: u64,
 }
 
-/// When the log was told last that something is full.
+/// When the log was last told that a table is full.
 #[derive(Default)]
 pub struct ToldFull {
     pub bans: Option<Instant>,
     pub nonces: Option<Instant>,
 }
 
-/// What is on disk.
+/// What the state file holds.
 pub struct SavedState {
-    /// The bans that the state file has, by their count of changes; None until it was read.
+    /// The saved bans, by their count of changes; None until the file was read.
     pub changes: Option<u64>,
-    /// When it was written or read last.
+    /// When the file was last written or read.
     pub at: Instant,
 }
 
-/// What decides about visitors, doors, ports and time.
+/// The state of everything that decides about visitors, doors, ports and time.
 pub struct Core {
     pub(super) now: Now,
     /// A mirage has turned in this turn of the loop, so another may have to.
     pub(super) has_turned: bool,
     pub(super) common: CommonSettings,
     pub(super) mirages: Mirages,
-    /// Used tokens and datagrams. They are remembered longer than the mirage.
+    /// Used tokens and datagrams. They are remembered for longer than their mirage.
     pub(super) nonces: Vec<(KeyId, Nonces)>,
     pub(super) conns: Conns,
     pub(super) bans: Blacklist<RandomState>,
@@ -76,8 +76,8 @@ pub struct Core {
 }
 
 impl Core {
-    /// A core that serves nothing yet. `is_kept`: somebody keeps the machine's clock right. Traps hold
-    /// `most_held` visitors at once.
+    /// A core that serves nothing yet. `is_kept`: something keeps the machine's clock right. `most_held`: the
+    /// most visitors that traps hold at once.
     #[must_use]
     pub fn new(common: CommonSettings, now: Now, is_kept: bool, most_held: usize) -> Self {
         let ban_ms = u64::from(common.ban_s) * 1_000;
@@ -103,7 +103,7 @@ impl Core {
         }
     }
 
-    /// A name for the next job.
+    /// A new job's id.
     pub(super) fn new_job(&mut self) -> JobId {
         self.next_job = self.next_job.wrapping_add(1);
         JobId(self.next_job)
@@ -113,7 +113,7 @@ impl Core {
         self.mirages.get(id)
     }
 
-    /// The section of a mirage, for the log.
+    /// A mirage's section name, for the log.
     pub(super) fn section(&self, id: MirageId) -> SectionName {
         self.mirages.name(id)
     }
@@ -125,7 +125,7 @@ impl Core {
             .map(|(_, nonces)| nonces)
     }
 
-    /// Counts a door that is open now.
+    /// Counts a door that has opened.
     pub(super) fn count_open_door(
         &mut self,
         mirage: MirageId,
@@ -145,7 +145,7 @@ impl Core {
     }
 }
 
-/// Has a line written.
+/// Writes a line to the log.
 pub fn log(effects: &mut Effects, event: Event) {
     effects.push_back(Effect::Log(event));
 }
