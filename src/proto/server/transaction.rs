@@ -1,53 +1,54 @@
-//! What takes more than one step: a minute's turn, the end of an admission, a reload. Each waits for answers of
-//! the shell's, and for nothing from outside, so there is one at a time and it ends before the next visitor.
+//! What takes more than one step: a minute's turn, the end of an admission, a reload. Each waits only for the
+//! shell's answers, never for anything from outside. So there is one at a time, and it ends before the next
+//! visitor.
 //!
 //! ```text
 //!   turn       Ports ⇒ Listening, Drain ⇒ visitors, judged by the old plan ⇒ Drained, Ports ⇒ Listening
-//!   shutting   Drain ⇒ visitors, who are still let in ⇒ Drained, Ports ⇒ Listening
-//!   reload     Drain ⇒ visitors, judged by what they found ⇒ Drained, Ports of each ⇒ Listening, …
+//!   shutting   Drain ⇒ visitors, who are still admitted ⇒ Drained, Ports ⇒ Listening
+//!   reload     Drain ⇒ visitors, judged by the old settings ⇒ Drained, Ports of each ⇒ Listening, …
 //! ```
 
 use crate::proto::ids::MirageId;
 use crate::proto::settings::Settings;
 use core::net::IpAddr;
 
-/// What is under way.
+/// The transaction that is under way.
 pub enum Transaction {
     /// A minute's turn: the ports of the next plan are being opened.
     Opening(Turn),
-    /// Whoever came by the old plan is being accepted.
+    /// A minute's turn: visitors who came by the old plan are being accepted.
     Draining(Turn),
-    /// The ports of the old plan are being closed.
+    /// A minute's turn: the ports of the old plan are being closed.
     Closing(Turn),
-    /// Whoever is let in until now is being accepted.
+    /// The end of an admission: visitors who are still admitted are being accepted.
     ShutDraining(MirageId),
-    /// The ports are being closed to these.
+    /// The end of an admission: the ports are being closed to these addresses.
     Shutting(MirageId, Vec<IpAddr>),
-    /// Whoever waits is being accepted before the configuration takes over.
+    /// A reload: waiting visitors are being accepted before the configuration takes over.
     Adopting(Box<Settings>),
-    /// It has taken over; its ports are being opened.
+    /// A reload: the configuration has taken over, and its ports are being opened.
     Adopted(Adopted),
 }
 
 /// A minute's turn.
 #[derive(Clone, Copy)]
 pub struct Turn {
-    /// Whose.
+    /// The mirage that turns.
     pub mirage: MirageId,
-    /// Ports that it opens.
+    /// The number of ports that it opens.
     pub opened: u32,
-    /// Ports that it closes.
+    /// The number of ports that it closes.
     pub closed: u32,
 }
 
 /// A configuration that has taken over.
 pub struct Adopted {
-    /// How many mirages have not said what is open.
+    /// The number of mirages whose `Listening` is still to come.
     pub left: usize,
     /// Those that are no longer served.
     pub dropped: Vec<MirageId>,
     /// Whom the old ones let in.
     pub let_in: Vec<(MirageId, IpAddr)>,
-    /// Nothing was served before.
+    /// Whether nothing was served before.
     pub is_first: bool,
 }
