@@ -1,4 +1,4 @@
-//! The minute's turn, and the end of an admission: two transactions, and how each goes on.
+//! The steps of two transactions: a minute's turn and the end of an admission.
 
 use super::mirages::Mirage;
 use super::tables::{Core, log};
@@ -11,8 +11,8 @@ use core::net::IpAddr;
 use std::rc::Rc;
 
 impl Core {
-    /// Follows the minute, one mirage in each turn of the loop: each opens and closes many ports, for which a
-    /// router needs milliseconds, and the sessions wait.
+    /// Follows the minute, for one mirage in each turn of the loop: each opens and closes many ports, which
+    /// takes a router milliseconds while the sessions wait.
     pub(super) fn turn_a_mirage(&mut self, effects: &mut Effects) -> bool {
         if self.has_turned {
             return false;
@@ -42,7 +42,7 @@ impl Core {
         false
     }
 
-    /// Addresses whose time is over: the ports are closed to them, once those are served who have come.
+    /// Closes the ports to addresses whose admission is over, after serving those who have come already.
     pub(super) fn shut_a_mirage(&mut self, effects: &mut Effects) -> bool {
         let now = self.now.boot;
         let is_due = |mirage: &Mirage| mirage.admitted.next_end().is_some_and(|end| end <= now);
@@ -53,7 +53,7 @@ impl Core {
         true
     }
 
-    /// Nobody waits any more where it was asked for.
+    /// Goes on once no connection waits at the drained ports.
     pub(super) fn drained(&mut self, effects: &mut Effects) {
         self.transaction = match self.transaction.take() {
             Some(Transaction::Draining(turn)) => {
@@ -89,7 +89,7 @@ impl Core {
         }
     }
 
-    /// A mirage has so many ports open. That of a mirage which opens a door meanwhile is of no account.
+    /// Goes on once a mirage's ports are open. A mirage whose door opens meanwhile does not matter.
     pub(super) fn listening(&mut self, id: MirageId, open: usize, effects: &mut Effects) {
         self.transaction = match self.transaction.take() {
             Some(Transaction::Opening(turn)) if turn.mirage == id => {
