@@ -1,4 +1,4 @@
-//! A visitor comes, is judged, and is held, turned away or let in.
+//! Visitors: how they are judged, held, turned away or admitted.
 //!
 //! ```text
 //!   Accepted ─┬─ gate = port ──▶ verdict ─┬─▶ admit ──▶ a session or a guest
@@ -23,7 +23,7 @@ use crate::proto::time::Instant;
 use core::net::IpAddr;
 use std::rc::Rc;
 
-/// Who has come, and where to.
+/// A visitor, and where they came to.
 #[derive(Clone, Copy)]
 pub struct Arrival {
     pub mirage: MirageId,
@@ -47,7 +47,7 @@ fn touched(mirage: &Mirage, port: u16) -> Touched {
 }
 
 impl Core {
-    /// A visitor is in the shell's hand.
+    /// Handles a visitor whose connection is in the shell's hand.
     pub(super) fn accepted(
         &mut self,
         id: MirageId,
@@ -86,12 +86,12 @@ impl Core {
                 let evidence = Evidence::Port(mirage.plan.role(port));
                 self.judge_arrival(evidence, arrival, effects);
             }
-            // Whatever port it is, and whoever comes: first of all they are held alike.
+            // At every port every visitor is held first, in the same way.
             Gate::Token => {
                 let claims = mirage.plan.claims(port);
                 self.hold(arrival, Some(claims), effects);
             }
-            // The port's filter lets nobody else through. But their time may have ended since.
+            // The port's filter lets only admitted addresses through. But their time may have ended since.
             Gate::Knock | Gate::Packet => {
                 if mirage.admitted.contains(peer) {
                     self.admit(arrival, None, effects);
@@ -126,7 +126,7 @@ impl Core {
         gates::judge(evidence, self.visitor(served, peer), is_settled)
     }
 
-    /// What is known of a visitor to a mirage.
+    /// What is known about an address at a mirage.
     pub(super) fn visitor(&self, mirage: &Mirage, peer: IpAddr) -> Visitor {
         let source = Source::of(peer);
         let share = self.conns.share(source);
@@ -140,7 +140,7 @@ impl Core {
         }
     }
 
-    /// What follows for one who is held from a verdict that lets nobody in.
+    /// What follows for a held visitor from a verdict that does not admit them.
     fn turn_away(&mut self, verdict: Verdict, arrival: Arrival, why: Why, effects: &mut Effects) {
         let Arrival {
             mirage,
@@ -186,7 +186,7 @@ impl Core {
         }
     }
 
-    /// Puts a source on the list, or begins its ban anew.
+    /// Bans a source, or renews its ban.
     pub(super) fn ban(&mut self, source: Source, why: Why, effects: &mut Effects) {
         let touch = self.bans.touch(source, why, self.now.boot);
         if touch != Touch::Renewed {
@@ -202,7 +202,7 @@ impl Core {
         }
     }
 
-    /// Counts a visitor for whom something is full, and says so.
+    /// Counts and logs a visitor who is turned away because a limit is reached.
     pub(super) fn turn_away_full(
         &mut self,
         peer: IpAddr,
@@ -221,7 +221,7 @@ impl Core {
         }
     }
 
-    /// Whether the log has been silent for a while about something that is full.
+    /// Whether the last line about this full table was long enough ago for another.
     fn is_news(&mut self, of: fn(&mut ToldFull) -> &mut Option<Instant>) -> bool {
         let now = self.now.boot;
         let told = of(&mut self.told_full);
@@ -232,7 +232,7 @@ impl Core {
         is_news
     }
 
-    /// Keeps a visitor in a trap. With claims they may still say a token.
+    /// Keeps a visitor in a trap. With claims they may still send a token.
     fn hold(&mut self, arrival: Arrival, claims: Option<Claims>, effects: &mut Effects) {
         let Some(mirage) = self.mirage(arrival.mirage) else {
             return;
@@ -253,7 +253,7 @@ impl Core {
         }
     }
 
-    /// Gives the connection in hand its place. The effect that keeps it has to follow.
+    /// Stores the connection in hand. The effect that keeps it has to follow.
     pub(super) fn keep(
         &mut self,
         arrival: Arrival,
@@ -272,7 +272,7 @@ impl Core {
         Some(conn)
     }
 
-    /// Lets others go until so many more can be held.
+    /// Gives up connections in traps until there is room for `more`.
     fn make_room_in_traps(&mut self, more: usize, effects: &mut Effects) {
         loop {
             let (held, most) = self.conns.held();
@@ -282,8 +282,8 @@ impl Core {
         }
     }
 
-    /// Lets go of the one in a trap who is most dispensable, unless they turn out to have said a whole token.
-    /// False when nobody is left.
+    /// Gives up the least useful connection in a trap, unless it turns out to have sent a complete token. False
+    /// if there is none.
     pub(super) fn give_up_one(&mut self, effects: &mut Effects) -> bool {
         let Some(conn) = self.conns.most_dispensable() else {
             return false;
@@ -299,13 +299,13 @@ impl Core {
         true
     }
 
-    /// One who was listened to has said what there is to be said.
+    /// Handles a token, or the end of the input before one.
     pub(super) fn said(&mut self, id: ConnId, token: Option<[u8; TOKEN]>, effects: &mut Effects) {
         let now = self.now.boot;
         let Some(conn) = self.conns.get(id) else {
             return;
         };
-        // Too late is too late, whichever was seen first: the token or the end of its time.
+        // Too late is too late, whether the token or the end of its time was seen first.
         let token = token.filter(|_| now < conn.since.after(TOKEN_MS));
         if let Stage::Listening { claims, until }
         | Stage::Leaving {
@@ -317,7 +317,7 @@ impl Core {
         }
     }
 
-    /// The verdict of gate = token. A mirage that a reload has dropped judges nobody.
+    /// Judges a visitor at gate = token. A mirage that a reload has dropped judges nobody.
     pub(super) fn judge_token(
         &mut self,
         id: ConnId,
@@ -353,7 +353,7 @@ impl Core {
         }
         self.conns.enter(id, Stage::Muted { until }, Some(until));
         effects.push_back(Effect::Mute(id));
-        // Whoever was to leave and stays after all needs a place.
+        // A connection that was to leave but stays after all needs a place.
         self.make_room_in_traps(0, effects);
     }
 
@@ -377,7 +377,7 @@ impl Core {
         }
     }
 
-    /// A connection that was held or waited is no more.
+    /// Forgets a held or waiting connection that no longer exists.
     pub(super) fn gone(&mut self, id: ConnId) {
         self.conns.remove(id);
     }
