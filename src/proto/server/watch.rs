@@ -1,4 +1,4 @@
-//! What is watched in each turn: the clock, and the bans that were saved, which wait for it.
+//! What each turn checks: the clock, and the saved bans, which wait for the clock.
 
 use super::tables::{Core, log};
 use crate::limits::RELEASE_UNIX;
@@ -10,7 +10,7 @@ use crate::proto::time::Instant;
 use crate::rfc3339::Rfc3339;
 
 impl Core {
-    /// Notices a step, and a clock that may have come right.
+    /// Notices a step of the clock, and a clock that may be right now.
     pub(super) fn watch_clock(&mut self, effects: &mut Effects) {
         let now = self.now;
         if let Some(ms) = self.clock.step(now) {
@@ -29,19 +29,19 @@ impl Core {
         }
     }
 
-    /// Has it looked at whether somebody keeps the clock right.
+    /// Asks whether something keeps the clock right.
     pub(super) fn look_at_clock(&mut self, effects: &mut Effects) {
         self.clock.look(self.now.boot);
         effects.push_back(Effect::AskClock);
     }
 
-    /// It was looked at.
+    /// Handles the answer.
     pub(super) fn clock_kept(&mut self, is_kept: bool, effects: &mut Effects) {
         self.clock.keep(is_kept);
         self.load_if_trusted(effects);
     }
 
-    /// The bans that are saved have the real clock's times, so they wait for it.
+    /// The saved bans have times of the real clock, so they are loaded once it is trusted.
     fn load_if_trusted(&mut self, effects: &mut Effects) {
         // A configuration that takes over says how long a ban lasts.
         let is_time = self.saved.changes.is_none() && self.transaction.is_none();
@@ -50,11 +50,11 @@ impl Core {
         }
     }
 
-    /// Puts the bans back that have not ended. A touch that lies ahead is not believed: it counts as now, so no
-    /// ban lasts longer than a full one.
+    /// Restores the saved bans that have not ended. A touch in the future is not trusted: it counts as now, so
+    /// no ban lasts longer than a full one.
     pub(super) fn loaded(&mut self, saved: Vec<SavedBan>, effects: &mut Effects) {
         let now = self.now;
-        // Bans from before a change of the file are not in the new one yet.
+        // Bans from before the state file was changed are not in the new one yet.
         let has_unsaved = !self.bans.is_empty();
         let is_empty = saved.is_empty();
         for SavedBan {
@@ -82,7 +82,7 @@ impl Core {
         }
     }
 
-    /// Says that the clock keeps ports closed: at once, every hour, and when it is over.
+    /// Logs that the clock keeps the ports closed: at once, every hour, and when it is over.
     pub(super) fn tell_of_closed_ports(&mut self, effects: &mut Effects) {
         let now = self.now;
         let mut mirages = self.mirages.iter();
