@@ -1,4 +1,4 @@
-//! What a configuration says that decisions need. Paths, log, user and host names are not here.
+//! The part of a configuration that decisions need. Paths, log, user and host names are not in it.
 
 use super::gates::{Gate, GateSettings};
 use super::scheme::key::Key;
@@ -12,24 +12,24 @@ use std::rc::Rc;
 /// A whole configuration.
 #[derive(Debug)]
 pub struct Settings {
-    /// What holds for all mirages.
+    /// The settings that hold for all mirages.
     pub common: CommonSettings,
-    /// The mirages in the order of the file, each with its stretched key where it draws anything.
+    /// The mirages in the order of the file, each with its stretched key if it draws anything.
     pub mirages: Vec<(MirageSettings, Option<Key>)>,
 }
 
-/// What holds for all mirages.
+/// The settings that hold for all mirages.
 #[derive(Clone, Debug)]
 pub struct CommonSettings {
     /// How long a ban lasts, in seconds: 1 to [`crate::limits::LONGEST_S`].
     pub ban_s: u32,
     /// Networks that are never banned.
     pub allow: Vec<Network>,
-    /// When the clock is believed.
+    /// When to trust the clock.
     pub clock: ClockTrust,
-    /// Sessions at once.
+    /// The most sessions at once.
     pub max_sessions: usize,
-    /// Sessions at once of one source.
+    /// The most sessions of one source at once.
     pub max_sessions_per_source: usize,
 }
 
@@ -93,31 +93,31 @@ pub struct MirageSettings {
 }
 
 impl MirageSettings {
-    /// Its gate.
+    /// The gate without its settings.
     #[must_use]
     pub fn gate(&self) -> Gate {
         self.gate_settings.gate()
     }
 
-    /// Whether a stranger finds none of its ports open.
+    /// Whether its ports are closed to an address that has not passed.
     #[must_use]
     pub fn is_silent(&self) -> bool {
         self.gate().is_silent()
     }
 
-    /// The ports that it draws from, if it draws any.
+    /// The range that it draws ports from, if it draws any.
     #[must_use]
     pub fn range(&self) -> Option<Range> {
         Some(self.pattern?.range())
     }
 
-    /// Whether ports of its own are ever open: behind a silent gate only the door may have one.
+    /// Whether it ever opens ports of its own. Behind a silent gate only door = forward does.
     #[must_use]
     pub fn listens(&self) -> bool {
         !self.is_silent() || self.forward().is_some()
     }
 
-    /// Where it leads, if its door forwards.
+    /// The hidden service, if its door forwards.
     #[must_use]
     pub fn forward(&self) -> Option<&Forward> {
         self.door.forward()
