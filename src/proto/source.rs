@@ -1,21 +1,21 @@
-//! Who somebody is: an address as bans and caps count it, and networks as the configuration names them.
+//! Sources: an address as bans and caps count it; and the networks that a configuration names.
 //!
-//! One host has many addresses. A banned IPv6 host would take the next of its 2^64, so a source is
-//! the /64; an IPv4 host that comes mapped or through NAT64 is the IPv4 host that it is; link-local
-//! addresses all share one /64, so they count whole.
+//! One host has many addresses. A banned IPv6 host could take the next of its 2^64 addresses, so a source
+//! is a whole /64. An IPv4 host that comes v4-mapped or through NAT64 counts as that IPv4 host. All
+//! link-local addresses share one /64, so each of them counts by itself.
 
 use super::number::parse_number;
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::str::FromStr;
 
-/// The bits of a source that count, of 128: all of IPv4 and of link-local addresses, else a /64.
+/// Bits of 128 that identify a source. IPv4 and link-local addresses use all 128.
 const SUBNET_BITS: u32 = 64;
 
 /// 64:ff9b::/96, the well-known prefix of NAT64 (RFC 6052, section 2.1).
 const NAT64: u128 = 0x0064_ff9b << 96;
 
-/// The address behind v4-mapped and NAT64 forms.
+/// The IPv4 address inside a v4-mapped or NAT64 address; any other address as it is.
 #[must_use]
 pub fn canonical(address: IpAddr) -> IpAddr {
     match address {
@@ -30,7 +30,7 @@ pub fn canonical(address: IpAddr) -> IpAddr {
     }
 }
 
-/// An address as bans, caps and counts see it.
+/// An address as bans, caps and counters see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Source([u8; 16]);
 
@@ -62,7 +62,7 @@ impl fmt::Display for Source {
     }
 }
 
-/// What [`Source`] displays, or any address that belongs to it.
+/// Accepts what [`Source`] displays, or any address that belongs to it.
 impl FromStr for Source {
     type Err = ();
 
@@ -80,7 +80,7 @@ pub struct Network {
 }
 
 impl Network {
-    /// Whether the address lies in it. A v4-mapped or NAT64 address is the IPv4 one.
+    /// Whether the address lies in it. A v4-mapped or NAT64 address counts as the IPv4 address.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
         let bits = match canonical(address) {
@@ -92,7 +92,7 @@ impl Network {
 }
 
 impl Network {
-    /// Whether it is one of IPv4: `::/0` and what holds all of it is not.
+    /// Whether it is an IPv4 network. `::/0`, or any other network that contains all of IPv4, is not.
     #[must_use]
     pub fn is_ipv4(&self) -> bool {
         self.prefix >= 96
@@ -100,7 +100,7 @@ impl Network {
     }
 }
 
-/// As it is configured: `192.0.2.0/24`.
+/// As in the configuration: `192.0.2.0/24`.
 impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.is_ipv4() {
@@ -119,14 +119,14 @@ fn mask(prefix: u32) -> u128 {
     u128::MAX.checked_shl(128 - prefix).unwrap_or(0)
 }
 
-/// Why a text is no network.
+/// Why a text is not a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NetworkError {
-    /// What stands before the slash is no address.
+    /// The part before the slash is not an address.
     Address,
-    /// What stands behind the slash is no prefix of that family.
+    /// The part after the slash is not a prefix length of that family.
     Prefix,
-    /// There are bits set behind the prefix: 192.0.2.7/24.
+    /// Bits after the prefix are set: 192.0.2.7/24.
     HostBits,
 }
 
