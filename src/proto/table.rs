@@ -1,9 +1,9 @@
-//! A table of fixed size whose entries have ids that nothing stale can be mistaken for.
+//! A table of fixed size, with ids that never name the wrong entry.
 //!
-//! The kernel reports many events at once. While they are handled, one may end what another is about. An id
-//! names its slot and how often the slot was used before, so the other event finds nothing, and the slot can
-//! be used again at once. A generation that wraps within one batch of events costs the new owner one spurious
-//! event, which is legal.
+//! The kernel reports many events at once. While they are handled, one may end the entry that another is about.
+//! An id consists of a slot and of how often the slot was used before. So the later event finds nothing, and
+//! the slot can be reused at once. If a generation wraps within one batch of events, the new owner gets one
+//! spurious event, which is legal.
 
 use core::fmt;
 use core::marker::PhantomData;
@@ -11,13 +11,13 @@ use core::marker::PhantomData;
 const SLOT_BITS: u32 = 17;
 const GENERATION_BITS: u32 = 11;
 
-/// Bits of an id.
+/// The number of bits in an id.
 pub const ID_BITS: u32 = SLOT_BITS + GENERATION_BITS;
 
 /// The most slots that a table can have.
 pub const MOST_SLOTS: usize = 1 << SLOT_BITS;
 
-/// Names one entry of a table of `T`, for as long as it is there.
+/// Names one entry of a table of `T` for as long as it exists.
 pub struct Id<T> {
     bits: u32,
     of: PhantomData<fn() -> T>,
@@ -28,7 +28,7 @@ impl<T> Id<T> {
         Self::from_bits((generation << SLOT_BITS) | slot as u32)
     }
 
-    /// The id that [`Id::bits`] were taken of.
+    /// The inverse of [`Id::bits`].
     pub fn from_bits(bits: u32) -> Self {
         Self {
             bits: bits & ((1 << ID_BITS) - 1),
@@ -36,12 +36,12 @@ impl<T> Id<T> {
         }
     }
 
-    /// It as [`ID_BITS`] bits.
+    /// The id as [`ID_BITS`] bits.
     pub fn bits(self) -> u32 {
         self.bits
     }
 
-    /// Its place in the table, which another entry may have had and may get.
+    /// Its slot, which other entries may use before and after it.
     pub fn slot(self) -> usize {
         (self.bits & ((1 << SLOT_BITS) - 1)) as usize
     }
@@ -51,7 +51,7 @@ impl<T> Id<T> {
     }
 }
 
-// Derived, these would ask the same of `T`.
+// Derived, these would require the same of `T`.
 impl<T> Clone for Id<T> {
     fn clone(&self) -> Self {
         *self
@@ -82,10 +82,10 @@ struct Slot<T> {
     value: Option<T>,
 }
 
-/// The table.
+/// A table of fixed size.
 pub struct Table<T> {
     slots: Vec<Slot<T>>,
-    /// Last in, first out: what is used stays small in memory.
+    /// Last in, first out, so that the used memory stays small.
     free: Vec<usize>,
     capacity: usize,
 }
@@ -97,7 +97,7 @@ pub struct Vacant<'table, T> {
 }
 
 impl<T> Table<T> {
-    /// An empty table, at most [`MOST_SLOTS`] large. Memory is allocated here and touched when it is used.
+    /// An empty table of at most [`MOST_SLOTS`] slots. Memory is allocated here, but first touched when used.
     pub fn new(capacity: usize) -> Self {
         let mut table = Self {
             slots: Vec::new(),
@@ -108,7 +108,7 @@ impl<T> Table<T> {
         table
     }
 
-    /// Makes room for more entries; never for fewer.
+    /// Makes room for more entries. It never shrinks.
     pub fn grow(&mut self, capacity: usize) {
         let capacity = capacity.min(MOST_SLOTS);
         if capacity > self.capacity {
@@ -118,7 +118,7 @@ impl<T> Table<T> {
         }
     }
 
-    /// A free slot. None when all are taken.
+    /// A free slot; None if all are taken.
     pub fn vacancy(&mut self) -> Option<Vacant<'_, T>> {
         let (slot, generation) = match self.free.last() {
             Some(&slot) => (slot, self.slots[slot].generation),
@@ -137,7 +137,7 @@ impl<T> Table<T> {
             .filter(|_| slot.generation == id.generation())
     }
 
-    /// The entry with this id, to be changed.
+    /// The entry with this id, mutable.
     pub fn get_mut(&mut self, id: Id<T>) -> Option<&mut T> {
         let slot = self.slots.get_mut(id.slot())?;
         slot.value
@@ -145,7 +145,7 @@ impl<T> Table<T> {
             .filter(|_| slot.generation == id.generation())
     }
 
-    /// Takes an entry out. Its id names nothing from now on.
+    /// Removes an entry. Its id names nothing from now on.
     pub fn remove(&mut self, id: Id<T>) -> Option<T> {
         let slot = self.slots.get_mut(id.slot())?;
         if slot.generation != id.generation() {
@@ -157,17 +157,17 @@ impl<T> Table<T> {
         Some(value)
     }
 
-    /// How many entries it has.
+    /// The number of entries.
     pub fn len(&self) -> usize {
         self.slots.len() - self.free.len()
     }
 
-    /// All entries.
+    /// All entries, in the order of their slots.
     pub fn iter(&self) -> impl Iterator<Item = (Id<T>, &T)> {
         self.iter_from(0)
     }
 
-    /// The entries of this slot and those behind it.
+    /// The entries from this slot on.
     pub fn iter_from(&self, first: usize) -> impl Iterator<Item = (Id<T>, &T)> {
         let slots = self.slots.iter().enumerate().skip(first);
         slots.filter_map(|(number, slot)| {
@@ -176,7 +176,7 @@ impl<T> Table<T> {
         })
     }
 
-    /// All entries, to be changed.
+    /// All entries, mutable.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (Id<T>, &mut T)> {
         let slots = self.slots.iter_mut().enumerate();
         slots.filter_map(|(number, slot)| {
@@ -187,12 +187,12 @@ impl<T> Table<T> {
 }
 
 impl<T> Vacant<'_, T> {
-    /// The id that the entry will have.
+    /// The id that the new entry will have.
     pub fn id(&self) -> Id<T> {
         self.id
     }
 
-    /// Puts an entry here.
+    /// Fills the slot.
     pub fn insert(self, value: T) -> Id<T> {
         let Self { table, id } = self;
         match table.slots.get_mut(id.slot()) {
@@ -209,7 +209,7 @@ impl<T> Vacant<'_, T> {
     }
 }
 
-/// What somebody else keeps for entries of a table of `T`, by their ids.
+/// Values that a caller stores for entries of a table of `T`, by their ids.
 #[derive(Debug)]
 pub struct Beside<T, V> {
     slots: Vec<Option<(Id<T>, V)>>,
@@ -222,7 +222,7 @@ impl<T, V> Default for Beside<T, V> {
 }
 
 impl<T, V> Beside<T, V> {
-    /// Keeps a value for an entry. What was kept for this or for an earlier entry of its slot is dropped.
+    /// Stores a value for an entry. It replaces what was stored for this or an earlier entry of the slot.
     pub fn insert(&mut self, id: Id<T>, value: V) {
         if self.slots.len() <= id.slot() {
             self.slots.resize_with(id.slot() + 1, || None);
@@ -230,19 +230,19 @@ impl<T, V> Beside<T, V> {
         self.slots[id.slot()] = Some((id, value));
     }
 
-    /// What is kept for an entry.
+    /// The value stored for an entry.
     pub fn get(&self, id: Id<T>) -> Option<&V> {
         let (owner, value) = self.slots.get(id.slot())?.as_ref()?;
         (*owner == id).then_some(value)
     }
 
-    /// What is kept for an entry, to be changed.
+    /// The value stored for an entry, mutable.
     pub fn get_mut(&mut self, id: Id<T>) -> Option<&mut V> {
         let (owner, value) = self.slots.get_mut(id.slot())?.as_mut()?;
         (*owner == id).then_some(value)
     }
 
-    /// Takes out what is kept for an entry.
+    /// Removes and returns the value stored for an entry.
     pub fn remove(&mut self, id: Id<T>) -> Option<V> {
         let slot = self.slots.get_mut(id.slot())?;
         slot.take_if(|(owner, _)| *owner == id)
