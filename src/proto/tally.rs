@@ -1,30 +1,29 @@
-//! What is counted for each source, mirage or process that has something of ours: looked up, never searched
-//! for.
+//! Counts per source, mirage or process: looked up, never searched for.
 
 use core::hash::Hash;
 use std::collections::HashMap;
 
-/// A value for each key; a key that is not there has the default one. It is as large as the tables that it
-/// counts for, because whoever has no entry in those is not in it.
+/// A value for each key; a missing key has the default value. It grows no larger than the tables it counts
+/// for: a key whose value is the default again is removed.
 pub struct Tally<K, V> {
-    // std's hasher has a random key, so nobody outside can choose sources that collide.
+    // std's hasher has a random key, so outsiders can't choose sources that collide.
     values: HashMap<K, V>,
 }
 
 impl<K: Eq + Hash, V: Copy + Default + PartialEq> Tally<K, V> {
-    /// Nobody has anything.
+    /// Empty: every key has the default value.
     pub fn new() -> Self {
         Self {
             values: HashMap::new(),
         }
     }
 
-    /// What a key has.
+    /// The value of a key.
     pub fn get(&self, key: &K) -> V {
         self.values.get(key).copied().unwrap_or_default()
     }
 
-    /// Changes what a key has.
+    /// Changes the value of a key.
     pub fn change(&mut self, key: K, change: impl FnOnce(&mut V)) {
         let mut value = self.values.remove(&key).unwrap_or_default();
         change(&mut value);
