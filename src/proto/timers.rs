@@ -1,25 +1,25 @@
-//! At most one deadline for each entry of a table, the soonest first.
+//! At most one deadline per entry of a table, the earliest first.
 //!
-//! A binary heap that knows where each slot is in it: setting, clearing and taking what is due cost the
-//! logarithm of the number of deadlines. A heap with stale entries would be shorter, but a flood of traps
-//! would leave 30 s of them behind.
+//! A binary heap that knows the place of each slot: setting, clearing and taking a due entry take time
+//! logarithmic in the number of deadlines. A heap that keeps stale entries would be shorter, but a flood at
+//! traps would leave 30 s of them behind.
 
 use super::table::Id;
 use super::time::Instant;
 
-/// Where a slot without a deadline is.
+/// The place of a slot without a deadline.
 const NOWHERE: u32 = u32::MAX;
 
 /// The deadlines of a table of `T`.
 pub struct Timers<T> {
-    /// No deadline is sooner than the one at half its place.
+    /// A heap: no deadline is earlier than the one at half its place.
     heap: Vec<(Instant, Id<T>)>,
-    /// By slot: its place in the heap.
+    /// The place in the heap, by slot.
     places: Vec<u32>,
 }
 
 impl<T> Timers<T> {
-    /// No deadlines.
+    /// Without deadlines.
     pub fn new() -> Self {
         Self {
             heap: Vec::new(),
@@ -27,7 +27,7 @@ impl<T> Timers<T> {
         }
     }
 
-    /// Gives an entry a deadline in place of the one that it had, or (None) takes that away.
+    /// Sets an entry's deadline, replacing the old one; None removes it.
     pub fn set(&mut self, id: Id<T>, deadline: Option<Instant>) {
         match (deadline, self.place(id)) {
             (Some(deadline), Some(place)) => {
@@ -52,8 +52,8 @@ impl<T> Timers<T> {
         }
     }
 
-    /// Gives an entry this deadline if it has none or a later one. One that is put off costs nothing then:
-    /// when the old one is over, whoever set it looks what it is now.
+    /// Sets an entry's deadline if it has none or a later one. Postponing a deadline then costs nothing: when
+    /// the old one is over, its owner checks for the current one.
     pub fn bring_forward(&mut self, id: Id<T>, deadline: Instant) {
         let known = self.place(id).map(|place| self.heap[place].0);
         if known.is_none_or(|known| deadline < known) {
@@ -61,12 +61,12 @@ impl<T> Timers<T> {
         }
     }
 
-    /// The soonest deadline.
+    /// The earliest deadline.
     pub fn soonest(&self) -> Option<Instant> {
         self.heap.first().map(|&(deadline, _)| deadline)
     }
 
-    /// An entry whose deadline is over, soonest first; it has none any more.
+    /// An entry whose deadline is over, earliest first. The deadline is removed.
     pub fn next_due(&mut self, now: Instant) -> Option<Id<T>> {
         let &(deadline, id) = self.heap.first()?;
         (deadline <= now).then(|| {
@@ -80,7 +80,7 @@ impl<T> Timers<T> {
         (place != NOWHERE).then_some(place as usize)
     }
 
-    /// Moves the one entry that may be out of order to where it belongs.
+    /// Moves the one entry that may be out of order to its place.
     fn restore(&mut self, mut place: usize) {
         while place > 0 && self.comes_first(place, (place - 1) / 2) {
             self.heap.swap(place, (place - 1) / 2);
@@ -110,7 +110,7 @@ impl<T> Timers<T> {
         (left < self.heap.len()).then_some(left)
     }
 
-    /// Deadlines of one moment come in the order of their slots.
+    /// Equal deadlines are ordered by slot.
     fn comes_first(&self, one: usize, other: usize) -> bool {
         let key = |place: usize| {
             let (deadline, id) = self.heap[place];
