@@ -1,9 +1,9 @@
-//! A moment as the log and the messages have it, so that the one can be found in the other.
+//! A moment as the log and the messages write it, so that one can be found in the other.
 
 use core::fmt;
 use time::{OffsetDateTime, PrimitiveDateTime};
 
-/// A moment as RFC 3339 has it, in UTC: `2026-11-21T09:00:00.123Z`. Years end with 9999.
+/// A moment in the form of RFC 3339, in UTC: `2026-11-21T09:00:00.123Z`. The last year is 9999.
 #[derive(Debug)]
 pub struct Rfc3339 {
     /// Milliseconds since 1970.
@@ -18,7 +18,7 @@ impl fmt::Display for Rfc3339 {
         let (year, month, day) = moment.to_calendar_date();
         let (hour, minute, second) = moment.to_hms();
         let milliseconds = self.unix_ms.rem_euclid(1_000);
-        // The crate's own format leaves out zeros at the end, and lines of a log would not stand in columns.
+        // The crate's own format drops zeros at the end, and the log's columns would not line up.
         write!(f, "{year:04}-{:02}-{day:02}", u8::from(month))?;
         write!(f, "T{hour:02}:{minute:02}:{second:02}.{milliseconds:03}Z")
     }
