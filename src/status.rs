@@ -1,5 +1,5 @@
-//! What the control socket answers: one definition for the daemon, which writes it, and for the tool,
-//! which reads it.
+//! The answers of the control socket: one definition for the daemon, which writes them, and for the tool, which
+//! reads them.
 //!
 //! ```text
 //!   {"version":"0.1.0",
@@ -10,29 +10,29 @@
 //!   ]}
 //! ```
 //!
-//! Each row of a list has a line of its own, so that a script without a JSON reader finds it. The
-//! functions below add a field, a list or a row at a time: a long answer is made in pieces.
+//! Each row of a list is on a line of its own, so that a script without a JSON parser can find it. The
+//! functions below add one field, list or row at a time: a long answer is made in pieces.
 //!
-//! Unknown keys are ignored, and most may be missing: a daemon of another version may say more, or less.
+//! Unknown keys are ignored, and most keys may be missing: a daemon of another version may send more, or less.
 
 mod json;
 
 use json::{Reader, push_string};
 
-/// A value that is written.
+/// A value that can be written as JSON.
 pub trait ToJson {
-    /// Adds it to a text.
+    /// Appends it to a text.
     fn write(&self, text: &mut String);
 
-    /// Whether there is no value, and its key is not written either.
+    /// Whether there is no value; then its key is not written either.
     fn is_missing(&self) -> bool {
         false
     }
 }
 
-/// A value that is read.
+/// A value that can be read from JSON.
 pub trait FromJson {
-    /// Takes it from the front; `None` if it is of another kind, or lacks something.
+    /// Reads it from the front; None if the text has another type there, or a required key is missing.
     fn read(&mut self, json: &mut Reader<'_>) -> Option<()>;
 
     /// Whether its key may be missing.
@@ -41,10 +41,10 @@ pub trait FromJson {
     }
 }
 
-/// Defines objects whose keys are the names of the fields.
+/// Defines objects whose keys are the names of their fields.
 ///
-/// A derive would make code for each of these types. These are lists of fields, with one function that writes such
-/// a list and one that reads it.
+/// A derive would generate code for each of these types. Here each type is a list of fields, with one function
+/// that writes such a list and one that reads it.
 macro_rules! objects {
     ($(
         $(#[$about:meta])*
@@ -75,11 +75,11 @@ macro_rules! objects {
 objects! {
     /// The answer to `status`.
     pub struct Status {
-        /// Of the daemon.
+        /// The daemon's version.
         pub version: Option<String>,
         /// When the daemon was started, in Unix seconds.
         pub since: Option<u64>,
-        /// In Unix seconds.
+        /// The daemon's real clock, in Unix seconds.
         pub now: Option<u64>,
         /// `right`, or `waiting` while the clock is not trusted.
         pub clock: Option<String>,
@@ -91,7 +91,7 @@ objects! {
         pub doors: Option<Vec<DoorRow>>,
         /// In no order.
         pub bans: Option<Vec<BanRow>>,
-        /// What has happened since the start.
+        /// Totals since the start.
         pub counters: Option<CounterList>,
         /// How full each table is.
         pub places: Option<Vec<PlacesRow>>,
@@ -109,15 +109,15 @@ objects! {
         pub door: String,
         /// The hidden service.
         pub forward: Option<String>,
-        /// `ports` or `pool`; none at a silent gate.
+        /// `ports` or `pool`; missing at a silent gate.
         pub listen: Option<String>,
         /// `LOW-HIGH`
         pub range: Option<String>,
-        /// How long a window lasts, in seconds.
+        /// The length of a window in seconds.
         pub period: Option<u32>,
         /// The number of the current window.
         pub minute: Option<u64>,
-        /// How many ports are open.
+        /// The number of open ports.
         pub open: Option<u32>,
         /// The real ports of the last window, this one and the next.
         pub real: Option<Vec<u16>>,
@@ -125,27 +125,27 @@ objects! {
         pub ports: Option<Vec<u16>>,
     }
 
-    /// A session.
+    /// One session.
     pub struct SessionRow {
         /// The visitor's address.
         pub source: String,
-        /// The section of its mirage.
+        /// The mirage's section.
         pub mirage: String,
         /// Bytes from the visitor to the service.
         pub bytes_in: u64,
         /// Bytes from the service to the visitor.
         pub bytes_out: u64,
-        /// In seconds.
+        /// Its duration in seconds.
         pub age: u64,
     }
 
-    /// A door that is open.
+    /// An open door.
     pub struct DoorRow {
-        /// The address for which it is open, or `service` for a service that was started on demand.
+        /// The address it is open for, or `service` for a service on demand.
         pub source: String,
-        /// The section of its mirage.
+        /// The mirage's section.
         pub mirage: String,
-        /// For how long it stays open.
+        /// How long it stays open, in seconds.
         pub seconds: u64,
     }
 
@@ -153,11 +153,11 @@ objects! {
     pub struct BanRow {
         /// An IPv4 address, or the /64 of an IPv6 address.
         pub source: String,
-        /// For how long it stays banned.
+        /// How much longer it lasts, in seconds.
         pub seconds: u64,
         /// `trap`, `token`, `hand` or `state`.
         pub why: String,
-        /// How often it came, the attempt that began the ban included.
+        /// Connections since the ban began, the first one included.
         pub attempts: u32,
     }
 
@@ -165,23 +165,23 @@ objects! {
     pub struct PlacesRow {
         /// `sessions`, `traps`, `bans` or `nonces`.
         pub of: String,
-        /// The section of the mirage that has this table to itself.
+        /// The section of the mirage that the table belongs to; missing if it is shared.
         pub mirage: Option<String>,
-        /// How many entries it has.
+        /// Entries in use.
         pub taken: u64,
-        /// How many it can have.
+        /// Entries in total.
         pub places: u64,
-        /// Whether no entry fits any more.
+        /// Whether all entries are in use.
         pub full: bool,
     }
 
     /// The answer to `status ADDRESS`: what would happen to it.
     pub struct Forecast {
-        /// What a ban of this address would cover.
+        /// The source that a ban of this address would cover.
         pub source: String,
-        /// How many sessions it has.
+        /// The number of its sessions.
         pub sessions: u64,
-        /// Its ban, if it has one.
+        /// Its ban; empty if it has none.
         pub bans: Vec<BanRow>,
         /// In the order of the configuration.
         pub mirages: Vec<ForecastRow>,
@@ -189,13 +189,13 @@ objects! {
 
     /// What would happen to an address at a mirage.
     pub struct ForecastRow {
-        /// Its section.
+        /// The mirage's section.
         pub mirage: String,
         /// `port`, `token`, `knock` or `packet`.
         pub gate: String,
-        /// What happens to whoever has the secret: `admit`, `hold`, `ban`, `refuse` or `ignore`.
+        /// What happens to a visitor with the secret: `admit`, `hold`, `ban`, `refuse` or `ignore`.
         pub right: String,
-        /// What happens to whoever guesses.
+        /// What happens to a visitor who guesses.
         pub wrong: String,
         /// `stranger`, `banned`, `allow`, `from`, `session` or `clock`.
         pub why: String,
@@ -205,9 +205,9 @@ objects! {
     pub struct Banned {
         /// `banned`
         pub ok: String,
-        /// What the ban covers.
+        /// The banned source.
         pub source: String,
-        /// For how long.
+        /// How long the ban lasts, in seconds.
         pub seconds: u64,
     }
 
@@ -215,13 +215,13 @@ objects! {
     pub struct Unbanned {
         /// `unbanned`
         pub ok: String,
-        /// How many bans were lifted.
+        /// The number of lifted bans.
         pub count: u64,
     }
 
-    /// The answer to a request that makes no sense, or that is refused.
+    /// The answer to a request that is invalid or refused.
     pub struct Refusal {
-        /// What is wrong; none in all other answers.
+        /// What is wrong; missing in all other answers.
         pub error: Option<String>,
     }
 }
@@ -386,7 +386,7 @@ impl FromJson for CounterList {
     }
 }
 
-/// Reads a whole answer; `None` if it breaks off, or lacks something.
+/// Reads a complete answer; None if it is cut short or lacks a required key.
 pub fn read<T: FromJson + Default>(text: &str) -> Option<T> {
     let (mut answer, mut json) = (T::default(), Reader::new(text));
     answer.read(&mut json)?;
@@ -394,7 +394,7 @@ pub fn read<T: FromJson + Default>(text: &str) -> Option<T> {
     Some(answer)
 }
 
-/// Begins an answer.
+/// Starts an answer.
 pub fn begin(text: &mut String) {
     text.push('{');
 }
@@ -411,7 +411,7 @@ pub fn push_beside(text: &mut String, key: &str, value: &dyn ToJson) {
     value.write(text);
 }
 
-/// Begins a list of an answer.
+/// Starts a list.
 pub fn begin_list(text: &mut String, key: &str) {
     push_key(text, key, ",\n");
     text.push('[');
@@ -433,7 +433,7 @@ pub fn end(text: &mut String) {
     text.push_str("}\n");
 }
 
-/// A whole answer, on one line.
+/// A complete answer on one line.
 pub fn answer(value: &dyn ToJson) -> String {
     let mut text = String::new();
     value.write(&mut text);
