@@ -1,9 +1,9 @@
-//! As much of JSON as the answers have: objects, lists, strings, whole numbers, true and false. Whatever
-//! else is in a value that nobody asks for is passed over.
+//! The part of JSON that the answers use: objects, lists, strings, integers, true and false. Any other value is
+//! skipped if nobody asks for its key.
 
 use std::fmt::Write;
 
-/// Adds a string, in quotes.
+/// Appends a string in quotes.
 pub fn push_string(text: &mut String, value: &str) {
     text.push('"');
     for c in value.chars() {
@@ -18,8 +18,7 @@ pub fn push_string(text: &mut String, value: &str) {
     text.push('"');
 }
 
-/// What is left of a text. Each function takes a value from its front, and answers `None` if there is no
-/// such value.
+/// The rest of a text. Each function reads a value from its front, and returns None if there is no such value.
 #[derive(Debug)]
 pub struct Reader<'a>(&'a str);
 
@@ -28,7 +27,7 @@ impl<'a> Reader<'a> {
         Self(text)
     }
 
-    /// Takes what is left: blanks.
+    /// Ends the reading; None if anything but blanks is left.
     pub fn end(&mut self) -> Option<()> {
         self.0.trim_ascii_start().is_empty().then_some(())
     }
@@ -73,7 +72,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// What follows a backslash. A pair of surrogates is refused: the daemon escapes no more than it must.
+    /// The character of an escape sequence, after its backslash. Surrogate pairs are rejected: the daemon
+    /// escapes no more than it must.
     fn escaped(&mut self) -> Option<char> {
         let mut rest = self.0.chars();
         let c = match rest.next()? {
@@ -94,13 +94,13 @@ impl<'a> Reader<'a> {
         Some(c)
     }
 
-    /// Has `item` take each item of a list.
+    /// Calls `item` for each item of a list.
     pub fn list(&mut self, item: &mut dyn FnMut(&mut Self) -> Option<()>) -> Option<()> {
         self.take("[")?;
         self.items("]", item)
     }
 
-    /// Has `member` take the value of each key.
+    /// Calls `member` for the value of each key.
     pub fn object(&mut self, member: &mut dyn FnMut(&mut Self, &str) -> Option<()>) -> Option<()> {
         self.take("{")?;
         self.items("}", &mut |reader| {
@@ -122,7 +122,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Takes a value of any kind.
+    /// Skips a value of any type.
     pub fn pass(&mut self) -> Option<()> {
         match self.0.trim_ascii_start().as_bytes().first()? {
             b'"' => self.string().map(drop),
