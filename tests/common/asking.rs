@@ -1,4 +1,4 @@
-//! The commands that ask the daemon, and a control socket that answers whatever a test has it say.
+//! The commands that ask the daemon, and a control socket that sends a prepared answer.
 
 use super::Folder;
 use std::io::{BufRead, BufReader, Write};
@@ -32,7 +32,7 @@ pub const OVERVIEW: &str = r#"{"version":"0.1.0",
 ]}
 "#;
 
-/// The same, for a person.
+/// The same, printed for a person.
 pub const TABLE: &str = "\
 shimmer 0.1.0, up 2m3s
 
@@ -55,14 +55,14 @@ in use           1 of 1024 sessions, 0 of 256 traps, 2 of 4096 bans,
                  3 of 4096 tokens of home
 ";
 
-/// A control socket with a story of its own, for one visitor.
+/// A control socket with a prepared answer, for one client.
 pub struct Fake {
     pub folder: Folder,
     pub thread: JoinHandle<String>,
 }
 
 impl Fake {
-    /// What `then` does with the connection once a line has come.
+    /// Creates the socket. `then` gets the connection once a line has arrived.
     pub fn new(then: impl FnOnce(UnixStream) + Send + 'static) -> Self {
         let folder = Folder::new();
         let listener = UnixListener::bind(folder.file("control")).unwrap();
@@ -85,7 +85,7 @@ impl Fake {
         self.folder.file("control")
     }
 
-    /// Runs a command, and tells which line the socket got.
+    /// Runs a command. Returns its outcome and the line that the socket received.
     #[track_caller]
     pub fn asked(self, words: &[&str]) -> (Outcome, String) {
         let path = self.path();
@@ -93,7 +93,7 @@ impl Fake {
         (outcome, self.thread.join().unwrap())
     }
 
-    /// What a command prints that sends `line`.
+    /// Asserts that a command succeeds and sends `line`. Returns what it prints.
     #[track_caller]
     pub fn prints(self, words: &[&str], line: &str) -> String {
         let (outcome, asked) = self.asked(words);
@@ -103,7 +103,7 @@ impl Fake {
         outcome.out
     }
 
-    /// What a command complains of that sends `line`.
+    /// Asserts that a command fails after sending `line`. Returns its error.
     #[track_caller]
     pub fn fails(self, words: &[&str], line: &str) -> String {
         let path = format!("{}: ", self.path().display());
@@ -120,7 +120,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// The one line that was said, and nothing on stdout.
+    /// The only line on stderr. Asserts the exit code, and that stdout is empty.
     #[track_caller]
     pub fn complaint(&self, code: i32) -> String {
         assert_eq!(self.out, "");
