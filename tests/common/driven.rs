@@ -1,8 +1,8 @@
-//! The real loop in a thread of the test, under a clock and with signals that are the test's.
+//! Runs the real loop in a thread of the test, with the test's clock and signals.
 //!
-//! The clock stands still until the test moves it. The loop counts its turns, so a test waits for turns and not for
-//! time: after three, the loop has seen all that was there before, in one whole turn at least. This is the only
-//! file that implements the daemon's [`Host`] for tests.
+//! The clock stands still until the test moves it. The loop counts its turns, so a test waits for turns and not
+//! for time: after three turns the loop has seen everything that was there before, in at least one whole turn.
+//! This is the only file that implements the daemon's [`Host`] for tests.
 
 #![allow(dead_code, reason = "each test uses its part")]
 
@@ -25,36 +25,36 @@ use std::time::Duration;
 /// The first second of a minute, in 2026.
 pub const NOON: u64 = 1_794_000_000;
 
-/// What the boot clock begins with.
+/// The start of the boot clock.
 const BOOT_MS: u64 = 1_000_000_000;
 
-/// No turn takes this long on a healthy machine, however busy.
+/// No turn takes this long on a healthy machine, however busy it is.
 const PATIENCE: Duration = Duration::from_secs(40);
 
 /// The pause before the loop is woken again: it may have read two wake-ups as one.
 const WAKE_AGAIN: Duration = Duration::from_millis(2);
 
-/// What the loop asks of the world around it.
+/// What the loop sees of the system around it.
 pub struct World {
     pub boot_ms: u64,
     pub real_ms: i64,
-    /// Whether somebody keeps the clock right.
+    /// Whether something keeps the clock right.
     pub is_kept: bool,
     pub signals: VecDeque<Signal>,
-    /// How many descriptors are to be left to the daemon, from its next turn on.
+    /// How many descriptors to leave to the daemon, from its next turn on.
     pub descriptors: Option<usize>,
     /// What is done before each turn, in the loop's thread.
     pub each_turn: Option<Box<dyn FnMut() + Send>>,
     /// Turns that the loop has begun.
     turns: u64,
-    /// The loop is to wait where it asks for the time.
+    /// Whether the loop has to wait where it reads the time.
     is_held: bool,
-    /// It waits there.
+    /// Whether it waits there now.
     waits: bool,
 }
 
 impl World {
-    /// A world at a moment, in seconds of Unix time.
+    /// A world at a moment, in Unix seconds.
     pub fn at(unix: u64) -> Self {
         Self {
             boot_ms: BOOT_MS,
@@ -69,23 +69,23 @@ impl World {
         }
     }
 
-    /// Time goes by, on both clocks.
+    /// Lets time pass on both clocks.
     pub fn pass_ms(&mut self, ms: u64) {
         self.boot_ms += ms;
         self.real_ms += ms as i64;
     }
 
-    /// Somebody sets the clock, to seconds of Unix time.
+    /// Sets the real clock, in Unix seconds.
     pub fn set(&mut self, unix: u64) {
         self.real_ms = unix as i64 * 1_000;
     }
 
-    /// Somebody tells the daemon that its configuration has changed.
+    /// Sends the signal for a changed configuration.
     pub fn reload(&mut self) {
         self.signals.push_back(Signal::Reload);
     }
 
-    /// Somebody tells the daemon that one of its children has ended.
+    /// Sends the signal for an ended child.
     pub fn child_ended(&mut self) {
         self.signals.push_back(Signal::ChildEnded);
     }
@@ -97,7 +97,7 @@ struct Shared {
 }
 
 impl Shared {
-    /// The world, even after the loop has panicked.
+    /// Locks the world, even after the loop has panicked.
     fn world(&self) -> MutexGuard<'_, World> {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -108,12 +108,12 @@ struct TestHost {
     waker: UnixStream,
     /// It never becomes readable.
     clock_waker: UnixStream,
-    /// Files that take descriptors from the daemon.
+    /// Files that use up the daemon's descriptors.
     fillers: Vec<File>,
 }
 
 impl TestHost {
-    /// Opens files until only so many descriptors are left.
+    /// Opens files until only `count` descriptors are left.
     fn leave_descriptors(&mut self, count: usize) {
         self.fillers.clear();
         self.fillers
@@ -168,7 +168,7 @@ impl Host for TestHost {
     }
 }
 
-/// A daemon that the test drives. It is told to end when this is dropped.
+/// A daemon that the test drives. Dropping it ends it.
 pub struct DrivenDaemon {
     shared: Arc<Shared>,
     waker: UnixStream,
@@ -176,7 +176,7 @@ pub struct DrivenDaemon {
 }
 
 impl DrivenDaemon {
-    /// Starts a daemon in a world. `prepare` is called first in its thread, with a descriptor that it needs.
+    /// Starts a daemon in a world. `prepare` runs first in its thread, with a descriptor that it needs.
     pub fn start(
         config: PathBuf,
         world: World,
@@ -218,13 +218,13 @@ impl DrivenDaemon {
         self.wait_for_turns(world, 3);
     }
 
-    /// Lets the loop do what there is to do, in so many turns at least.
+    /// Waits until the loop has done at least this many turns.
     #[track_caller]
     pub fn turn(&self, turns: u64) {
         self.wait_for_turns(self.shared.world(), turns);
     }
 
-    /// Stops the loop before its next turn, does something, and lets it find all of that at once.
+    /// Stops the loop before its next turn, does something, and lets it find everything at once.
     #[track_caller]
     pub fn at_once<T>(&self, act: impl FnOnce() -> T, change: impl FnOnce(&mut World)) -> T {
         let mut world = self.shared.world();
@@ -239,12 +239,12 @@ impl DrivenDaemon {
         done
     }
 
-    /// The moment that the daemon's clock shows, in seconds of Unix time.
+    /// The time of the daemon's clock, in Unix seconds.
     pub fn unix(&self) -> u64 {
         self.shared.world().real_ms as u64 / 1_000
     }
 
-    /// Tells the daemon to end, and waits until it has. It fails if the daemon has panicked.
+    /// Ends the daemon and waits for it. An error if the daemon has panicked.
     pub fn end(&mut self) -> thread::Result<()> {
         let Some(thread) = self.thread.take() else {
             return Ok(());
@@ -255,14 +255,14 @@ impl DrivenDaemon {
         self.shared.has_turned.notify_all();
         drop(world);
         while !thread.is_finished() {
-            // It may have gone meanwhile.
+            // It may have gone in the meantime.
             let _ = self.waker.write_all(b"x");
             thread::park_timeout(WAKE_AGAIN);
         }
         thread.join()
     }
 
-    /// One turn after the other, since a turn that has begun may not see what is there now.
+    /// Waits for one turn after the other, since a turn that has begun may not see what is there now.
     #[track_caller]
     fn wait_for_turns(&self, mut world: MutexGuard<'_, World>, turns: u64) {
         let before = world.turns;
@@ -271,7 +271,7 @@ impl DrivenDaemon {
         }
     }
 
-    /// Wakes the loop until the world is as it should be.
+    /// Wakes the loop until the world meets a condition.
     #[track_caller]
     fn wait<'a>(
         &self,
