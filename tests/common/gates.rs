@@ -1,5 +1,5 @@
-//! What the tests of gates and doors share: a network of a test's own, visitors who knock, commands that
-//! write down what they did, and a service that runs while a file is there.
+//! What the tests of gates and doors share: a network of the test's own, clients that knock, commands that
+//! record what they did, and a service that runs while a file exists.
 
 use super::*;
 use serde_json::Value;
@@ -9,13 +9,13 @@ use std::net::{IpAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 
-/// Long enough for an answer on this machine, and short enough to wait for one that never comes.
+/// Long enough for an answer on this machine, but short enough to wait for one that never comes.
 const SILENCE: Duration = Duration::from_millis(300);
 
 /// The range of [`section`]'s mirage.
 pub const RANGE: (u16, u16) = (10_000, 10_999);
 
-/// A mirage at gate = packet, with these lines besides.
+/// A mirage at gate = packet, with additional lines.
 pub fn section(host: Ipv4Addr, more: &str) -> String {
     let (low, high) = RANGE;
     format!(
@@ -24,11 +24,11 @@ pub fn section(host: Ipv4Addr, more: &str) -> String {
     )
 }
 
-/// Set where a test runs again, in a network of its own.
+/// Set in the process that runs a test again, in a network of its own.
 const INNER: &str = "SHIMMER_TEST_APART";
 
-/// Runs a test where no packets of others are, and where filters at ports and packet sockets are to be
-/// had. All of `lo` works there, and nothing else. Where there is no such place it runs where it is.
+/// Runs a test in a network without other packets, where port filters and packet sockets are allowed. Only `lo`
+/// works there, but all of it. If that is impossible, the test runs where it is.
 pub fn apart(test: impl Fn() + Sync) {
     if !only_apart(&test) {
         eprintln!("this test has no network of its own: that needs CAP_SYS_ADMIN or unshare(1)");
@@ -36,8 +36,8 @@ pub fn apart(test: impl Fn() + Sync) {
     }
 }
 
-/// The same, or nothing and false. Who may not have a network has one as root of a namespace of his own, if
-/// the kernel lets him; that takes another process.
+/// The same, but returns false if that is impossible. A user without the right to create a network gets one as
+/// root of a new namespace, if the kernel allows that; it takes another process.
 pub fn only_apart(test: &(impl Fn() + Sync)) -> bool {
     if std::env::var_os(INNER).is_some() {
         raise_loopback();
@@ -46,7 +46,7 @@ pub fn only_apart(test: &(impl Fn() + Sync)) -> bool {
     }
     let is_done = thread::scope(|scope| {
         let run = scope.spawn(|| {
-            // SAFETY: no pointers.
+            // SAFETY: no pointers are passed.
             let is_apart = unsafe { libc::unshare(libc::CLONE_NEWNET) } == 0;
             if is_apart {
                 raise_loopback();
@@ -60,7 +60,7 @@ pub fn only_apart(test: &(impl Fn() + Sync)) -> bool {
     is_done || runs_in_a_user_namespace()
 }
 
-/// Runs this thread's test again, if it can.
+/// Runs this thread's test again in a user namespace. False if that is impossible.
 fn runs_in_a_user_namespace() -> bool {
     let this = thread::current();
     let inner = Command::new("unshare")
@@ -79,43 +79,43 @@ fn runs_in_a_user_namespace() -> bool {
     true
 }
 
-/// In a new network `lo` is down.
+/// Brings up `lo`, which is down in a new network.
 pub fn raise_loopback() {
     configure("lo", libc::SIOCSIFFLAGS as _, |request| {
         request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as _;
     });
 }
 
-/// Gives this network an address that is not in 127/8.
+/// Gives this network an address outside 127/8.
 pub fn add_address(address: Ipv4Addr) {
     let address = SockAddr::from(SocketAddrV4::new(address, 0));
     configure("lo:1", libc::SIOCSIFADDR as _, |request| {
-        // SAFETY: it is an address of this kind, and longer.
+        // SAFETY: the source is an address of this kind, and longer than the target.
         request.ifr_ifru.ifru_addr = unsafe { *address.as_ptr().cast() };
     });
 }
 
 fn configure(name: &str, what: libc::Ioctl, set: impl FnOnce(&mut libc::ifreq)) {
     let socket = UdpSocket::from(Socket::new(Domain::IPV4, Type::DGRAM, None).unwrap());
-    // SAFETY: all zeros is a request.
+    // SAFETY: all zeros is a valid request.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     for (to, byte) in request.ifr_name.iter_mut().zip(name.bytes()) {
         *to = byte as _;
     }
     set(&mut request);
-    // SAFETY: it is long enough for the kernel's answer.
+    // SAFETY: the request is long enough for the kernel's answer.
     let done = unsafe { libc::ioctl(socket.as_raw_fd(), what, &raw mut request) };
     assert_eq!(done, 0, "{}", io::Error::last_os_error());
 }
 
-/// A daemon with a control socket and a state file, which commands need.
+/// A daemon with a control socket and a state file, which commands require.
 pub struct Gatekeeper {
     pub daemon: Daemon,
     pub host: Ipv4Addr,
 }
 
 impl Gatekeeper {
-    /// Starts with these mirages, and waits until the last of them is served.
+    /// Starts a daemon with these mirages, and waits until the last of them is served.
     #[track_caller]
     pub fn start(folder: Folder, host: Ipv4Addr, mirages: &str) -> Self {
         stay_clear_of_its_end();
@@ -137,12 +137,12 @@ impl Gatekeeper {
         let daemon = Daemon::spawn_in(folder, host, text, |_| {});
         daemon.wait_for_lines(" listen mirage=", text.matches("[mirage-").count());
         let keeper = Self { daemon, host };
-        // It looks at what comes by the time that it answers.
+        // Once it answers, it also handles packets.
         keeper.ask("status 127.0.0.1");
         keeper
     }
 
-    /// What the daemon answers. All that came before the question has been seen by then.
+    /// The daemon's answer. By then it has seen everything that came before the question.
     #[track_caller]
     pub fn ask(&self, what: &str) -> Value {
         let mut stream = UnixStream::connect(self.daemon.folder.file("control")).unwrap();
@@ -153,7 +153,7 @@ impl Gatekeeper {
         serde_json::from_str(&answer).unwrap_or_else(|error| panic!("{error}: {answer}"))
     }
 
-    /// For whom doors are open, as `whom mirage`.
+    /// The open doors, each as `source mirage`.
     #[track_caller]
     pub fn doors(&self) -> Vec<String> {
         let status = self.ask("status");
@@ -170,7 +170,7 @@ impl Gatekeeper {
         self.ask("status")["counters"][name].as_u64().unwrap()
     }
 
-    /// Touches ports in their order. None overtakes another: each has been seen before the next.
+    /// Touches ports in order. No knock overtakes another: each has been seen before the next.
     #[track_caller]
     pub fn knock(&self, source: Ipv4Addr, hops: &[Hop]) {
         for hop in hops {
@@ -187,15 +187,15 @@ impl Gatekeeper {
     }
 }
 
-/// A network between a client and a gate, in which packets overtake each other, come twice, or get lost.
+/// A network between a client and a gate that reorders, duplicates and loses packets.
 pub struct Shuffler {
-    /// Where the client finds it.
+    /// The address to which the client sends.
     pub host: Ipv4Addr,
     ears: Vec<(Hop, Socket)>,
 }
 
 impl Shuffler {
-    /// One that hears these knocks.
+    /// A network that receives these knocks.
     pub fn new(hops: &[Hop]) -> Self {
         let host = own_address();
         let ear = |&hop: &Hop| {
@@ -211,8 +211,8 @@ impl Shuffler {
         Self { host, ears }
     }
 
-    /// Passes knocks on, from a source, in the order in which they are to come: each is the number of one
-    /// that was sent, and goes on its way as soon as that was.
+    /// Forwards knocks from a source in the given order. Each number names a sent knock, which is forwarded as
+    /// soon as it has been sent.
     #[track_caller]
     pub fn pass_on(&self, keeper: &Gatekeeper, source: Ipv4Addr, order: &[usize]) {
         let mut sent = Vec::new();
@@ -235,7 +235,7 @@ impl Shuffler {
 
 pub fn touch(source: Ipv4Addr, to: SocketAddr, protocol: Protocol) {
     match protocol {
-        // Whatever answers.
+        // Whatever the answer is.
         Protocol::Tcp => drop(try_from(source, to)),
         Protocol::Udp => send_from(source, to, b""),
     }
@@ -243,11 +243,11 @@ pub fn touch(source: Ipv4Addr, to: SocketAddr, protocol: Protocol) {
 
 pub fn send_from(source: Ipv4Addr, to: SocketAddr, bytes: &[u8]) {
     let socket = UdpSocket::bind((source, 0)).unwrap();
-    // That nobody listens there is told to the next call at the earliest.
+    // Only the next call can report that nothing listens there.
     socket.send_to(bytes, to).unwrap();
 }
 
-/// Connects, if somebody answers soon.
+/// Connects, unless the answer takes too long.
 pub fn try_from(source: Ipv4Addr, to: SocketAddr) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     socket.bind(&SockAddr::from(SocketAddrV4::new(source, 0)))?;
@@ -255,7 +255,7 @@ pub fn try_from(source: Ipv4Addr, to: SocketAddr) -> io::Result<TcpStream> {
     Ok(socket.into())
 }
 
-/// Shows that a port is closed to somebody.
+/// Asserts that a port is closed to an address.
 #[track_caller]
 pub fn assert_shut(source: Ipv4Addr, to: SocketAddr) {
     let connected = try_from(source, to);
@@ -276,7 +276,7 @@ pub fn udp(port: u16) -> Hop {
     }
 }
 
-/// Who knows the secret of a mirage with a silent gate.
+/// A member of a mirage with a silent gate.
 pub fn silent_member(host: Ipv4Addr, name: &str, range: (u16, u16)) -> Member {
     let range = Range::new(range.0, range.1).unwrap();
     Member {
@@ -286,8 +286,8 @@ pub fn silent_member(host: Ipv4Addr, name: &str, range: (u16, u16)) -> Member {
     }
 }
 
-/// The widest range from here to there in which no real port of now is one to knock at. A daemon without
-/// CAP_NET_RAW opens those, and has one port for one thing.
+/// The widest range from `low` to at most `high` in which no current real port is also a port to knock at. A
+/// daemon without CAP_NET_RAW opens those ports, and can use a port for one thing only.
 pub fn calm_range(name: &str, (low, high): (u16, u16)) -> (u16, u16) {
     stay_clear_of_its_end();
     let key = Key::stretch(SECRET.as_bytes(), name);
@@ -322,13 +322,13 @@ impl Member {
         packet::make(&self.key, unix, inside, &nonce)
     }
 
-    /// The port of now.
+    /// The current real port.
     pub fn port(&self) -> u16 {
         self.real(self.minute())
     }
 }
 
-/// Commands that write down what they do: `open 127.1.0.1`.
+/// Commands that record what they do: `open 127.1.0.1`.
 pub struct Diary(pub PathBuf);
 
 impl Diary {
@@ -336,7 +336,7 @@ impl Diary {
         Self(folder.file("diary"))
     }
 
-    /// A command that runs a script of `/bin/sh` with the address and the mirage, and then notes a word.
+    /// A command that runs a `/bin/sh` script with the address and the mirage, and then records a word.
     pub fn command(&self, folder: &Folder, word: &str, script: &str) -> String {
         let file = folder.file(&format!("{word}.sh"));
         let diary = self.0.display();
@@ -359,7 +359,7 @@ impl Diary {
     }
 }
 
-/// A service that runs while a file is there: an echo.
+/// An echo service that runs while a file exists.
 pub struct Service {
     pub address: SocketAddr,
     pub file: PathBuf,
@@ -370,7 +370,7 @@ impl Service {
         Self::at(own_address(), folder, name)
     }
 
-    /// One that brings its address along, if that has to be.
+    /// A service that also brings up its address, if needed.
     pub fn at(host: Ipv4Addr, folder: &Folder, name: &str) -> Self {
         let address = SocketAddr::from((host, 2_222));
         let file = folder.file(name);
