@@ -1,5 +1,5 @@
-//! What the integration tests share: a daemon as a process, a hidden service, visitors from many
-//! addresses. Everything waits for a condition, with one deadline that no healthy run comes near.
+//! What the integration tests share: a daemon as a process, a hidden service, visitors from many addresses.
+//! Tests wait for conditions, with one deadline that no healthy run comes near.
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
@@ -36,24 +36,24 @@ use std::time::{Duration, Instant};
 pub const SECRET: &str = "a secret for the tests 1234";
 pub const NAME: &str = "ssh";
 
-/// No condition takes this long on a healthy machine, however busy.
+/// No condition takes this long on a healthy machine, however busy it is.
 pub const PATIENCE: Duration = Duration::from_secs(40);
 
-/// The program: this build's, or the one that the environment names, which may be a router's.
+/// The program: this build's, or the one named in the environment, which may be a router's.
 pub fn program() -> OsString {
     let named = std::env::var_os("SHIMMER");
     named.unwrap_or_else(|| env!("CARGO_BIN_EXE_shimmer").into())
 }
 
-/// Fails if the daemon took less than its time for something that began at `begin` or later. It counts whole
-/// milliseconds, and asks for the time once a turn, which may have begun before that.
+/// Asserts that something that began at `begin` or later took the daemon at least `seconds`. The daemon counts
+/// whole milliseconds and reads the clock once a turn, which may have begun before.
 #[track_caller]
 pub fn assert_took(begin: Instant, seconds: u64) {
     let least = Duration::from_millis(seconds * 1_000 - 100);
     assert!(begin.elapsed() >= least, "{:?}", begin.elapsed());
 }
 
-/// Waits until `condition` has an answer.
+/// Waits until `condition` returns a value.
 #[track_caller]
 pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
@@ -67,7 +67,7 @@ pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// Lets real time go by. That is for what must not happen meanwhile; what must happen is a condition to wait for.
+/// Lets real time pass, for what must not happen meanwhile. For what must happen, wait for a condition.
 pub fn let_pass(time: Duration) {
     let begin = Instant::now();
     while let Some(left) = time.checked_sub(begin.elapsed()) {
@@ -75,8 +75,7 @@ pub fn let_pass(time: Duration) {
     }
 }
 
-/// An address of 127/8 that no other test has: daemons that listen on their own address can all
-/// have the same ports.
+/// An address of 127/8 that no other test has, so that daemons can use the same ports on different addresses.
 pub fn own_address() -> Ipv4Addr {
     static NEXT: AtomicU16 = AtomicU16::new(1);
     let next = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -106,7 +105,7 @@ pub fn connect_from(source: Ipv4Addr, to: SocketAddr) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// A folder of the test's own, gone with it.
+/// A folder of the test's own. Dropping it removes it.
 pub struct Folder(pub PathBuf);
 
 impl Folder {
@@ -130,7 +129,7 @@ impl Drop for Folder {
     }
 }
 
-/// A hidden service that sends back what it gets, and passes a half-close on.
+/// A hidden service that echoes what it receives, and passes on a half-close.
 pub struct Echo {
     pub address: SocketAddr,
     pub accepted: Arc<Mutex<usize>>,
@@ -161,7 +160,7 @@ impl Echo {
     }
 }
 
-/// Says something and hears it back.
+/// Sends a text and asserts that it comes back.
 #[track_caller]
 pub fn assert_echo(stream: &mut TcpStream, text: &str) {
     stream.write_all(text.as_bytes()).unwrap();
@@ -170,7 +169,7 @@ pub fn assert_echo(stream: &mut TcpStream, text: &str) {
     assert_eq!(back, text.as_bytes());
 }
 
-/// Waits until the other side has closed a connection without a word.
+/// Waits until the other side has closed a connection without sending anything.
 #[track_caller]
 pub fn assert_closed(stream: &mut TcpStream) {
     match stream.read(&mut [0; 64]) {
@@ -180,7 +179,7 @@ pub fn assert_closed(stream: &mut TcpStream) {
     }
 }
 
-/// Shows that the other side says nothing and does not close, for a little.
+/// Asserts that for a while the other side neither sends nor closes.
 #[track_caller]
 pub fn assert_held(stream: &mut TcpStream) {
     stream
@@ -192,7 +191,7 @@ pub fn assert_held(stream: &mut TcpStream) {
     assert!(is_held, "it was not held: {read:?}");
 }
 
-/// The scheme as a member sees it.
+/// A client that knows the secret.
 pub struct Member {
     pub key: Key,
     pub pattern: Pattern,
@@ -200,7 +199,7 @@ pub struct Member {
 }
 
 impl Member {
-    /// A member of what [`config`] serves.
+    /// A member of the mirage that [`config`] serves.
     pub fn new(host: Ipv4Addr, range: (u16, u16)) -> Self {
         Self::with_pattern(host, range, 15, STILL_S)
     }
@@ -230,7 +229,7 @@ impl Member {
         connect_from(source, self.at(port))
     }
 
-    /// Gets in by the port of now.
+    /// Connects to the current real port.
     #[track_caller]
     pub fn enter(&self, source: Ipv4Addr) -> TcpStream {
         self.connect(source, self.real(self.minute())).unwrap()
@@ -243,7 +242,7 @@ impl Member {
         token::make(&self.key, minute, port, &nonce)
     }
 
-    /// Comes to the port of now, and shows a token there.
+    /// Connects to the current real port and sends a token.
     #[track_caller]
     pub fn enter_with_token(&self, source: Ipv4Addr) -> TcpStream {
         let minute = self.minute();
@@ -253,7 +252,7 @@ impl Member {
         stream
     }
 
-    /// Ports that are decoys of this minute, and real in none of which the log knows.
+    /// Decoys of this minute that are not real in any minute which the log knows.
     pub fn traps(&self) -> Vec<u16> {
         let minute = self.minute();
         let real: Vec<u16> = (minute - 16..=minute + 16)
@@ -276,7 +275,7 @@ impl Member {
     }
 }
 
-/// The ports at which something listens on an address, as the kernel tells (proc(5), tcp).
+/// The ports that an address listens on, as the kernel reports them (proc(5), tcp).
 pub fn listening(host: Ipv4Addr) -> BTreeSet<u16> {
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
     let host = format!("{:08X}:", u32::from_ne_bytes(host.octets()));
@@ -293,7 +292,7 @@ pub fn listening(host: Ipv4Addr) -> BTreeSet<u16> {
 
 type Lines = Arc<(Mutex<Vec<String>>, Condvar)>;
 
-/// The daemon as a process, its log on stderr.
+/// The daemon as a process, with its log on stderr.
 pub struct Daemon {
     pub child: Child,
     pub host: Ipv4Addr,
@@ -301,14 +300,14 @@ pub struct Daemon {
     lines: Lines,
 }
 
-/// A window whose end no test sees: a day. Ports that turn in the middle of a test that is about
-/// something else would be one more port, or a trap that is none any more.
+/// A window of one day, whose end no test sees. If ports turned in the middle of a test about something else,
+/// there would be one more port, or one trap less.
 pub const STILL_S: u32 = 86_400;
 
-/// What [`config`] says of it.
+/// The line for it in a configuration.
 pub const STILL: &str = "period = 1d\n";
 
-/// Waits until the end of such a window is far.
+/// Waits until the end of the current window is far away.
 pub fn stay_clear_of_its_end() {
     let patience_s = 2 * PATIENCE.as_secs();
     let left_s = || u64::from(STILL_S) - clock::unix() % u64::from(STILL_S);
@@ -317,7 +316,7 @@ pub fn stay_clear_of_its_end() {
     }
 }
 
-/// A configuration with one mirage, whose ports stay as they are.
+/// A configuration with one mirage, whose ports do not change during a test.
 pub fn config(host: Ipv4Addr, service: SocketAddr, more: &str) -> String {
     stay_clear_of_its_end();
     format!(
@@ -327,7 +326,7 @@ pub fn config(host: Ipv4Addr, service: SocketAddr, more: &str) -> String {
 }
 
 impl Daemon {
-    /// Starts with a configuration, and waits until the log says that it listens.
+    /// Starts a daemon, and waits until its log says that it listens.
     #[track_caller]
     pub fn start(host: Ipv4Addr, config: &str) -> Self {
         let daemon = Self::spawn(host, config, |_| {});
@@ -335,7 +334,7 @@ impl Daemon {
         daemon
     }
 
-    /// The same, with something done to the command, and without waiting.
+    /// Starts a daemon, after `prepare` has changed the command. Does not wait.
     pub fn spawn(host: Ipv4Addr, config: &str, prepare: impl FnOnce(&mut Command)) -> Self {
         Self::spawn_in(Folder::new(), host, config, prepare)
     }
@@ -384,7 +383,7 @@ impl Daemon {
         self.log().iter().filter(|line| line.contains(part)).count()
     }
 
-    /// The first line of the log with this part, as soon as there is one.
+    /// The first line of the log that contains this text, as soon as there is one.
     #[track_caller]
     pub fn wait_for_line(&self, part: &str) -> String {
         self.wait_for_lines(part, 1).pop().unwrap()
@@ -413,12 +412,12 @@ impl Daemon {
     }
 
     pub fn signal(&self, signal: i32) {
-        // SAFETY: no pointers.
+        // SAFETY: no pointers are passed.
         let sent = unsafe { libc::kill(self.child.id() as i32, signal) };
         assert_eq!(sent, 0);
     }
 
-    /// Writes another configuration and tells the daemon.
+    /// Writes a new configuration and signals the daemon.
     pub fn reload(&self, config: &str) {
         std::fs::write(self.config_path(), config).unwrap();
         self.signal(libc::SIGHUP);
@@ -435,7 +434,7 @@ impl Daemon {
         std::fs::read_dir(folder).unwrap().count()
     }
 
-    /// KiB of memory of its own (proc(5), RssAnon).
+    /// The process's private memory in KiB (proc(5), RssAnon).
     pub fn memory_kib(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status
@@ -445,7 +444,7 @@ impl Daemon {
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
-    /// Ticks of processor time that it has used (proc(5), stat).
+    /// The processor time that it has used, in ticks (proc(5), stat).
     pub fn ticks(&self) -> u64 {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
         let behind_name = stat.rsplit_once(") ").unwrap().1;
@@ -468,20 +467,20 @@ pub fn write(path: &Path, text: &str) {
     std::fs::write(path, text).unwrap();
 }
 
-/// Writes a file that nobody else may read.
+/// Writes a file that only its owner can read.
 pub fn write_private(path: &Path, content: impl AsRef<[u8]>) {
     std::fs::write(path, content).unwrap();
     std::fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
 }
 
-/// What /proc/PID/stat says behind the name: the state, the parent, the group.
+/// The fields of /proc/PID/stat after the name: state, parent, group.
 pub fn stat(pid: u32) -> Option<Vec<String>> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, rest) = text.rsplit_once(") ")?;
     Some(rest.split(' ').map(str::to_owned).collect())
 }
 
-/// The children of this process, zombies as well.
+/// The children of this process, including zombies.
 pub fn children() -> Vec<u32> {
     let us = std::process::id().to_string();
     let pids = std::fs::read_dir("/proc").unwrap().flatten();
