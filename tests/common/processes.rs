@@ -1,4 +1,5 @@
-//! Children of the test's own process. It reaps them whoever started them, so one test has some at a time.
+//! Children of the test's own process. It reaps all of them, whichever test started them, so one test at a time
+//! has children.
 
 use super::{children, stat, wait_for};
 use shimmer::sys::child::{self, Exit, Pid, Streams};
@@ -8,7 +9,7 @@ use std::io::{ErrorKind, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard};
 
-/// One test, and what this process had before it.
+/// One test, and the state of this process before it.
 pub struct Alone {
     _turn: MutexGuard<'static, ()>,
     descriptors: usize,
@@ -24,8 +25,8 @@ impl Alone {
         }
     }
 
-    /// All is as it was: no child, no zombie, no descriptor. The next test has its turn when this one is
-    /// over with all that it has.
+    /// Asserts that everything is as before: no child, no zombie, no descriptor. Dropping it lets the next test
+    /// run.
     #[track_caller]
     pub fn end(&self) {
         assert_eq!(children(), [0u32; 0]);
@@ -55,7 +56,7 @@ pub fn reaped() -> (Pid, Exit) {
     wait_for("a child to end", child::reap)
 }
 
-/// Runs it to its end: how it ended, and all that it has said.
+/// Runs a program to its end. Returns its exit and all of its output.
 pub fn run(program: &[&str]) -> (Exit, String) {
     let (read, write) = pipe::pipe().unwrap();
     let streams = Streams::Pipes {
