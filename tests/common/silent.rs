@@ -1,4 +1,4 @@
-//! A daemon with a silent gate, and what a member has of it on their laptop.
+//! A daemon with a silent gate, and a member's laptop with its configuration.
 
 use super::gates::*;
 use super::*;
@@ -9,13 +9,13 @@ pub fn range() -> (u16, u16) {
     calm_range(NAME, (10_000, 10_999))
 }
 
-/// The settings that both sides have, where ports are drawn from a secret.
+/// The settings that both sides share if ports are drawn from a secret.
 pub fn keys() -> String {
     let (low, high) = range();
     format!("secret = {SECRET}\nrange = {low}-{high}\n{STILL}")
 }
 
-/// How many knocks there are by default.
+/// The default number of knocks.
 pub const KNOCKS: usize = 3;
 
 /// A daemon with one mirage, and a laptop that knows it.
@@ -23,12 +23,12 @@ pub struct SilentGate {
     pub keeper: Gatekeeper,
     pub member: Member,
     pub echo: Echo,
-    /// The client's configuration.
+    /// The client's configuration file.
     pub laptop: PathBuf,
 }
 
 impl SilentGate {
-    /// A mirage with a secret, a range, and a service behind it.
+    /// A mirage with a secret, a range and a service behind it.
     pub fn new(shared: &str, servers: &str) -> Self {
         let (host, echo) = (own_address(), Echo::start());
         let server = format!("forward = {}\n{servers}", echo.address);
@@ -80,7 +80,7 @@ impl SilentGate {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// Connects to the service, or gives what stderr said.
+    /// Connects to the service. An error holds the text of stderr.
     pub fn connect(&self) -> Result<Vec<u8>, String> {
         let config = self.laptop.to_str().unwrap();
         let output = self.laptop(&["connect", "--config", config, NAME]);
@@ -96,8 +96,8 @@ impl SilentGate {
         hops.to_vec()
     }
 
-    /// A knock that is wrong at every step of this minute's sequence. It is one of the next minute's, because a
-    /// daemon without CAP_NET_RAW sees no others.
+    /// A knock that is wrong at every step of this minute's sequence. It belongs to the next minute's sequence,
+    /// because a daemon without CAP_NET_RAW sees no other knocks.
     pub fn wrong(&self) -> Hop {
         self.sequence(1)[2]
     }
