@@ -1,14 +1,14 @@
-//! `shimmer connect` as a process, and services at a member's ports without a daemon before them.
+//! `shimmer connect` as a process, and services at a member's ports without a daemon in front of them.
 
 use super::*;
 use shimmer::proto::scheme::token::{NONCE, TOKEN};
 use std::process::{ChildStdin, ChildStdout};
 
-/// Few enough ports for a test to listen at all of them.
+/// Few enough ports for a test to listen on all of them.
 pub const RANGE: (u16, u16) = (10_000, 10_099);
 
-/// A member of such a small range for whom the last minute, this one and the next have different ports. With
-/// so few ports, two of them are the same on a few days of each year.
+/// A member of such a small range whose last, current and next minute have different ports. With so few ports,
+/// two of them are equal on a few days of each year.
 pub fn member_at(minute: impl Fn(&Member) -> u64) -> Member {
     let host = own_address();
     let has_three = |member: &Member| {
@@ -101,7 +101,8 @@ impl Wire {
         assert_eq!(rest, b"");
     }
 
-    /// Its exit code and its stderr. Until then stdin stays open, unless it has been taken.
+    /// Waits for the end. Returns the exit code and stderr. stdin stays open until then, unless it has been
+    /// taken.
     #[track_caller]
     pub fn end(mut self) -> (Option<i32>, String) {
         let status = wait_for("its end", || self.child.try_wait().unwrap());
@@ -116,7 +117,7 @@ impl Wire {
         assert_eq!(self.end(), (Some(0), String::new()));
     }
 
-    /// It ends with 1 and one line on stderr, which says all of this.
+    /// Asserts that it exits with 1 and one line on stderr, which contains all of these parts.
     #[track_caller]
     pub fn assert_fails(self, parts: &[&str]) {
         let (code, said) = self.end();
@@ -155,7 +156,7 @@ pub struct Bare {
 }
 
 impl Bare {
-    /// Listens at the port of the minute that is `ahead` of now.
+    /// Listens on the real port of the minute that is `ahead` minutes from now.
     pub fn start(ahead: i64) -> Self {
         let member = member();
         let minute = member.minute().wrapping_add_signed(ahead);
@@ -196,7 +197,7 @@ pub fn reset(stream: TcpStream) {
         .unwrap();
 }
 
-/// Bytes that show when one of them is lost or swapped.
+/// Bytes in which a lost or swapped one is noticed.
 pub fn noise(count: usize, seed: u64) -> Vec<u8> {
     let mut state = seed;
     let mut bytes = Vec::with_capacity(count + 8);
