@@ -74,12 +74,12 @@ impl fmt::Display for Event {
             }
             Self::BansFull { bans } => write!(
                 f,
-                "warn the ban list is full, bans={bans}: the oldest make room"
+                "warn the ban list is full, bans={bans}: the oldest bans make room"
             ),
             Self::NoncesFull { mirage } => write!(
                 f,
-                "warn mirage={mirage} there is room for {NONCES} used tokens, and all is taken: \
-                 new ones are refused"
+                "warn mirage={mirage} all places for {NONCES} used tokens are taken: \
+                 new tokens are refused"
             ),
             Self::Open {
                 mirage,
@@ -89,8 +89,8 @@ impl fmt::Display for Event {
             Self::Shut { mirage, open_for } => write!(f, "shut mirage={mirage} {open_for}"),
             Self::PacketsLost { packets } => write!(
                 f,
-                "warn the silent gates are flooded, lost-packets={packets}: they hear \
-                 {SENSED_PER_SECOND} a second"
+                "warn the silent gates are flooded, lost-packets={packets}: they take \
+                 {SENSED_PER_SECOND} packets a second"
             ),
             Self::WrongKnock {
                 mirage,
@@ -148,9 +148,9 @@ impl fmt::Display for Event {
                 is_addition,
             } => {
                 let what = if *is_addition {
-                    "let it in"
+                    "add it to the set"
                 } else {
-                    "take it out"
+                    "take it out of the set"
                 };
                 write!(
                     f,
@@ -180,7 +180,7 @@ impl fmt::Display for Event {
             ),
             Self::KnockPortOpen(hop) => write!(f, "listen knock at {hop}"),
             Self::KnockPortClosed(hop, error) => {
-                write!(f, "error knock at {hop} can't be heard: {error}")
+                write!(f, "error knock at {hop} cannot listen: {error}")
             }
             Self::Reload { mirages, dropped } => {
                 write!(f, "reload mirages={mirages} dropped={dropped}")
@@ -201,12 +201,12 @@ impl fmt::Display for Event {
             Self::OpeningsLoaded { open } => write!(f, "state open={open}"),
             Self::RedirectMissing { mirage, port } => write!(
                 f,
-                "warn mirage={mirage} somebody came to pool-port {port} itself: the redirect is \
+                "warn mirage={mirage} a connection came to pool-port {port} directly: the redirect is \
                  missing; `shimmer firewall` prints it"
             ),
             Self::JournalNotWritten { path, error } => write!(
                 f,
-                "error {}: {error}; what is open now would stay so after a restart",
+                "error {}: {error}; doors that are open now would stay open after a restart",
                 path.display()
             ),
             Self::LeftOut { lines } => {
@@ -223,24 +223,32 @@ impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Configuration(text) => f.write_str(text),
-            Self::User => f.write_str("user: it changes at a restart only"),
+            Self::User => f.write_str("user: a change takes effect after a restart"),
             Self::Kernel(what, error) => write!(f, "kernel lacks {what}: {error}"),
             Self::Log(path, error) => {
-                write!(f, "log {}: {error}; the old one stays", path.display())
+                write!(
+                    f,
+                    "log {}: {error}; the old one stays in use",
+                    path.display()
+                )
             }
-            Self::FileKept(text) => write!(f, "{text}; the old one stays"),
+            Self::FileKept(text) => write!(f, "{text}; the old one stays in use"),
             Self::NoState(path, error) => write!(
                 f,
-                "state {}: {error}; bans do not outlive a restart",
+                "state {}: {error}; bans will not survive a restart",
                 path.display()
             ),
             Self::NoControl(path, why) => write!(
                 f,
-                "control {}: {why}; there is no `shimmer status`",
+                "control {}: {why}; `shimmer status` will not work",
                 path.display()
             ),
             Self::JournalUnread(path, error) => {
-                write!(f, "{}: {error}; what it names stays open", path.display())
+                write!(
+                    f,
+                    "{}: {error}; the doors it names stay open",
+                    path.display()
+                )
             }
             Self::StateUnread(path, error) => write!(f, "state {}: {error}", path.display()),
             Self::StateSetAside(path, aside) => write!(
@@ -250,7 +258,11 @@ impl fmt::Display for Warning {
                 aside.display()
             ),
             Self::StateDamaged(path, error) => {
-                write!(f, "state {} is damaged, and stays: {error}", path.display())
+                write!(
+                    f,
+                    "state {} is damaged and cannot be renamed: {error}",
+                    path.display()
+                )
             }
             Self::StateNotWritten(error) => write!(f, "state was not written: {error}"),
             Self::SensorFailed(error) => write!(f, "knocks are not seen: {error}"),

@@ -172,12 +172,12 @@ fn lines_of_the_daemon_and_their_levels() {
         (
             Event::BansFull { bans: 4_096 },
             Level::Warn,
-            "warn the ban list is full, bans=4096: the oldest make room",
+            "warn the ban list is full, bans=4096: the oldest bans make room",
         ),
         (
             Event::PacketsLost { packets: 90 },
             Level::Warn,
-            "warn the silent gates are flooded, lost-packets=90: they hear 2000 a second",
+            "warn the silent gates are flooded, lost-packets=90: they take 2000 packets a second",
         ),
         (
             Event::Open {
@@ -284,7 +284,7 @@ fn lines_of_the_daemon_and_their_levels() {
                 is_addition: false,
             },
             Level::Error,
-            "error mirage=home source=192.0.2.7 nft: it took too long to take it out",
+            "error mirage=home source=192.0.2.7 nft: it took too long to take it out of the set",
         ),
         (
             Event::Rotate {
@@ -370,7 +370,7 @@ fn lines_of_the_daemon_and_their_levels() {
         (
             Event::Warning(Warning::NoControl("/run/c".into(), "taken".into())),
             Level::Warn,
-            "warn control /run/c: taken; there is no `shimmer status`",
+            "warn control /run/c: taken; `shimmer status` will not work",
         ),
         (
             Event::Warning(Warning::StateSetAside("/s".into(), "/s.damaged".into())),
