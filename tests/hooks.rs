@@ -63,7 +63,7 @@ impl Turns {
                 .hear(Id::from_bits(event.token().0 as u32), self.now);
         }
         self.hooks.expire(self.now);
-        while let Some(not_started) = self.hooks.go_on(self.poll.registry(), self.now) {
+        while let Some(not_started) = self.hooks.start_next(self.poll.registry(), self.now) {
             self.outcomes.push(not_started);
         }
     }

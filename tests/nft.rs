@@ -100,7 +100,7 @@ impl Turns {
             self.nft.hear(self.now);
         }
         self.nft.expire(self.now);
-        self.nft.go_on(self.poll.registry(), self.now);
+        self.nft.start_due(self.poll.registry(), self.now);
         while let Some(news) = self.nft.next_news() {
             self.news.push(match news {
                 News::Done(ticket) => format!("done {ticket}"),

@@ -2,8 +2,8 @@
 //! at its deadline, so a command that hangs takes a place for half a minute at most.
 //!
 //! ```text
-//!   start ─▶ waits ──go_on──▶ runs ──ended──▶ an outcome for its ticket
-//!                              └─deadline─▶ killed ──ended──▶ TimedOut
+//!   start ─▶ waits ──start_next──▶ runs ──ended──▶ an outcome for its ticket
+//!                                   └─deadline─▶ killed ──ended──▶ TimedOut
 //! ```
 //!
 //! A service that a command leaves running lives on, and so does whatever runs when the daemon ends.
@@ -72,7 +72,7 @@ impl<T> Hooks<T> {
         }
     }
 
-    /// Queues a command for the next [`Hooks::go_on`] or a later one. Its ticket comes back with its
+    /// Queues a command for the next [`Hooks::start_next`] or a later one. Its ticket comes back with its
     /// outcome.
     ///
     /// # Errors
@@ -87,7 +87,7 @@ impl<T> Hooks<T> {
 
     /// Starts waiting commands while there are places. Returns the outcome of one that can't be started; then
     /// there may be more to start.
-    pub fn go_on(&mut self, registry: &Registry, now: Instant) -> Option<(T, Outcome)> {
+    pub fn start_next(&mut self, registry: &Registry, now: Instant) -> Option<(T, Outcome)> {
         while self.may_start()
             && let Some(vacant) = self.hooks.vacancy()
         {
@@ -141,7 +141,7 @@ impl<T> Hooks<T> {
         self.drop_left_over();
     }
 
-    /// When to call [`Hooks::expire`] or [`Hooks::go_on`].
+    /// When to call [`Hooks::expire`] or [`Hooks::start_next`].
     pub fn next_deadline(&self) -> Option<Instant> {
         if self.may_start() {
             return Some(Instant(0));

@@ -1,8 +1,8 @@
 //! Adds addresses to the kernel's nft sets: many at once, with one nft at a time and one run a second.
 //!
 //! ```text
-//!   add ─▶ waits ──go_on──▶ in a batch ──nft ends──▶ Done
-//!            ▲ │                 │
+//!   add ─▶ waits ──start_due──▶ in a batch ──nft ends──▶ Done
+//!            ▲ │                     │
 //!            │ └─ its time is over ─▶ TooLate
 //!            └──── nft has failed
 //! ```
@@ -129,7 +129,7 @@ impl<T> Nft<T> {
         }
     }
 
-    /// Queues an address for the next [`Nft::go_on`] or a later one. It stays in the set for `seconds` from
+    /// Queues an address for the next [`Nft::start_due`] or a later one. It stays in the set for `seconds` from
     /// now on, even if it is there already; with 0 it is taken out. The last of two contradicting elements
     /// counts.
     ///
@@ -170,7 +170,7 @@ impl<T> Nft<T> {
     }
 
     /// Starts nft for the waiting elements, if it is time.
-    pub fn go_on(&mut self, registry: &Registry, now: Instant) {
+    pub fn start_due(&mut self, registry: &Registry, now: Instant) {
         self.drop_late(now);
         if self.child.is_some() || now < self.next_run {
             return;
@@ -230,7 +230,7 @@ impl<T> Nft<T> {
         Some(self.news.remove(0))
     }
 
-    /// When to call [`Nft::expire`] or [`Nft::go_on`].
+    /// When to call [`Nft::expire`] or [`Nft::start_due`].
     pub fn next_deadline(&self) -> Option<Instant> {
         let mut soonest = self.child.as_ref().and_then(Child::next_deadline);
         for element in &self.waiting {

@@ -321,14 +321,14 @@ impl<H: Host> Shell<H> {
         self.hooks.expire(now);
         self.start_jobs();
         self.nft.expire(now);
-        self.nft.go_on(self.poll.registry(), now);
+        self.nft.start_due(self.poll.registry(), now);
         self.tell_sets();
     }
 
     /// Starts waiting commands while there are places.
     pub(super) fn start_jobs(&mut self) {
         let now = self.now.boot;
-        while let Some((job, outcome)) = self.hooks.go_on(self.poll.registry(), now) {
+        while let Some((job, outcome)) = self.hooks.start_next(self.poll.registry(), now) {
             let failure = outcome.failure();
             self.answers.push_back(Input::JobEnded { job, failure });
         }

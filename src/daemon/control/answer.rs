@@ -165,7 +165,7 @@ impl View<'_> {
     }
 
     /// Makes the next piece of a long answer.
-    pub fn go_on(&self, rest: Rest) -> Answer {
+    pub fn next_piece(&self, rest: Rest) -> Answer {
         let mut text = String::with_capacity(2 * ANSWER_BYTES);
         let rest = match rest {
             Rest::Mirages(place, ports) => self.push_mirages(&mut text, place, ports),

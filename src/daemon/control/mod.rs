@@ -240,7 +240,7 @@ impl Control {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(_) | Ok(None | Some(Rest::Nothing)) => drop(self.clients.remove(id)),
             Ok(Some(rest)) => {
-                client.answer = Some(view.go_on(rest));
+                client.answer = Some(view.next_piece(rest));
                 self.is_due = true;
             }
         }

@@ -260,12 +260,12 @@ impl Link {
             self.begin_reset(now);
         }
         // A side that has sent its last bytes is not read any more, so only this check shows its reset.
-        let said_all = match ready.map(|ready| ready.side) {
+        let finished = match ready.map(|ready| ready.side) {
             Some(Side::Client) if self.inbound.is_done() => Some(&self.client),
             Some(Side::Service) if self.outbound.is_done() => Some(&self.service),
             _ => None,
         };
-        if said_all.is_some_and(has_error) {
+        if finished.is_some_and(has_error) {
             self.inbound.stop(pipes);
             self.outbound.stop(pipes);
             self.begin_reset(now);
