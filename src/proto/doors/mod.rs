@@ -7,5 +7,5 @@ mod openings;
 pub use admitted::{Admission, Admitted};
 pub use elements::{Element, Elements};
 pub use openings::{
-    CommandEnd, OpenFor, OpenRequest, Opening, Openings, Requested, RestoredOpening, Words,
+    Argv, CommandEnd, OpenFor, OpenRequest, Opening, Openings, Requested, RestoredOpening,
 };

@@ -20,8 +20,8 @@ use core::fmt;
 use core::net::IpAddr;
 use std::rc::Rc;
 
-/// A command, split into its words.
-pub type Words = Rc<[String]>;
+/// A command: its program and its arguments.
+pub type Argv = Rc<[String]>;
 
 /// Whom something is open for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,8 +75,8 @@ pub struct Opening {
     until: Option<Instant>,
     /// How long it stays open after its last use, in ms.
     stays_ms: u64,
-    open: Words,
-    close: Option<Words>,
+    open: Argv,
+    close: Option<Argv>,
     stage: OpeningStage,
     /// Somebody has passed while it was being closed.
     is_wanted: bool,
@@ -93,9 +93,9 @@ pub struct OpenRequest {
     /// The address, or the service.
     pub open_for: OpenFor,
     /// The command that opens it.
-    pub open: Words,
+    pub open: Argv,
     /// The command that closes it; None if it ends by itself.
-    pub close: Option<Words>,
+    pub close: Option<Argv>,
     /// How long it stays open, in ms.
     pub stays_ms: u64,
 }
@@ -132,7 +132,7 @@ pub struct RestoredOpening {
     /// The address, or the service.
     pub open_for: OpenFor,
     /// The command that closes it.
-    pub close: Option<Words>,
+    pub close: Option<Argv>,
     /// When to close it.
     pub until: Instant,
 }
@@ -274,7 +274,7 @@ impl Openings {
         &mut self,
         mirage: MirageId,
         open_for: OpenFor,
-        close: Option<Words>,
+        close: Option<Argv>,
         until: Instant,
         now: Instant,
     ) {
@@ -382,7 +382,7 @@ impl Openings {
     }
 
     /// A command that has to run now, for this job. Call again until it returns None.
-    pub fn next_command(&mut self, job: JobId, now: Instant) -> Option<Words> {
+    pub fn next_command(&mut self, job: JobId, now: Instant) -> Option<Argv> {
         for opening in &mut self.all {
             let is_due = match opening.stage {
                 OpeningStage::Open { .. } if opening.close.is_none() => false,
@@ -501,7 +501,7 @@ impl Opening {
 
     /// The command that a restart has to run to close it.
     #[must_use]
-    pub fn to_close(&self) -> Option<&Words> {
+    pub fn to_close(&self) -> Option<&Argv> {
         self.close
             .as_ref()
             .filter(|_| self.stage != OpeningStage::Begin)

@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 const STAYS_MS: u64 = 30_000;
 
-fn words(text: &str) -> Words {
+fn words(text: &str) -> Argv {
     text.split(' ').map(str::to_owned).collect()
 }
 
