@@ -156,7 +156,7 @@ impl Sink {
     }
 }
 
-/// Our stderr, which must not block even if its reader stops reading. A pipe or a terminal is opened anew for
+/// Our stderr, which must not block even if its reader stops reading. A pipe or a terminal is opened again for
 /// that, because O_NONBLOCK belongs to all who share an open file. A regular file never blocks, and all who
 /// share it must write at the same end.
 fn stderr() -> io::Result<File> {
@@ -240,7 +240,7 @@ impl Log {
         })
     }
 
-    /// Opens the log anew, because its file was moved away or the configuration names another. If that fails,
+    /// Reopens the log, because its file was moved away or the configuration names another. If that fails,
     /// the old one stays in use.
     ///
     /// # Errors

@@ -11,7 +11,7 @@
 //! end 1
 //! ```
 //!
-//! A file is written anew and then renamed over the old one, so a kill leaves either of them intact. There is
+//! A new file is written and then renamed over the old one, so a kill leaves either of them intact. There is
 //! no fsync: the loop would have to wait for a disk, or a router's flash would wear out, for a file whose loss
 //! costs a minute of bans.
 //!

@@ -1,6 +1,6 @@
 //! The banned sources: a fixed number of them, each at the same cost.
 //!
-//! A ban ends a fixed time after its source's last touch of a trap. Every touch starts it anew, so bans
+//! A ban ends a fixed time after its source's last touch of a trap. Every touch restarts it, so bans
 //! end in the order of their last touches. A ring keeps that order: its head ends first. When the list is
 //! full, the ban that would end first makes room.
 
@@ -9,7 +9,7 @@ use super::source::Source;
 use super::time::Instant;
 use core::hash::BuildHasher;
 
-/// What a ban stores beside its source and its last touch.
+/// What a ban stores besides its source and its last touch.
 #[derive(Clone, Copy)]
 struct Mark {
     attempts: u32,
@@ -62,7 +62,7 @@ pub enum Touch {
     Banned,
     /// The source is banned from now on, and this ban, which would have ended first, had to make room.
     BannedInsteadOf(Ban),
-    /// The source was banned already; its ban starts anew.
+    /// The source was banned already; its ban restarts.
     Renewed,
 }
 
@@ -133,7 +133,7 @@ impl<H: BuildHasher> Blacklist<H> {
         }
     }
 
-    /// Bans a source, or starts its ban anew.
+    /// Bans a source, or restarts its ban.
     pub fn touch(&mut self, source: Source, why: Why, now: Instant) -> Touch {
         if self.is_banned(source, now) {
             if let Some(entry) = self.ring.find(source) {

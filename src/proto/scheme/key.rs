@@ -1,8 +1,8 @@
 //! Stretches a secret into a key, slowly.
 //!
-//! Whoever scans a server for one minute learns over a hundred bits that let them check guesses of the
-//! secret offline. So each guess is made to cost 131,072 rounds of PBKDF2 (RFC 8018, section 5.2), with
-//! the mirage's name as the salt.
+//! A scan of a server for one minute yields over a hundred bits, with which guesses of the secret can be checked
+//! offline. So each guess is made to cost 131,072 rounds of PBKDF2 (RFC 8018, section 5.2), with the mirage's name
+//! as the salt.
 //!
 //! A router needs seconds for that, and its loop must not stop meanwhile. So the rounds can be done in
 //! slices. The pbkdf2 crate can't do that: the one block that is needed is computed here, and the tests

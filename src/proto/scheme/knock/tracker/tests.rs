@@ -180,7 +180,7 @@ fn a_syn_sent_again_changes_nothing_even_late_and_under_lock() {
         (3_000, 7000, KnockAnswer::Again),
         (3_900, 8000, KnockAnswer::Again),
         (5_000, 9000, KnockAnswer::Again),
-        // After the echo's time, a knock begins anew.
+        // After the echo's time, a knock starts over.
         (6_000, 7000, waiting(1)),
     ] {
         let got = tracker.knock(source(1), tcp(port), &all, Instant(at));
