@@ -23,7 +23,7 @@ use std::rc::Rc;
 impl<H: Host> Shell<H> {
     /// Reads the configuration again. One with errors changes nothing.
     pub(super) fn read_configuration_again(&mut self) {
-        // Whoever has set the clock may say so like this: it counts at once, whatever the file says.
+        // An operator who has set the clock may say so with SIGHUP: it counts at once, whatever the file says.
         let is_kept = self.host.clock_is_kept();
         self.answers.push_back(Input::ClockKept(is_kept));
         let server = match ServerConfig::load(&self.configuration.path) {

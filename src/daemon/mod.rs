@@ -151,7 +151,7 @@ impl<H: Host> Daemon<H> {
     }
 
     fn end(&mut self) {
-        // Children that had ended before it was told to.
+        // Handles children that ended before the signal to end.
         self.settle();
         if self.core.save_is_due().is_some() {
             self.shell.save(&self.core);

@@ -331,8 +331,8 @@ impl Ports {
         }
     }
 
-    /// Looks at a port again then, whose visitors could not all be accepted. However often that is said, it is
-    /// looked at once.
+    /// Schedules another look at a port whose visitors could not all be accepted. However often it is called,
+    /// the port is looked at once.
     pub fn accept_later(&mut self, id: PortId, when: Instant) {
         if let Ok(known) = self.find(id) {
             self.all[known].is_behind = true;
@@ -340,7 +340,7 @@ impl Ports {
         }
     }
 
-    /// Whether there is a spare descriptor, which is opened where it is missing.
+    /// Whether there is a spare descriptor. Opens a missing one.
     pub fn has_spare(&mut self) -> bool {
         self.spare = self.spare.take().or_else(spare);
         self.spare.is_some()

@@ -180,16 +180,16 @@ impl Sockets {
         }
     }
 
-    /// The same, and the loop is woken for it no more. It would be for as long as a child has it, since closing
-    /// it here does not end that.
+    /// The same, but the poll no longer watches the socket. Otherwise it would for as long as a child has it,
+    /// because closing it here does not end that.
     fn take_unwatched(&mut self, id: ConnId, registry: &Registry) -> Option<OwnedFd> {
         let socket = self.take_socket(id)?;
-        // It may not have been watched.
+        // It may not have been registered.
         let _ = registry.deregister(&mut SourceFd(&socket.as_raw_fd()));
         Some(socket)
     }
 
-    /// Dials a service for a visitor, who is in hand, held, or was joined to a dial that failed.
+    /// Dials a service for a visitor: one in hand, one who is held, or one whose dial has failed.
     pub fn dial(
         &mut self,
         dial: Dial,

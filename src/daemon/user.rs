@@ -52,13 +52,13 @@ pub fn become_user(server: ServerConfig, config: &Path) -> Result<ServerConfig, 
     ServerConfig::load(config).map_err(Failure::Configuration)
 }
 
-/// Opens the file of stderr once more and uses that as stderr, so that a mode set on it does not hold for the
-/// processes that share the first. It needs the rights that the daemon gives up after the start. If it fails,
-/// stderr stays as it is.
+/// Opens the file of stderr again and uses that as stderr, so that a mode set on it does not affect the
+/// processes that share the first one. This needs the rights that the daemon gives up after the start. If it
+/// fails, stderr stays as it is.
 fn own_stderr() {
     let mut options = OpenOptions::new();
     options.write(true).custom_flags(libc::O_NOCTTY);
-    // Not for a regular file: its position, at which all write, is shared.
+    // Not for a regular file: all writers share its position.
     if let Ok(file) = options.open("/proc/self/fd/2")
         && file.metadata().is_ok_and(|about| !about.is_file())
     {

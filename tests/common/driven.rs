@@ -43,7 +43,7 @@ pub struct World {
     pub signals: VecDeque<Signal>,
     /// How many descriptors to leave to the daemon, from its next turn on.
     pub descriptors: Option<usize>,
-    /// What is done before each turn, in the loop's thread.
+    /// Runs before each turn, in the loop's thread.
     pub each_turn: Option<Box<dyn FnMut() + Send>>,
     /// Turns that the loop has begun.
     turns: u64,

@@ -189,7 +189,7 @@ impl Openings {
                 opening.guests.extend(guest.take());
                 return Requested::Begun;
             }
-            // What is to be closed before it is opened still needs what closes it.
+            // If it has to be closed before it is opened, it still needs the old closing command.
             if opening.stage != OpeningStage::End || !opening.is_wanted {
                 opening.close = request.close;
             }

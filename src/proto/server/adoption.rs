@@ -29,7 +29,7 @@ impl Core {
 
     pub(super) fn tell_adopted(&mut self, adopted: Adopted, effects: &mut Effects) {
         effects.push_back(Effect::Sense);
-        // What nobody has taken over is closed now that all else is open.
+        // Old mirages that are not in the new configuration close now that all others are open.
         let dropped = adopted.dropped.len();
         effects.extend(adopted.dropped.into_iter().map(Effect::Ports));
         for (id, address) in adopted.let_in {

@@ -157,7 +157,8 @@ impl Core {
             return;
         };
         let mirage = conn.mirage;
-        // Whoever waits has been given up by the clock alone: until it is dialled again, the service may accept.
+        // A waiting dial was only given up by our deadline: until the next dial, the service may still accept
+        // it.
         if let Stage::Dialling { .. } | Stage::Waiting = conn.stage {
             self.conns.enter(id, Stage::Open, None);
             self.openings.service_is_used(mirage, self.now.boot);

@@ -45,9 +45,9 @@ pub struct Turn {
 pub struct Adopted {
     /// The number of mirages whose `Listening` is still to come.
     pub left: usize,
-    /// Those that are no longer served.
+    /// The mirages that are no longer served.
     pub dropped: Vec<MirageId>,
-    /// Whom the old ones let in.
+    /// The addresses that the old mirages admitted.
     pub let_in: Vec<(MirageId, IpAddr)>,
     /// Whether nothing was served before.
     pub is_first: bool,

@@ -355,7 +355,7 @@ fn what_nothing_closes_from_now_on_is_closed_once_more_after_a_restart() {
         until: Instant(60_000),
     };
     openings.restore(home(), remembered, Instant(0));
-    // Whoever knocks does so twice, since one knock may be lost.
+    // Clients send each knock twice, in case one is lost.
     for _ in 0..2 {
         let mut request = request(OpenFor::Address(address()));
         request.close = None;
