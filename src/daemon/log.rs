@@ -67,7 +67,7 @@ impl SyslogSocket {
         socket.set_nonblocking(true)?;
         if let Err(error) = socket.connect(SYSLOG) {
             // Each line tries again.
-            let text = "lines are lost until it is there";
+            let text = "lines are lost until syslogd runs";
             let line = format!("shimmer: warning: syslog: {SYSLOG}: {error}; {text}\n");
             let _ = io::stderr().write_all(line.as_bytes());
         }
