@@ -1,4 +1,4 @@
-//! The part of a configuration that decisions need. Paths, log, user and host names are not in it.
+//! The part of a configuration that decisions need. Paths, log and user are not in it.
 
 use super::gates::{Gate, GateSettings};
 use super::scheme::key::Key;
