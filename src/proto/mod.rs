@@ -17,24 +17,35 @@
 #![forbid(unsafe_code)]
 
 pub mod bans;
+#[cfg(target_os = "linux")]
 pub mod conn;
+#[cfg(target_os = "linux")]
 pub mod doors;
+#[cfg(target_os = "linux")]
 pub mod effect;
+#[cfg(target_os = "linux")]
 pub mod event;
 pub mod gates;
+#[cfg(target_os = "linux")]
 pub mod ids;
+#[cfg(target_os = "linux")]
 pub mod input;
 mod number;
 mod ring;
 pub mod scheme;
+#[cfg(target_os = "linux")]
 pub mod server;
 pub mod settings;
 pub mod source;
+#[cfg(target_os = "linux")]
 pub(crate) mod table;
+#[cfg(target_os = "linux")]
 pub(crate) mod tally;
 mod time;
+#[cfg(target_os = "linux")]
 pub(crate) mod timers;
 
 pub use number::parse_number;
+#[cfg(target_os = "linux")]
 pub use server::Core;
 pub use time::{Instant, Now, sooner};
