@@ -14,6 +14,7 @@ use core::net::IpAddr;
 use std::hash::RandomState;
 use std::rc::Rc;
 
+/// A mirage with its ports, and with what is remembered of its visitors.
 pub struct Mirage {
     /// Its part of the configuration.
     pub settings: Rc<MirageSettings>,

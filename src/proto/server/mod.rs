@@ -40,17 +40,20 @@ use super::effect::{Effect, Effects};
 use super::event::{Event, Limit, UnbanCause};
 use super::input::Input;
 use super::time::Now;
+use tables::Idle;
 
 impl Core {
     /// Begins a turn of the loop: everything until the next one happens at `now`.
     pub fn begin_turn(&mut self, now: Now, effects: &mut Effects) {
         self.now = now;
         self.has_turned = false;
+        self.idle.take_if(|idle| idle.offset_ms != now.offset_ms());
         self.watch_clock(effects);
     }
 
     /// Handles what has happened.
     pub fn handle(&mut self, input: Input, effects: &mut Effects) {
+        self.idle = None;
         match input {
             Input::Accepted { mirage, peer, port } => self.accepted(mirage, peer, port, effects),
             Input::Short => {
@@ -95,6 +98,13 @@ impl Core {
 
     /// Does one thing that is due. False if nothing more is due in this turn of the loop.
     pub fn tick(&mut self, effects: &mut Effects) -> bool {
+        // The bytes of sessions wake the loop most of the time, and change nothing here.
+        let now = self.now.boot;
+        if let Some(idle) = self.idle
+            && idle.until.is_none_or(|until| now < until)
+        {
+            return false;
+        }
         self.expire_conn(effects)
             || self.shut_a_mirage(effects)
             || self.expire_ban(effects)
@@ -123,6 +133,10 @@ impl Core {
         if !self.has_turned {
             self.tell_of_closed_ports(effects);
         }
+        self.idle = Some(Idle {
+            until: self.next_due(),
+            offset_ms: self.now.offset_ms(),
+        });
         false
     }
 }

@@ -270,6 +270,13 @@ impl Core {
     /// When something will be due without any input. A moment in the past is due now.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
+        match self.idle {
+            Some(idle) => idle.until,
+            None => self.next_due(),
+        }
+    }
+
+    pub(super) fn next_due(&self) -> Option<Instant> {
         let now = self.now;
         if self.has_turned {
             return Some(now.boot);

@@ -54,11 +54,22 @@ pub struct SavedState {
     pub at: Instant,
 }
 
+/// Until when nothing is due.
+#[derive(Clone, Copy)]
+pub struct Idle {
+    /// None: for ever.
+    pub until: Option<Instant>,
+    /// How far the real clock was ahead of the boot clock, in ms. When it drifts, a minute turns earlier or later.
+    pub offset_ms: i64,
+}
+
 /// The state of everything that decides about visitors, doors, ports and time.
 pub struct Core {
     pub(super) now: Now,
     /// A mirage has turned in this turn of the loop, so another may have to.
     pub(super) has_turned: bool,
+    /// Nothing is due before, unless something happens. None: something has.
+    pub(super) idle: Option<Idle>,
     pub(super) common: CommonSettings,
     pub(super) mirages: Mirages,
     /// Used tokens and datagrams. They are remembered for longer than their mirage.
@@ -84,6 +95,7 @@ impl Core {
         Self {
             now,
             has_turned: false,
+            idle: None,
             clock: Clock::new(common.clock, now, is_kept),
             common,
             mirages: Mirages::default(),
