@@ -123,7 +123,7 @@ pub struct Document<'a> {
     current: usize,
 }
 
-/// Reads a file.
+/// Reads the text of a file. It never fails: see [`Document::problems`].
 #[must_use]
 pub fn parse(text: &[u8]) -> Document<'_> {
     let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);

@@ -81,7 +81,7 @@ const fn value(name: &'static str) -> CommandOption {
 /// The options that every command has. main handles them before the command sees any argument.
 const COMMON_OPTIONS: [CommandOption; 2] = [flag("--help"), flag("--version")];
 
-/// A command.
+/// A command of the program, `shimmer NAME`.
 #[derive(Debug)]
 pub struct Command {
     /// Its identity, for a `match`.
@@ -399,7 +399,7 @@ pub const HELP: Command = Command {
     help: OVERVIEW,
 };
 
-/// All commands.
+/// All commands, in the order of the overview.
 pub const COMMANDS: [&Command; 13] = [
     &PORT, &CONNECT, &KNOCK, &KEYGEN, &DAEMON, &CHECK, &SHARE, &FIREWALL, &STATUS, &BAN, &UNBAN,
     &DEMO, &HELP,

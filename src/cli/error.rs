@@ -17,7 +17,7 @@ pub enum Error {
     Configuration(Box<dyn error::Error>),
     /// stdout can't be written.
     Stdout(io::Error),
-    /// Whoever read stdout has closed it, so there is nobody to tell.
+    /// The reader of stdout has closed it, so nobody wants to know more.
     BrokenPipe,
 }
 

@@ -1,4 +1,5 @@
-//! The users of this machine: whom the daemon may become, and who owns a file that it can't use.
+//! The users of this machine: the one that the daemon may run as, and the owner of a file that it
+//! can't use.
 //!
 //! They are read from /etc/passwd (passwd(5)) alone. getpwnam(3) may also ask servers, which need not
 //! be there at boot.
@@ -17,11 +18,11 @@ const PASSWD: &str = "/etc/passwd";
 /// A user of this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
-    /// As in /etc/passwd.
+    /// The name in /etc/passwd.
     pub name: String,
-    /// The user's id.
+    /// The user id.
     pub uid: u32,
-    /// The id of the user's primary group.
+    /// The id of the primary group.
     pub gid: u32,
 }
 

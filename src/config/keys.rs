@@ -31,13 +31,13 @@ pub(super) enum Value<S> {
 
 /// The mirages that a key is for.
 pub(super) struct AppliesTo {
-    /// Behind "it is for".
+    /// They are named so behind "it is for".
     pub mirages: &'static str,
     /// Whether this mirage is one of them.
     pub includes: fn(&Draft) -> bool,
 }
 
-/// One key.
+/// A key of a section.
 pub(super) struct ConfigKey<S> {
     pub name: &'static str,
     pub value: Value<S>,

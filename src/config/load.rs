@@ -30,7 +30,7 @@ pub struct ClientConfig {
 }
 
 impl ServerConfig {
-    /// Reads a file.
+    /// Reads a file of at most [`crate::limits::CONFIG_BYTES`].
     ///
     /// # Errors
     /// Everything that is wrong with it.
@@ -53,7 +53,7 @@ impl ServerConfig {
 }
 
 impl ClientConfig {
-    /// Reads a file.
+    /// Reads a file of at most [`crate::limits::CONFIG_BYTES`].
     ///
     /// # Errors
     /// Everything that is wrong with it.

@@ -20,7 +20,7 @@ impl fmt::Debug for Secret {
 /// Why some bytes are not a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SecretError {
-    /// There are none.
+    /// There are no bytes.
     Empty,
     /// One of them is NUL. HMAC pads short keys with NULs (RFC 2104, section 2), so two such secrets
     /// could be the same key.
@@ -78,7 +78,7 @@ impl Secret {
         Self::first_line(&file::read(path)?).map_err(|error| FileError::new(path, invalid(error)))
     }
 
-    /// The bytes themselves.
+    /// The bytes of the secret, to draw ports from and never to print.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0

@@ -86,7 +86,7 @@ pub fn parse_range(text: &str, between: char) -> Parsed<Range> {
     wrong!("{text} is not a range of ports from 1 to 65535, such as 10000{between}10999")
 }
 
-/// A mirage's name.
+/// A mirage's name: ASCII letters, digits and `. _ - @`, and no `-` at its start.
 ///
 /// # Errors
 /// It is empty, or has letters that a name can't have. The text is not quoted.
@@ -144,7 +144,7 @@ pub(super) fn time_limit(text: &str) -> Parsed<u32> {
     duration_between(text, 1, LONGEST_S)
 }
 
-/// In milliseconds.
+/// As [`time_limit`], but in milliseconds.
 pub(super) fn time_limit_ms(text: &str) -> Parsed<u64> {
     Ok(u64::from(time_limit(text)?) * 1_000)
 }
