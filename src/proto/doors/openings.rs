@@ -478,10 +478,13 @@ impl Openings {
 }
 
 impl Opening {
-    /// How long it stays open from now on unless it is used, in ms.
+    /// How long it stays open from now on unless it is used, in ms. For an address this begins when the command
+    /// that opens it has run.
     #[must_use]
     pub fn stays_ms(&self, now: Instant) -> u64 {
-        self.until.map_or(self.stays_ms, |until| until.since(now))
+        let has_begun = self.is_open() || self.open_for == OpenFor::Service;
+        let until = self.until.filter(|_| has_begun);
+        until.map_or(self.stays_ms, |until| until.since(now))
     }
 
     /// Whether it is open, as far as is known.
