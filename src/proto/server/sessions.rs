@@ -149,6 +149,7 @@ impl Core {
         };
         log(effects, event);
         effects.push_back(Effect::Close(id));
+        self.leave_service(conn.mirage);
     }
 
     /// Handles a dial that the service has accepted.
@@ -269,9 +270,13 @@ impl Core {
             end,
         };
         log(effects, event);
-        // Without a session, the service runs on for a while only.
-        if self.conns.sessions_of(conn.mirage) == 0 {
-            self.openings.service_is_left(conn.mirage, now);
+        self.leave_service(conn.mirage);
+    }
+
+    /// Without a session, the service runs on for a while only.
+    fn leave_service(&mut self, mirage: MirageId) {
+        if self.conns.sessions_of(mirage) == 0 {
+            self.openings.service_is_left(mirage, self.now.boot);
         }
     }
 
