@@ -79,6 +79,14 @@ impl Key {
     }
 }
 
+#[cfg(test)]
+impl Key {
+    /// One that took no stretching.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(hmac(bytes))
+    }
+}
+
 fn hmac(key: &[u8]) -> HmacSha256 {
     HmacSha256::new_from_slice(key).expect("HMAC takes a key of any length")
 }
