@@ -150,6 +150,16 @@ impl Nonces {
 }
 
 #[cfg(test)]
+impl Nonces {
+    /// Uses so many up.
+    pub fn fill(&mut self, count: usize, now: Instant) {
+        for number in 0..count as u128 {
+            self.spend(&number.to_be_bytes(), now);
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::limits::STRETCH_ROUNDS;
