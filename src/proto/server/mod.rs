@@ -140,3 +140,6 @@ impl Core {
         false
     }
 }
+
+#[cfg(test)]
+mod tests;

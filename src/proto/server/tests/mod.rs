@@ -1,0 +1,3 @@
+//! The core under a shell in memory: what it decides, without an operating system.
+
+mod shell;
