@@ -1,3 +1,5 @@
 //! The core under a shell in memory: what it decides, without an operating system.
 
+mod check;
 mod shell;
+mod world;

@@ -1,0 +1,103 @@
+//! What has to hold between the core and its shell whenever nothing is under way.
+
+use super::shell::{Body, Dialled};
+use super::world::World;
+use crate::proto::conn::{Conn, ConnId, Stage};
+
+impl World {
+    /// What has to hold whenever nothing is under way.
+    pub fn check(&self) {
+        let Self { core, shell, .. } = self;
+        assert!(core.is_settled() && shell.is_idle() && self.is_idle());
+        self.check_conns();
+        self.check_ports();
+        let openings = core.openings().iter();
+        for opening in openings.filter(|opening| opening.stays_ms(self.now.boot) == 0) {
+            let runs = shell
+                .jobs
+                .iter()
+                .any(|(job, _)| core.openings().of(*job).is_some());
+            assert!(runs || core.deadline().is_some(), "{opening:?} has no end");
+        }
+    }
+
+    fn check_conns(&self) {
+        let Self { core, shell, .. } = self;
+        let known: Vec<(ConnId, &Conn)> = core.conns.iter_from(0).collect();
+        let ids: Vec<u32> = known.iter().map(|(id, _)| id.bits()).collect();
+        for conn in shell.conns() {
+            assert!(
+                ids.contains(&conn.bits()),
+                "the core does not know {conn:?}"
+            );
+        }
+        let deadline = core.conns.next_deadline();
+        for &(id, conn) in &known {
+            let body = shell.body(id);
+            let is_right = match conn.stage {
+                Stage::Listening { .. } => body == Some(Body::Trap { listens: true }),
+                Stage::Muted { .. } => body == Some(Body::Trap { listens: false }),
+                Stage::Leaving { .. } => false,
+                Stage::Dialling { .. } => body == Some(Body::Link(Dialled::Pending)),
+                Stage::Waiting | Stage::Stranded => {
+                    matches!(body, Some(Body::Link(Dialled::Pending | Dialled::Failed)))
+                }
+                Stage::Open => body == Some(Body::Link(Dialled::Open)),
+                Stage::Process => body == Some(Body::Process),
+                Stage::Guest => body == Some(Body::Waiting),
+            };
+            assert!(is_right, "{:?} is {body:?}", conn.stage);
+            let has_end = match conn.stage {
+                Stage::Open | Stage::Process => true,
+                // With the job for which they wait.
+                Stage::Guest => {
+                    !shell.jobs.is_empty()
+                        || !shell.elements.is_empty()
+                        || core.deadline().is_some()
+                }
+                _ => deadline.is_some(),
+            };
+            assert!(has_end, "{:?} has no end", conn.stage);
+        }
+        self.check_counts(&known);
+    }
+
+    /// As if everything were counted anew.
+    fn check_counts(&self, known: &[(ConnId, &Conn)]) {
+        let conns = &self.core.conns;
+        let is_held =
+            |conn: &Conn| matches!(conn.stage, Stage::Listening { .. } | Stage::Muted { .. });
+        let count =
+            |is_it: &dyn Fn(&Conn) -> bool| known.iter().filter(|(_, conn)| is_it(conn)).count();
+        let (held, most) = conns.held();
+        assert_eq!(held, count(&is_held));
+        assert!(held <= most, "{held} are held");
+        assert_eq!(conns.sessions(), count(&|conn| conn.stage.is_session()));
+        for (_, conn) in known {
+            let of_source = |other: &Conn| other.stage.is_session() && other.source == conn.source;
+            assert_eq!(conns.share(conn.source).sessions, count(&of_source));
+            let of_mirage = |other: &Conn| other.stage.is_session() && other.mirage == conn.mirage;
+            assert_eq!(conns.sessions_of(conn.mirage), count(&of_mirage));
+        }
+    }
+
+    fn check_ports(&self) {
+        let Self { core, shell, .. } = self;
+        for (place, listener) in &shell.listeners {
+            assert_eq!(
+                core.owner(place.0, place.1),
+                Some(listener.mirage),
+                "{place:?}"
+            );
+            let admitted = core.wanted(listener.mirage).admitted;
+            assert_eq!(listener.admitted, admitted, "{place:?}");
+        }
+        for (id, mirage) in core.mirages() {
+            for port in core.wanted(id).ports {
+                let is_open = shell.listeners.keys().any(|place| place.1 == port);
+                let is_taken = shell.taken.contains(&port);
+                assert!(is_open || is_taken, "{port} of {}", mirage.settings.section);
+            }
+        }
+    }
+}
