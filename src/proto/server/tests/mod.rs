@@ -1,5 +1,6 @@
 //! The core under a shell in memory: what it decides, without an operating system.
 
 mod check;
+mod gates;
 mod shell;
 mod world;
