@@ -3,4 +3,5 @@
 mod check;
 mod gates;
 mod shell;
+mod token;
 mod world;
