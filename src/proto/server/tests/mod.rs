@@ -1,6 +1,7 @@
 //! The core under a shell in memory: what it decides, without an operating system.
 
 mod check;
+mod full;
 mod gates;
 mod shell;
 mod token;

@@ -1,0 +1,214 @@
+//! What is full: traps, the caps, and descriptors.
+
+use super::shell::{Body, Dial};
+use super::world::{TRAPS, World, home, home_with_token};
+use crate::proto::conn::ConnId;
+use crate::proto::input::{End, Input};
+use crate::proto::settings::MirageSettings;
+use crate::terms::{Door, Forward, Service};
+
+const MEMBER: &str = "203.0.113.5";
+
+fn stranger(number: usize) -> String {
+    format!("192.0.2.{number}")
+}
+
+/// Fills all traps, each with somebody else.
+fn fill(world: &mut World) -> Vec<ConnId> {
+    let port = world.trap("home");
+    let mut come = |number| world.visit(&stranger(number), port).unwrap();
+    (1..=TRAPS).map(&mut come).collect()
+}
+
+fn is_held(world: &World, conn: ConnId) -> bool {
+    matches!(world.shell.body(conn), Some(Body::Trap { .. }))
+}
+
+#[test]
+fn of_those_alike_the_oldest_goes() {
+    let mut world = World::serving(&[home()]);
+    let mut held = Vec::new();
+    for number in 1..=TRAPS {
+        held.push(world.visit(&stranger(number), world.trap("home")).unwrap());
+        world.skip(1);
+    }
+    world.shell.trace.clear();
+    world.visit(&stranger(9), world.trap("home")).unwrap();
+    world.assert_trace(&["ban source=192.0.2.9", "> give up", "> hold"]);
+    let stays: Vec<bool> = held.iter().map(|&conn| is_held(&world, conn)).collect();
+    assert_eq!(stays, [false, true, true, true]);
+    assert_eq!(world.counts(), (TRAPS, 0));
+}
+
+#[test]
+fn the_source_that_holds_most_goes_before_an_older_one() {
+    let mut world = World::serving(&[home_with_token()]);
+    let port = world.trap("home");
+    let first = world.visit(&stranger(1), port).unwrap();
+    world.skip(1);
+    let many: Vec<ConnId> = (0..3)
+        .map(|_| world.visit(&stranger(2), port).unwrap())
+        .collect();
+    for &conn in [first].iter().chain(&many) {
+        world.say(conn, None);
+    }
+    world.visit(&stranger(3), port).unwrap();
+    assert!(is_held(&world, first) && !is_held(&world, many[0]) && is_held(&world, many[1]));
+}
+
+#[test]
+fn who_was_judged_goes_before_who_may_still_say_a_token() {
+    let mut world = World::serving(&[home_with_token()]);
+    let port = world.trap("home");
+    let many: Vec<ConnId> = (0..3)
+        .map(|_| world.visit(&stranger(1), port).unwrap())
+        .collect();
+    world.skip(1);
+    let judged = world.visit(&stranger(2), port).unwrap();
+    world.say(judged, None);
+    world.visit(&stranger(3), port).unwrap();
+    assert!(!is_held(&world, judged) && many.iter().all(|&conn| is_held(&world, conn)));
+    // Now nobody is judged.
+    world.visit(&stranger(4), port).unwrap();
+    assert!(!is_held(&world, many[0]));
+}
+
+#[test]
+fn one_who_has_said_a_wrong_token_stays_when_told_to_go_and_then_another_goes() {
+    let mut world = World::serving(&[home_with_token()]);
+    let held = fill(&mut world);
+    world.shell.unread.push((held[0], [7; 48]));
+    world.shell.trace.clear();
+    world.visit(&stranger(9), world.trap("home")).unwrap();
+    // The one with the wrong token is judged now, and so it is who goes.
+    let expected = [
+        "> give up",
+        "> hold, listening",
+        "ban source=192.0.2.1",
+        "> mute",
+        "> give up",
+    ];
+    world.assert_trace(&expected);
+    assert!(!is_held(&world, held[0]));
+    assert_eq!(world.counts(), (TRAPS, 0));
+}
+
+#[test]
+fn a_source_has_so_many_sessions_and_all_together_have() {
+    let mut world = World::serving(&[home()]);
+    let mut conns: Vec<ConnId> = (0..3).map(|_| world.join(MEMBER, "home")).collect();
+    world.shell.trace.clear();
+    assert_eq!(world.visit(MEMBER, world.real("home")), None);
+    world.assert_trace(&["full source=203.0.113.5 reason=source"]);
+    conns.extend((6..9).map(|number| world.join(&format!("203.0.113.{number}"), "home")));
+    world.shell.trace.clear();
+    assert_eq!(world.visit("203.0.113.9", world.real("home")), None);
+    world.assert_trace(&["full source=203.0.113.9 reason=sessions"]);
+    assert_eq!(world.core.counters().turned_away, 2);
+    world.end(conns[0], End::Closed);
+    world.join(MEMBER, "home");
+}
+
+#[test]
+fn one_with_a_good_token_for_whom_there_is_no_room_is_let_go() {
+    let mut world = World::serving(&[home_with_token()]);
+    for nonce in 0..3 {
+        let conn = world.visit(MEMBER, world.real("home")).unwrap();
+        let token = world.token("home", nonce);
+        world.say(conn, Some(token));
+    }
+    let conn = world.visit(MEMBER, world.real("home")).unwrap();
+    let token = world.token("home", 3);
+    world.shell.trace.clear();
+    world.say(conn, Some(token));
+    world.assert_trace(&["full source=203.0.113.5 reason=source", "> close"]);
+    assert_eq!(world.counts(), (0, 3));
+}
+
+#[test]
+fn a_dial_without_a_descriptor_is_tried_again_as_long_as_somebody_can_go() {
+    let mut world = World::serving(&[home()]);
+    fill(&mut world);
+    world.shell.trace.clear();
+    world.shell.dials = [Dial::Short, Dial::Short, Dial::Accepted].into();
+    world.visit(MEMBER, world.real("home")).unwrap();
+    let expected = [
+        "> dial",
+        "> give up",
+        "> dial",
+        "> give up",
+        "> dial",
+        "accept source=203.0.113.5",
+    ];
+    world.assert_trace(&expected);
+    assert_eq!(world.counts(), (TRAPS - 2, 1));
+}
+
+#[test]
+fn a_dial_without_a_descriptor_and_nobody_to_go_is_an_error() {
+    let mut world = World::serving(&[home()]);
+    world.shell.dials = [Dial::Short].into();
+    world.visit(MEMBER, world.real("home")).unwrap();
+    world.assert_trace(&["> dial", "error mirage=home source=203.0.113.5", "> close"]);
+    assert_eq!(
+        (world.counts(), world.core.counters().accepted),
+        ((0, 0), 0)
+    );
+    // What else can go wrong frees nobody's place.
+    fill(&mut world);
+    world.shell.trace.clear();
+    world.shell.dials = [Dial::Failed].into();
+    world.visit(MEMBER, world.real("home")).unwrap();
+    world.assert_trace(&["> dial", "error mirage=home", "> close"]);
+    assert_eq!(world.counts(), (TRAPS, 0));
+}
+
+#[test]
+fn a_victim_who_turns_out_to_be_a_member_comes_in() {
+    let mut world = World::serving(&[home_with_token()]);
+    let one = world.visit(MEMBER, world.real("home")).unwrap();
+    let other = world.visit("203.0.113.6", world.real("home")).unwrap();
+    let tokens = [1, 2].map(|nonce| world.token("home", nonce));
+    world.shell.unread.push((one, tokens[0]));
+    world.shell.dials = [Dial::Short, Dial::Accepted, Dial::Accepted].into();
+    world.say(other, Some(tokens[1]));
+    assert_eq!(world.counts(), (0, 2));
+    world.assert_log(&["accept", "accept"]);
+}
+
+#[test]
+fn a_visitor_without_a_descriptor_may_have_that_of_one_in_a_trap() {
+    let mut world = World::serving(&[home()]);
+    world.handle(Input::Short);
+    world.assert_trace(&[]);
+    fill(&mut world);
+    world.shell.trace.clear();
+    world.handle(Input::Short);
+    world.assert_trace(&["> give up"]);
+    assert_eq!(world.counts(), (TRAPS - 1, 0));
+    let peer = "::ffff:192.0.2.77".parse().unwrap();
+    world.handle(Input::TurnedAway { peer, port: 10_007 });
+    world.assert_trace(&["full source=192.0.2.77 port=10007 reason=descriptors"]);
+}
+
+#[test]
+fn a_program_that_can_not_be_started_is_an_error_too() {
+    let program = Service::Exec("/bin/cat %IP%".parse().unwrap());
+    let door = Door::Forward(Forward {
+        to: program,
+        on_demand: None,
+    });
+    let mut world = World::serving(&[MirageSettings { door, ..home() }]);
+    world.shell.dials = [Dial::Failed].into();
+    world.visit(MEMBER, world.real("home")).unwrap();
+    world.assert_trace(&[
+        "> exec /bin/cat 203.0.113.5",
+        "error mirage=home",
+        "> close",
+    ]);
+    let conn = world.visit(MEMBER, world.real("home")).unwrap();
+    assert_eq!(world.shell.body(conn), Some(Body::Process));
+    world.assert_trace(&["> exec", "accept source=203.0.113.5"]);
+    world.end(conn, End::Failed);
+    world.assert_trace(&["close end=failed"]);
+}
