@@ -5,4 +5,5 @@ mod full;
 mod gates;
 mod shell;
 mod token;
+mod turns;
 mod world;
