@@ -1,6 +1,7 @@
 //! The core under a shell in memory: what it decides, without an operating system.
 
 mod check;
+mod doors;
 mod full;
 mod gates;
 mod shell;
