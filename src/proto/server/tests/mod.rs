@@ -4,6 +4,7 @@ mod check;
 mod doors;
 mod full;
 mod gates;
+mod service;
 mod shell;
 mod token;
 mod turns;
