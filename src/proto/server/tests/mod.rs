@@ -6,6 +6,7 @@ mod full;
 mod gates;
 mod service;
 mod shell;
+mod silent;
 mod token;
 mod turns;
 mod world;
