@@ -266,6 +266,11 @@ impl Openings {
             until,
             ..
         } = restored;
+        // It ends as what is known of it already, and not twice.
+        if let Some(known) = self.find(mirage, open_for) {
+            known.close = known.close.take().or(close);
+            return;
+        }
         self.insert_open(mirage, open_for, close, until, now);
     }
 

@@ -321,7 +321,7 @@ fn an_element_ends_by_itself_is_renewed_and_makes_room_for_what_a_command_opens(
     );
     let remembered = RestoredOpening {
         section: "gone".into(),
-        open_for: OpenFor::Address(address()),
+        open_for: OpenFor::Address([192, 0, 2, 9].into()),
         close: Some(words("close it")),
         until: Instant(300),
     };

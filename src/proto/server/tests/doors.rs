@@ -258,6 +258,21 @@ fn what_a_restart_finds_open_may_be_closed_so_it_is_before_it_opens() {
 }
 
 #[test]
+fn what_is_known_to_be_open_is_closed_once() {
+    let mut world = World::serving(&[with_command()]);
+    come(&mut world, MEMBER).unwrap();
+    world.end_job(None);
+    // Another state file's journal has it too.
+    world.handle(restored(60_000, &world));
+    assert_eq!(world.core.openings().iter().count(), 1);
+    world.pass(20_000);
+    assert_eq!(&world.shell.jobs[0].1[..], ["/bin/close", MEMBER]);
+    world.end_job(None);
+    world.pass(60_000);
+    assert!(world.shell.jobs.is_empty() && world.shell.journal.is_empty());
+}
+
+#[test]
 fn an_address_becomes_an_element_and_its_end_is_told() {
     let mut world = World::serving(&[with_set("inet/fw4/ssh")]);
     let guest = come(&mut world, MEMBER).unwrap();
