@@ -1,8 +1,10 @@
 //! What has to hold between the core and its shell whenever nothing is under way.
 
-use super::shell::{Body, Dialled};
+use super::shell::{Body, Dialled, Listener, Place};
 use super::world::World;
 use crate::proto::conn::{Conn, ConnId, Stage};
+use crate::proto::server::Wanted;
+use std::collections::BTreeMap;
 
 impl World {
     /// What has to hold whenever nothing is under way.
@@ -81,23 +83,35 @@ impl World {
         }
     }
 
+    /// What is open is what is wanted, for those alone who may come.
     fn check_ports(&self) {
         let Self { core, shell, .. } = self;
-        for (place, listener) in &shell.listeners {
-            assert_eq!(
-                core.owner(place.0, place.1),
-                Some(listener.mirage),
-                "{place:?}"
-            );
-            let admitted = core.wanted(listener.mirage).admitted;
-            assert_eq!(listener.admitted, admitted, "{place:?}");
-        }
-        for (id, mirage) in core.mirages() {
-            for port in core.wanted(id).ports {
-                let is_open = shell.listeners.keys().any(|place| place.1 == port);
-                let is_taken = shell.taken.contains(&port);
-                assert!(is_open || is_taken, "{port} of {}", mirage.settings.section);
+        let mut wanted = BTreeMap::new();
+        for (mirage, _) in core.mirages() {
+            let Wanted {
+                ports,
+                listen,
+                admitted,
+                ..
+            } = core.wanted(mirage);
+            let mut addresses: Vec<_> = listen.into_iter().map(Some).collect();
+            if addresses.is_empty() {
+                addresses.push(None);
+            }
+            for port in ports.into_iter().filter(|port| !shell.taken.contains(port)) {
+                for &address in &addresses {
+                    assert_eq!(core.owner(address, port), Some(mirage));
+                    let admitted = admitted.clone();
+                    wanted.insert((address, port), Listener { mirage, admitted });
+                }
             }
         }
+        let is_free = |place: &&Place| !shell.taken.contains(&place.1);
+        let open = shell.listeners.iter().filter(|(place, _)| is_free(place));
+        assert!(
+            wanted.iter().eq(open),
+            "{wanted:?} and not {:?}",
+            shell.listeners
+        );
     }
 }
