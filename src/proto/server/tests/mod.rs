@@ -4,6 +4,7 @@ mod check;
 mod doors;
 mod full;
 mod gates;
+mod random;
 mod reload;
 mod service;
 mod shell;

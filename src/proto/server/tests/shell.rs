@@ -111,6 +111,8 @@ pub struct Shell {
     pub dials: VecDeque<Dial>,
     /// Tokens that have arrived and were not read yet.
     pub unread: Vec<(ConnId, [u8; TOKEN])>,
+    /// Those who were reset before their verdict, which is told after it.
+    pub reset: Vec<ConnId>,
     /// The next trap can't be registered.
     pub can_not_hold: bool,
     /// Ports that others have.
@@ -139,6 +141,7 @@ impl Shell {
     pub fn drop_conn(&mut self, conn: ConnId) {
         self.bodies.remove(&conn.bits());
         self.unread.retain(|(other, _)| *other != conn);
+        self.reset.retain(|other| *other != conn);
     }
 
     /// The next answer. While ports are drained, whoever waits there is one.
@@ -217,6 +220,10 @@ impl Shell {
                     "nothing to mute"
                 );
                 self.unread.retain(|(other, _)| *other != conn);
+                if self.reset.contains(&conn) {
+                    self.drop_conn(conn);
+                    self.answer(Input::Gone { conn });
+                }
             }
             Effect::GiveUp(conn) => self.give_up(conn),
             Effect::Wait(conn) => {

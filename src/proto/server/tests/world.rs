@@ -5,6 +5,7 @@ use crate::limits::RELEASE_UNIX;
 use crate::proto::Core;
 use crate::proto::conn::{ConnId, Stage};
 use crate::proto::effect::Effects;
+use crate::proto::gates::GateSettings;
 use crate::proto::ids::MirageId;
 use crate::proto::input::{ElementOutcome, End, Input, Sensed};
 use crate::proto::scheme::key::Key;
@@ -14,10 +15,11 @@ use crate::proto::scheme::schedule::{Pattern, Range, Role};
 use crate::proto::scheme::token::{self, TOKEN};
 use crate::proto::server::mirages::Mirage;
 use crate::proto::settings::{CommonSettings, MirageSettings, PlainSettings, Settings};
+use crate::proto::source::{self, Source};
 use crate::proto::time::{Instant, Now};
-use crate::proto::{gates::GateSettings, source::Source};
 use crate::terms::{ClockTrust, Door, Forward, Service};
 use core::net::IpAddr;
+use std::io;
 
 /// Traps that there are.
 pub const TRAPS: usize = 4;
@@ -344,6 +346,15 @@ impl World {
         self.handle_now(Input::Dialled { conn });
     }
 
+    /// The service refuses one.
+    pub fn fail_dial(&mut self, conn: ConnId) {
+        self.begin();
+        let failed = Body::Link(Dialled::Failed);
+        self.shell.bodies.insert(conn.bits(), failed);
+        let error = io::ErrorKind::ConnectionRefused.into();
+        self.handle_now(Input::DialFailed { conn, error });
+    }
+
     /// A session ends.
     pub fn end(&mut self, conn: ConnId, end: End) {
         self.begin();
@@ -396,8 +407,11 @@ impl World {
 
     /// A packet comes to a port where nobody listens.
     pub fn sense(&mut self, from: &str, hop: &str, said: Option<[u8; PACKET]>) {
-        let hop = Hop::try_from(hop).unwrap();
-        let from = from.parse().unwrap();
+        self.hear(from.parse().unwrap(), Hop::try_from(hop).unwrap(), said);
+    }
+
+    pub fn hear(&mut self, from: IpAddr, hop: Hop, said: Option<[u8; PACKET]>) {
+        let from = source::canonical(from);
         let to = None;
         let sensed = Sensed {
             from,

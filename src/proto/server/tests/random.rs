@@ -1,0 +1,459 @@
+//! Long walks of whatever can happen, from two hundred seeds. After each step both sides agree (check.rs), and
+//! once all sessions have ended and all time has passed, nothing is left.
+
+use super::shell::{Body, Dial, Dialled};
+use super::world::{World, common, key, mirage, settings};
+use crate::proto::conn::ConnId;
+use crate::proto::doors::{OpenFor, RestoredOpening};
+use crate::proto::gates::{GateSettings, KnockSettings, PacketSettings};
+use crate::proto::input::{ElementOutcome, End, Input, Order};
+use crate::proto::scheme::knock::{Hop, parse_sequence};
+use crate::proto::scheme::packet;
+use crate::proto::scheme::schedule::{Pattern, Range};
+use crate::proto::scheme::token::{self, TOKEN};
+use crate::proto::settings::{CommonSettings, MirageSettings};
+use crate::proto::source::Source;
+use crate::terms::{ClockTrust, Door, Forward, OnDemand, Service};
+use core::net::IpAddr;
+use proptest::prelude::RngExt;
+use proptest::test_runner::{RngAlgorithm, TestRng};
+
+const SEEDS: u64 = 200;
+const STEPS: usize = 300;
+
+/// Whoever comes: neighbours of one IPv6 network, one who is never banned, and one in two forms.
+const PEERS: [&str; 8] = [
+    "192.0.2.1",
+    "192.0.2.2",
+    "::ffff:192.0.2.2",
+    "203.0.113.5",
+    "198.51.100.9",
+    "2001:db8::1",
+    "2001:db8::2",
+    "10.0.0.1",
+];
+
+fn narrow(section: &str, low: u16) -> MirageSettings {
+    let range = Range::new(low, low + 23).unwrap();
+    let pattern = Pattern::new(range, 3, 60);
+    MirageSettings {
+        pattern,
+        ..mirage(section, (low, low + 23))
+    }
+}
+
+fn knocking() -> GateSettings {
+    let mut knock = KnockSettings {
+        sequence: parse_sequence("7000,7001:udp").unwrap(),
+        close_sequence: parse_sequence("7001,7000").unwrap(),
+        ..KnockSettings::default()
+    };
+    knock.rules.range = Range::new(12_000, 12_023);
+    GateSettings::Knock(Box::new(knock))
+}
+
+fn command(close: Option<&str>) -> Door {
+    Door::Command {
+        open: "/bin/open %IP%".parse().unwrap(),
+        close: close.map(|close| close.parse().unwrap()),
+    }
+}
+
+fn on_demand() -> Door {
+    Door::Forward(Forward {
+        to: Service::At(([127, 0, 0, 1], 23).into()),
+        on_demand: Some(OnDemand {
+            open: "/bin/start".parse().unwrap(),
+            close: Some("/bin/stop".parse().unwrap()),
+            idle_s: 30,
+        }),
+    })
+}
+
+/// Several configurations: mirages come and go, and change their gates and doors.
+fn configurations() -> Vec<Vec<MirageSettings>> {
+    let (home, work, away) = (
+        narrow("home", 10_000),
+        narrow("work", 11_000),
+        narrow("away", 12_000),
+    );
+    let set = Door::Nft {
+        set: "ip/fw4/ssh".parse().unwrap(),
+        port: None,
+    };
+    let program = Door::Forward(Forward {
+        to: Service::Exec("/bin/cat".parse().unwrap()),
+        on_demand: None,
+    });
+    let closing = || command(Some("/bin/close %IP%"));
+    let packet = GateSettings::Packet(PacketSettings::default());
+    let with = |mirage: &MirageSettings, gate: GateSettings, door: Door| MirageSettings {
+        gate_settings: gate,
+        door,
+        ..mirage.clone()
+    };
+    let forward = home.door.clone();
+    vec![
+        vec![
+            home.clone(),
+            with(&work, GateSettings::Token, forward.clone()),
+            with(&away, knocking(), forward.clone()),
+        ],
+        vec![
+            with(&home, GateSettings::Token, on_demand()),
+            with(&away, knocking(), closing()),
+        ],
+        vec![
+            MirageSettings {
+                pool_port: Some(9_000),
+                ..home.clone()
+            },
+            with(&work, GateSettings::Port, set.clone()),
+            with(&away, packet.clone(), forward),
+        ],
+        vec![
+            with(&home, GateSettings::Port, on_demand()),
+            with(&work, GateSettings::Token, closing()),
+            with(&away, knocking(), set),
+        ],
+        vec![
+            with(&away, packet, program.clone()),
+            with(&work, GateSettings::Port, command(None)),
+            with(&home, GateSettings::Token, program),
+        ],
+    ]
+}
+
+struct Walk {
+    world: World,
+    random: TestRng,
+    configurations: Vec<Vec<MirageSettings>>,
+    /// Tokens that were said.
+    said: Vec<[u8; TOKEN]>,
+    nonce: u8,
+}
+
+impl Walk {
+    fn new(seed: u64) -> Self {
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&seed.to_le_bytes());
+        bytes[8] = 1;
+        Self {
+            world: World::new(common()),
+            random: TestRng::from_seed(RngAlgorithm::XorShift, &bytes),
+            configurations: configurations(),
+            said: Vec::new(),
+            nonce: 0,
+        }
+    }
+
+    fn below(&mut self, end: usize) -> usize {
+        self.random.random_range(0..end)
+    }
+
+    fn pick<T: Clone>(&mut self, from: &[T]) -> Option<T> {
+        (!from.is_empty()).then(|| from[self.below(from.len())].clone())
+    }
+
+    fn peer(&mut self) -> IpAddr {
+        PEERS[self.below(PEERS.len())].parse().unwrap()
+    }
+
+    /// A connection whose body is like this.
+    fn conn(&mut self, is_it: fn(Body) -> bool) -> Option<ConnId> {
+        let world = &self.world;
+        let mut conns = world.shell.conns();
+        conns.retain(|&conn| world.shell.body(conn).is_some_and(is_it));
+        self.pick(&conns)
+    }
+
+    /// Any port that somebody may come to, of which the real ones are likelier.
+    fn port(&mut self) -> Option<u16> {
+        let mut ports = Vec::new();
+        for (_, mirage) in self.world.core.mirages() {
+            ports.extend_from_slice(mirage.plan.ports());
+            ports.extend(mirage.plan.reals().repeat(4));
+            ports.extend(mirage.settings.pool_port);
+        }
+        self.pick(&ports)
+    }
+
+    fn reload(&mut self) {
+        let configuration = self.below(self.configurations.len());
+        let mirages = self.configurations[configuration].clone();
+        let common = CommonSettings {
+            ban_s: [30, 120][self.below(2)],
+            max_sessions: [3, 6][self.below(2)],
+            clock: [ClockTrust::Trust, ClockTrust::Wait][self.below(2)],
+            ..common()
+        };
+        let settings = settings(common, &mirages);
+        self.world.handle(Input::Configuration(settings));
+    }
+
+    fn dial(&mut self) {
+        const DIALS: [Dial; 6] = [
+            Dial::Accepted,
+            Dial::Brief,
+            Dial::Refused,
+            Dial::Short,
+            Dial::Failed,
+            Dial::Pending,
+        ];
+        let dial = DIALS[self.below(6)];
+        self.world.shell.dials.push_back(dial);
+    }
+
+    /// A token for somebody in a trap: a good one, one of a minute before, a used or a wrong one.
+    fn token(&mut self, conn: ConnId) -> [u8; TOKEN] {
+        let conn = self.world.core.conns.get(conn).unwrap();
+        let (section, port) = (self.world.core.name(conn.mirage), conn.port);
+        self.nonce = self.nonce.wrapping_add(1);
+        let minutes_ago = [0, 0, 0, 1, 3][self.below(5)];
+        let minute = self.world.now.unix() / 60 - minutes_ago;
+        let token = match self.below(6) {
+            0 => self.pick(&self.said.clone()).unwrap_or([1; TOKEN]),
+            1 => [1; TOKEN],
+            _ => token::make(&key(&narrow(&section, 1)), minute, port, &[self.nonce; 16]),
+        };
+        self.said.push(token);
+        token
+    }
+
+    fn say(&mut self) {
+        let Some(conn) = self.conn(|body| body == Body::Trap { listens: true }) else {
+            return;
+        };
+        let token = self.token(conn);
+        match self.below(6) {
+            0 => self.world.say(conn, None),
+            1 => self.world.shell.unread.push((conn, token)),
+            2 => {
+                // Reset, which is told after the verdict.
+                self.world.shell.reset.push(conn);
+                self.world.say(conn, None);
+            }
+            _ => self.world.say(conn, Some(token)),
+        }
+    }
+
+    fn reset(&mut self) {
+        if let Some(conn) = self.conn(|body| body == Body::Trap { listens: false }) {
+            self.world.reset(conn);
+        }
+    }
+
+    /// Something becomes of a dial or a session.
+    fn go_on(&mut self) {
+        let Some(conn) = self.conn(|body| matches!(body, Body::Link(_) | Body::Process)) else {
+            return;
+        };
+        let ends = [End::Closed, End::Reset, End::Idle];
+        let end = ends[self.below(3)];
+        match (self.world.shell.body(conn), self.below(3)) {
+            (Some(Body::Link(Dialled::Pending)), 0) => self.world.take_dial(conn),
+            (Some(Body::Link(Dialled::Pending)), 1) => {
+                self.world.fail_dial(conn);
+            }
+            (Some(Body::Link(Dialled::Failed)), _) => {}
+            _ => self.world.end(conn, end),
+        }
+    }
+
+    fn end_job(&mut self) {
+        if !self.world.shell.jobs.is_empty() {
+            let failure = [None, None, Some("exit=1")][self.below(3)];
+            self.world.end_job(failure);
+        }
+    }
+
+    fn end_element(&mut self) {
+        const OUTCOMES: [ElementOutcome; 3] = [
+            ElementOutcome::Done,
+            ElementOutcome::Done,
+            ElementOutcome::TooLate,
+        ];
+        if !self.world.shell.elements.is_empty() {
+            let outcome = OUTCOMES[self.below(3)];
+            self.world.end_element(outcome);
+        }
+    }
+
+    fn sense(&mut self) {
+        let from = self.peer();
+        let hops = ["7000", "7001:udp", "7001", "7000"];
+        match self.below(4) {
+            0 => {
+                let hops = ["7000", "7001:udp", "7001", "12005"];
+                let hop = hops[self.below(4)];
+                self.world.hear(from, Hop::try_from(hop).unwrap(), None);
+            }
+            1 => {
+                // At the minute's port.
+                self.nonce = self.nonce.wrapping_add(1);
+                let unix = self.world.now.unix() - [0, 0, 600][self.below(3)];
+                let key = key(&narrow("away", 1));
+                let said = packet::make(&key, unix, None, &[self.nonce; 16]);
+                let hops = self.world.shell.hops.clone();
+                if let Some((_, hop)) = self.pick(&hops) {
+                    self.world.hear(from, hop, Some(said));
+                }
+            }
+            2 => {
+                for hop in &hops[..2] {
+                    self.world.hear(from, Hop::try_from(*hop).unwrap(), None);
+                }
+            }
+            _ => {
+                for hop in &hops[2..] {
+                    self.world.hear(from, Hop::try_from(*hop).unwrap(), None);
+                }
+            }
+        }
+    }
+
+    fn pass(&mut self) {
+        const LONG: [u64; 8] = [0, 1, 100, 1_000, 2_999, 5_000, 20_000, 61_000];
+        let ms = LONG[self.below(8)];
+        match self.below(8) {
+            // Turns are late.
+            0 => self.world.skip(ms),
+            1 => self.world.turn(),
+            _ => self.world.pass(ms),
+        }
+    }
+
+    fn order(&mut self) {
+        let peer = self.peer();
+        let order = match self.below(5) {
+            0 => Order::UnbanAll,
+            1 => Order::Unban(peer),
+            _ => Order::Ban(peer),
+        };
+        self.world.handle(Input::Operator(order));
+    }
+
+    fn restore(&mut self) {
+        let sections = ["home", "work", "gone"];
+        let open_for = match self.below(3) {
+            0 => OpenFor::Service,
+            _ => OpenFor::Address(self.peer().to_canonical()),
+        };
+        let restored = RestoredOpening {
+            section: sections[self.below(3)].into(),
+            open_for,
+            close: Some(["/bin/close".to_owned()].into()),
+            until: self.world.now.boot.after([0, 5_000, 60_000][self.below(3)]),
+        };
+        self.world.handle(Input::Restored(vec![restored]));
+    }
+
+    fn change_the_world(&mut self) {
+        let shell = &mut self.world.shell;
+        match self.random.random_range(0..4) {
+            0 => shell.can_not_hold ^= true,
+            1 => shell.is_disk_full ^= true,
+            2 => shell.is_clock_kept ^= true,
+            _ => {
+                let ms = [500, 5_000, 61_000, -5_000, -200_000][self.below(5)];
+                self.world.set_clock(ms);
+            }
+        }
+    }
+
+    fn step(&mut self) {
+        match self.below(40) {
+            0..12 => {
+                let (peer, port) = (self.peer(), self.port());
+                let visit = |port| self.world.come(peer, port);
+                port.and_then(visit);
+            }
+            12..14 => {
+                let (peer, port) = (self.peer(), self.port());
+                let who = port.and_then(|port| self.world.way_to(peer, port));
+                self.world.shell.waiting.extend(who);
+            }
+            14..19 => self.say(),
+            19 => self.reset(),
+            20..22 => self.dial(),
+            22..25 => self.go_on(),
+            25..27 => self.end_job(),
+            27 => self.end_element(),
+            28..31 => self.sense(),
+            31..36 => self.pass(),
+            36 => self.reload(),
+            37 => self.order(),
+            38 => match self.below(3) {
+                0 => self.restore(),
+                1 => self.world.handle(Input::Short),
+                _ => {
+                    let peer = self.peer();
+                    self.world.handle(Input::TurnedAway { peer, port: 10_000 });
+                }
+            },
+            _ => self.change_the_world(),
+        }
+    }
+
+    /// All sessions end, all commands do their work, and all time passes.
+    fn end(&mut self) {
+        let world = &mut self.world;
+        world.shell.dials.clear();
+        world.shell.waiting.clear();
+        (world.shell.is_disk_full, world.shell.is_clock_kept) = (false, true);
+        for _ in 0..20 {
+            for conn in world.shell.conns() {
+                if matches!(
+                    world.shell.body(conn),
+                    Some(Body::Link(Dialled::Pending | Dialled::Open) | Body::Process)
+                ) {
+                    world.end(conn, End::Closed);
+                }
+            }
+            while !world.shell.jobs.is_empty() {
+                world.end_job(None);
+                world.turn();
+            }
+            while !world.shell.elements.is_empty() {
+                world.end_element(ElementOutcome::Done);
+            }
+            world.pass(60_000);
+        }
+        let Self { world, .. } = self;
+        let (core, shell) = (&world.core, &world.shell);
+        assert_eq!(world.counts(), (0, 0));
+        assert_eq!(
+            (shell.bodies.len(), core.conns.iter_from(0).count()),
+            (0, 0)
+        );
+        assert!(core.conns.next_deadline().is_none() && core.conns.most_dispensable().is_none());
+        for peer in PEERS {
+            let peer = peer.parse().unwrap();
+            let share = core.conns.share(Source::of(peer));
+            assert!(share == Default::default(), "{peer} has something");
+        }
+        assert_eq!(core.openings().iter().count(), 0);
+        assert_eq!(core.elements.iter().count(), 0);
+        assert!(core.bans().is_empty());
+        assert!(shell.journal.is_empty(), "{:?}", shell.journal);
+        for (_, mirage) in core.mirages() {
+            assert!(mirage.admitted.is_empty() && mirage.next.is_none());
+            let tracker = mirage.tracker.as_ref();
+            assert!(tracker.is_none_or(|tracker| tracker.next_deadline().is_none()));
+        }
+    }
+}
+
+#[test]
+fn whatever_happens_nothing_is_left_of_it() {
+    for seed in 0..SEEDS {
+        println!("seed {seed}");
+        let mut walk = Walk::new(seed);
+        walk.world.turn();
+        walk.reload();
+        for _ in 0..STEPS {
+            walk.step();
+        }
+        walk.end();
+    }
+}
