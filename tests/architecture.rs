@@ -83,6 +83,102 @@ fn nothing_is_imported_in_a_circle() {
     );
 }
 
+/// The crates that ours uses.
+fn dependencies() -> BTreeSet<String> {
+    let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+    let manifest = std::fs::read_to_string(manifest).unwrap();
+    let mut is_list = false;
+    let names = manifest.lines().filter_map(|line| {
+        if line.starts_with('[') {
+            is_list = line.ends_with("dependencies]");
+        }
+        let (name, _) = line.split_once(" = ").filter(|_| is_list)?;
+        Some(name.replace('-', "_"))
+    });
+    names.collect()
+}
+
+/// What is wrong with the paths of a file that is to need no operating system.
+fn touches_the_system(source: &Source, crates: &BTreeSet<String>) -> Vec<String> {
+    const STD: &[&str] = &[
+        "collections",
+        "error",
+        "fmt",
+        "hash",
+        "io",
+        "net",
+        "path",
+        "rc",
+    ];
+    const NET: &[&str] = &["IpAddr", "Ipv4Addr", "Ipv6Addr", "SocketAddr"];
+    const IO: &[&str] = &["Error", "ErrorKind"];
+    const CRATES: &[&str] = &["heapless", "hmac", "sha2"];
+    let mut wrong = Vec::new();
+    let mut look = |root: &str, place: usize, allowed: &[&str]| {
+        for path in source.paths(root) {
+            let is_allowed = |name: &String| allowed.contains(&name.as_str());
+            if !path.get(place).is_none_or(is_allowed) {
+                wrong.push(format!("{}: {}", source.path, path.join("::")));
+            }
+        }
+    };
+    look("std", 1, STD);
+    look("io", 1, IO);
+    look("std::io", 2, IO);
+    look("std::net", 2, NET);
+    for name in crates
+        .iter()
+        .filter(|name| !CRATES.contains(&name.as_str()))
+    {
+        look(name, 0, &[]);
+    }
+    wrong
+}
+
+#[test]
+fn proto_needs_no_operating_system() {
+    let crates = dependencies();
+    assert!(
+        ["mio", "libc", "rustix"]
+            .iter()
+            .all(|&name| crates.contains(name))
+    );
+    let sources = source_files();
+    let decides = |source: &&Source| source.layer() == "proto" && !source.is_test();
+    let decides = sources.iter().filter(decides);
+    let wrong: Vec<String> = decides
+        .flat_map(|source| touches_the_system(source, &crates))
+        .collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn a_file_that_needs_the_system_is_found() {
+    let crates = BTreeSet::from(["libc", "time"].map(str::to_owned));
+    let wrong = |text| touches_the_system(&source("proto/a.rs", text), &crates).len();
+    for text in [
+        "use std::fs;\n",
+        "use std::{fmt, time};\n",
+        "use std::net::{IpAddr, TcpStream};\n",
+        "use std::io::Read;\n",
+        "fn f() { std::process::exit(1) }\n",
+        "fn f(error: io::Error) -> impl io::Read {}\n",
+        "use libc::c_int;\n",
+        "fn f() { time::now() }\n",
+    ] {
+        assert_eq!(wrong(text), 1, "{text}");
+    }
+    for text in [
+        "use std::{collections::VecDeque, fmt, io};\nfn f(error: io::Error) {}\n",
+        "use std::io::{Error, ErrorKind};\nuse core::net::IpAddr;\n",
+        "mod time;\npub use time::Now;\n",
+        "use super::time::Instant;\n",
+        "// As std::fs does.\n",
+    ] {
+        assert_eq!(wrong(text), 0, "{text}");
+    }
+}
+
 /// A text for the test's own tests.
 fn source(path: &str, text: &str) -> Source {
     Source::new(path, text)

@@ -42,6 +42,22 @@ impl Source {
         self.module.iter().any(|part| part == "tests")
     }
 
+    /// All paths that begin with this word: `["std", "io"]`. A module of the file's own hides a crate.
+    pub fn paths(&self, root: &str) -> BTreeSet<Vec<String>> {
+        let text = self.shipped();
+        let mut paths = Vec::new();
+        if text.contains(&format!("mod {root};")) {
+            return BTreeSet::new();
+        }
+        for (start, _) in text.match_indices(&format!("{root}::")) {
+            let before = text[..start].chars().next_back();
+            if !before.is_some_and(|before| is_word(before) || before == ':') {
+                read_tree(&mut &text[start..], Vec::new(), &mut paths);
+            }
+        }
+        paths.into_iter().collect()
+    }
+
     /// The text without comments, and without what is compiled for tests alone.
     fn shipped(&self) -> String {
         let text = self.text.split("#[cfg(test)]\nmod tests {").next().unwrap();
