@@ -46,6 +46,23 @@ fn bans_on_file() {
 }
 
 #[test]
+fn bans_on_another_file() {
+    // Over by the time that a ban has now, and not by that of the configuration that names the file.
+    let ban = format!("ban 127.1.0.1 {} 1", NOON - 1_000);
+    let setup = Setup {
+        files: vec![("other", format!("shimmer-state 1\n{ban}\nend 1\n"))],
+        ..Setup::default()
+    };
+    let stage = Stage::begin("moved", &(KEPT.to_owned() + SSH), setup);
+    stage.wait_for(" listen mirage=", 1);
+    let other = "[common]\nban-time = 1h\nstate-file = FOLDER/other\n".to_owned() + SSH;
+    stage.reload(&other);
+    stage.note("who is banned there, at the real port");
+    assert_closed(&mut stage.comes(1, stage.ssh().real(NOON / 60)));
+    stage.end();
+}
+
+#[test]
 fn a_damaged_state_file() {
     let setup = Setup {
         files: vec![("state", "shimmer-state 1\nban 127.1.0.1\n".to_owned())],

@@ -43,6 +43,7 @@ impl Core {
             log(effects, Event::Reload { mirages, dropped });
         }
         self.forget_names();
+        self.load_if_trusted(effects);
     }
 
     /// Forgets the names of mirages that are not served and to which nothing refers.

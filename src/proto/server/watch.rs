@@ -42,8 +42,8 @@ impl Core {
     }
 
     /// The saved bans have times of the real clock, so they are loaded once it is trusted.
-    fn load_if_trusted(&mut self, effects: &mut Effects) {
-        // A configuration that is taking over sets the length of bans first.
+    pub(super) fn load_if_trusted(&mut self, effects: &mut Effects) {
+        // A configuration that is taking over sets the length of bans first, and asks for this then.
         let is_time = self.saved.changes.is_none() && self.transaction.is_none();
         if is_time && self.clock.trusted(self.now).is_some() {
             effects.push_back(Effect::Load);
