@@ -32,14 +32,20 @@ pub(super) struct Draft<'a> {
     pub decoys: Option<u8>,
     pub period: u32,
     pub pattern: Option<Pattern>,
-    pub service: Option<SocketAddr>,
-    pub exec: Option<CommandTemplate>,
     pub gate: Gate,
     pub is_pool: bool,
     pub pool_port: Option<u16>,
     pub lock_s: u32,
     pub lock_scope: Scope,
-    pub door: DoorKind,
+    pub door: DoorDraft,
+}
+
+/// The keys of its door.
+#[derive(Clone, Default, PartialEq)]
+pub(super) struct DoorDraft {
+    pub kind: DoorKind,
+    pub service: Option<SocketAddr>,
+    pub exec: Option<CommandTemplate>,
     pub open_command: Option<CommandTemplate>,
     pub close_command: Option<CommandTemplate>,
     pub open_s: Option<u32>,
@@ -60,19 +66,12 @@ impl<'a> Draft<'a> {
             decoys: None,
             period: DEFAULT_PERIOD_S,
             pattern: None,
-            service: None,
-            exec: None,
             gate: Gate::Port,
             is_pool: false,
             pool_port: None,
             lock_s: 0,
             lock_scope: Scope::Source,
-            door: DoorKind::Forward,
-            open_command: None,
-            close_command: None,
-            open_s: None,
-            open_set: None,
-            open_port: None,
+            door: DoorDraft::default(),
         }
     }
 
@@ -84,12 +83,12 @@ impl<'a> Draft<'a> {
     /// Whether it draws anything from its secret: all mirages but those with a fixed sequence and no
     /// rotating port.
     pub fn is_keyed(&self) -> bool {
-        !self.is_fixed() || self.door == DoorKind::Forward
+        !self.is_fixed() || self.door.kind == DoorKind::Forward
     }
 
     /// Whether its service is started when somebody comes.
     pub fn is_on_demand(&self) -> bool {
-        self.door == DoorKind::Forward && self.section.find("open-command").is_some()
+        self.door.kind == DoorKind::Forward && self.section.find("open-command").is_some()
     }
 
     /// The number of decoys. Behind a silent gate there are none by default.
@@ -121,22 +120,25 @@ impl<'a> Draft<'a> {
     }
 
     fn door(&mut self) -> Option<Door> {
-        let (open, close) = (self.open_command.take(), self.close_command.take());
-        Some(match self.door {
+        let (open, close) = (
+            self.door.open_command.take(),
+            self.door.close_command.take(),
+        );
+        Some(match self.door.kind {
             DoorKind::Command => Door::Command { open: open?, close },
             DoorKind::Nft => Door::Nft {
-                set: self.open_set.take()?,
-                port: self.open_port,
+                set: self.door.open_set.take()?,
+                port: self.door.open_port,
             },
             DoorKind::Forward => {
-                let to = match (self.service, self.exec.take()) {
+                let to = match (self.door.service, self.door.exec.take()) {
                     (Some(service), _) => Service::At(service),
                     (None, exec) => Service::Exec(exec?),
                 };
                 let on_demand = open.map(|open| OnDemand {
                     open,
                     close,
-                    idle_s: self.open_s.unwrap_or(DEFAULT_SERVICE_S),
+                    idle_s: self.door.open_s.unwrap_or(DEFAULT_SERVICE_S),
                 });
                 Door::Forward(Forward { to, on_demand })
             }
@@ -146,8 +148,9 @@ impl<'a> Draft<'a> {
     /// How long an address that has passed the gate stays admitted, in seconds. For a service on demand,
     /// `open-timeout` is the time of the service instead.
     fn admitted_s(&self) -> u32 {
-        let is_for_service = self.door == DoorKind::Forward && self.open_command.is_some();
-        let configured = self.open_s.filter(|_| !is_for_service);
+        let is_for_service =
+            self.door.kind == DoorKind::Forward && self.door.open_command.is_some();
+        let configured = self.door.open_s.filter(|_| !is_for_service);
         configured.unwrap_or(DEFAULT_ADMITTED_S)
     }
 
@@ -178,7 +181,7 @@ impl<'a> Draft<'a> {
         Some(ClientMirage {
             section: self.label.to_owned(),
             gate_settings: self.gate_settings(DEFAULT_ADMITTED_S),
-            forwards: self.door == DoorKind::Forward,
+            forwards: self.door.kind == DoorKind::Forward,
             plain: self.plain,
             secret: self.secret,
             pattern: self.pattern,

@@ -161,16 +161,16 @@ const PACKET: AppliesTo = AppliesTo {
 };
 const FORWARD: AppliesTo = AppliesTo {
     mirages: "door = forward",
-    includes: |draft| draft.door == DoorKind::Forward,
+    includes: |draft| draft.door.kind == DoorKind::Forward,
 };
 // The daemon does not see the bytes of an exec's connection.
 const FORWARD_TO_PORT: AppliesTo = AppliesTo {
     mirages: "door = forward with port or forward",
-    includes: |draft| draft.door == DoorKind::Forward && draft.section.find("exec").is_none(),
+    includes: |draft| draft.door.kind == DoorKind::Forward && draft.section.find("exec").is_none(),
 };
 const COMMANDS: AppliesTo = AppliesTo {
     mirages: "door = command, and for services on demand",
-    includes: |draft| draft.door != DoorKind::Nft,
+    includes: |draft| draft.door.kind != DoorKind::Nft,
 };
 const ON_DEMAND: AppliesTo = AppliesTo {
     mirages: "services on demand, which have an open-command",
@@ -179,12 +179,12 @@ const ON_DEMAND: AppliesTo = AppliesTo {
 const ADMISSION: AppliesTo = AppliesTo {
     mirages: "silent gates, door = command or nft, and services on demand",
     includes: |draft| {
-        draft.gate.is_silent() || draft.door != DoorKind::Forward || draft.is_on_demand()
+        draft.gate.is_silent() || draft.door.kind != DoorKind::Forward || draft.is_on_demand()
     },
 };
 const NFT: AppliesTo = AppliesTo {
     mirages: "door = nft",
-    includes: |draft| draft.door == DoorKind::Nft,
+    includes: |draft| draft.door.kind == DoorKind::Nft,
 };
 
 /// The keys of `[mirage-NAME]`.
@@ -205,14 +205,14 @@ pub(super) const MIRAGE: &[ConfigKey<SetMirage>] = &[
         "port",
         One(|m, text| {
             let port = value::parse_port(text)?;
-            m.service = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+            m.door.service = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
             Ok(())
         }),
     ),
     key_of(
         FORWARD,
         "forward",
-        One(|m, text| put_some(&mut m.service, value::forward(text))),
+        One(|m, text| put_some(&mut m.door.service, value::forward(text))),
     ),
     key(
         "range",
@@ -314,26 +314,29 @@ pub(super) const MIRAGE: &[ConfigKey<SetMirage>] = &[
         "packet-port",
         One(|m, text| put_some(&mut m.packet.port, value::parse_port(text))),
     ),
-    key("door", One(|m, text| put(&mut m.door, value::door(text)))),
+    key(
+        "door",
+        One(|m, text| put(&mut m.door.kind, value::door(text))),
+    ),
     key_of(
         FORWARD,
         "exec",
-        Verbatim(|m, text| put_some(&mut m.exec, value::displayed(text.parse()))),
+        Verbatim(|m, text| put_some(&mut m.door.exec, value::displayed(text.parse()))),
     ),
     key_of(
         COMMANDS,
         "open-command",
-        Verbatim(|m, text| put_some(&mut m.open_command, value::displayed(text.parse()))),
+        Verbatim(|m, text| put_some(&mut m.door.open_command, value::displayed(text.parse()))),
     ),
     key_of(
         COMMANDS,
         "close-command",
-        Verbatim(|m, text| put_some(&mut m.close_command, value::displayed(text.parse()))),
+        Verbatim(|m, text| put_some(&mut m.door.close_command, value::displayed(text.parse()))),
     ),
     key_of(
         ADMISSION,
         "open-timeout",
-        One(|m, text| put_some(&mut m.open_s, value::time_limit(text))),
+        One(|m, text| put_some(&mut m.door.open_s, value::time_limit(text))),
     ),
     key_of(
         ON_DEMAND,
@@ -343,12 +346,12 @@ pub(super) const MIRAGE: &[ConfigKey<SetMirage>] = &[
     key_of(
         NFT,
         "open-set",
-        One(|m, text| put_some(&mut m.open_set, value::displayed(text.parse()))),
+        One(|m, text| put_some(&mut m.door.open_set, value::displayed(text.parse()))),
     ),
     key_of(
         NFT,
         "open-port",
-        One(|m, text| put_some(&mut m.open_port, value::parse_port(text))),
+        One(|m, text| put_some(&mut m.door.open_port, value::parse_port(text))),
     ),
 ];
 

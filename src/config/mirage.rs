@@ -7,8 +7,9 @@ use crate::proto::settings::{MirageSettings, PlainSettings};
 use crate::terms::{CommandTemplate, Door, Forward, Service};
 
 /// The word for a door.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum DoorKind {
+    #[default]
     Forward,
     Command,
     Nft,

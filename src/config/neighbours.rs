@@ -33,7 +33,7 @@ impl ConfigReader<'_> {
 
     /// A listener of ours must not take the port of a hidden service, whichever mirage leads to it.
     fn check_service_port(&mut self, draft: &Draft, leading: &Draft) {
-        let (Some(range), Some(service)) = (draft.claimed(), leading.service) else {
+        let (Some(range), Some(service)) = (draft.claimed(), leading.door.service) else {
             return;
         };
         let port = service.port();

@@ -131,16 +131,16 @@ impl ConfigReader<'_> {
     /// Checks that the door has what it needs, once.
     fn check_door(&mut self, draft: &mut Draft) {
         let section = draft.section;
-        match draft.door {
+        match draft.door.kind {
             DoorKind::Forward => {
                 let hint = "port = 22, forward = ADDRESS:PORT or exec = COMMAND";
                 if self
                     .either(section, &["port", "forward", "exec"], hint)
                     .is_none()
                 {
-                    (draft.service, draft.exec) = (None, None);
+                    (draft.door.service, draft.door.exec) = (None, None);
                 }
-                if let (Some(entry), Some(_)) = (section.find("open-command"), &draft.exec) {
+                if let (Some(entry), Some(_)) = (section.find("open-command"), &draft.door.exec) {
                     let what = "is not needed with exec, which is started for each visitor";
                     self.error(entry.line, Some(entry.key), what);
                 }

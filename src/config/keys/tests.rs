@@ -40,10 +40,10 @@ static EMPTY: Section = Section {
 const MIRAGE_CASES: &[Case<Draft>] = &[
     ("name", "x", |m| m.plain.name = "x".to_owned()),
     ("port", "7", |m| {
-        m.service = Some("127.0.0.1:7".parse().unwrap())
+        m.door.service = Some("127.0.0.1:7".parse().unwrap())
     }),
     ("forward", "192.0.2.7:7", |m| {
-        m.service = Some("192.0.2.7:7".parse().unwrap())
+        m.door.service = Some("192.0.2.7:7".parse().unwrap())
     }),
     ("range", "7-70", |m| m.range = Range::new(7, 70)),
     ("decoys", "7", |m| m.decoys = Some(7)),
@@ -76,14 +76,20 @@ const MIRAGE_CASES: &[Case<Draft>] = &[
         m.packet.address = Admits::Inside
     }),
     ("packet-port", "7", |m| m.packet.port = Some(7)),
-    ("door", "nft", |m| m.door = DoorKind::Nft),
-    ("exec", "x", |m| m.exec = "x".parse().ok()),
-    ("open-command", "x", |m| m.open_command = "x".parse().ok()),
-    ("close-command", "x", |m| m.close_command = "x".parse().ok()),
-    ("open-timeout", "7", |m| m.open_s = Some(7)),
+    ("door", "nft", |m| m.door.kind = DoorKind::Nft),
+    ("exec", "x", |m| m.door.exec = "x".parse().ok()),
+    ("open-command", "x", |m| {
+        m.door.open_command = "x".parse().ok()
+    }),
+    ("close-command", "x", |m| {
+        m.door.close_command = "x".parse().ok()
+    }),
+    ("open-timeout", "7", |m| m.door.open_s = Some(7)),
     ("ready-timeout", "7", |m| m.plain.ready_s = 7),
-    ("open-set", "ip/t/s", |m| m.open_set = "ip/t/s".parse().ok()),
-    ("open-port", "7", |m| m.open_port = Some(7)),
+    ("open-set", "ip/t/s", |m| {
+        m.door.open_set = "ip/t/s".parse().ok()
+    }),
+    ("open-port", "7", |m| m.door.open_port = Some(7)),
 ];
 
 /// Checks the keys of a section against their cases: none is left out, and each changes what its case
