@@ -97,8 +97,14 @@ impl Core {
             None => mirage.settings.plain.listen.is_empty(),
             Some(address) => mirage.settings.plain.listen.contains(&address),
         };
-        let wants = |mirage: &Mirage| is_at(mirage) && mirage.bound().binary_search(&port).is_ok();
-        let owner = self.mirages().find(|(_, mirage)| wants(mirage));
+        // All ports of a mirage are listed only where it can have this one.
+        let can_have = |mirage: &Mirage| match mirage.settings.pool_port {
+            Some(pool) => pool == port,
+            None => mirage.settings.range().is_some_and(|it| it.contains(port)),
+        };
+        let wants = |mirage: &Mirage| mirage.bound().binary_search(&port).is_ok();
+        let mut mirages = self.mirages();
+        let owner = mirages.find(|(_, it)| is_at(it) && can_have(it) && wants(it));
         owner.map(|(id, _)| id)
     }
 
