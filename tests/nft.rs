@@ -28,16 +28,6 @@ printf '%s\n--\n' "$text" >>"$folder/runs"
 . "$folder/behaviour"
 "#;
 
-/// Fails as nft does where a batch has to do with a set whose name has "bad" in it.
-const BAD_SETS_FAIL: &str = r#"
-case $text in *bad*)
-  echo "/dev/stdin:1:20-26: Error: No such file or directory" >&2
-  echo "add element inet t bad4 { 192.0.2.7 }" >&2
-  echo "                   ^^^^" >&2
-  exit 1 ;;
-esac
-"#;
-
 /// A loop that has nft only.
 struct Turns {
     poll: Poll,

@@ -11,7 +11,7 @@ const FILE: &str = "shimmer.conf";
 /// The client's configuration.
 #[derive(Debug)]
 pub struct KnownMirages {
-    /// None: no directory for it is known.
+    /// None if the environment names no directory for it.
     file: Option<PathBuf>,
     /// Whether `--config` names the file. Then it has to exist.
     is_given: bool,

@@ -250,7 +250,7 @@ impl Sockets {
         }
     }
 
-    /// Starts a program for a visitor, who is in hand or held.
+    /// Starts a program with the visitor's connection. The connection was just accepted, or is in a trap.
     pub fn exec(
         &mut self,
         id: ConnId,

@@ -196,7 +196,7 @@ impl fmt::Display for ElementOutcome {
         f.write_str(match self {
             Self::Done => "done",
             Self::TooLate => "it took too long",
-            Self::Replaced => "a later one counts",
+            Self::Replaced => "a newer request replaced it",
             Self::Full => "too many elements wait for nft",
             Self::Family => "the set's table is not for addresses of this family",
         })

@@ -18,7 +18,7 @@ pub fn push_string(text: &mut String, value: &str) {
     text.push('"');
 }
 
-/// The rest of a text. Each function reads a value from its front, and returns None if there is no such value.
+/// What is left of a text. Each method takes one value from its start, and returns None if another kind stands there.
 #[derive(Debug)]
 pub struct Reader<'a>(&'a str);
 

@@ -164,22 +164,12 @@ fn a_program_for_each_visitor() {
 /// Does what stands in a file beside it.
 const STAND_IN: &str = "#!/bin/sh\ntext=$(cat)\n. \"${0%/*}/behaviour\"\n";
 
-/// What nft says where a batch has to do with a set of this name.
-const NO_SUCH_SET: &str = r#"
-case $text in *bad*)
-  echo "/dev/stdin:1:20-26: Error: No such file or directory" >&2
-  echo "add element inet t bad4 { 192.0.2.7 }" >&2
-  echo "                   ^^^^" >&2
-  exit 1 ;;
-esac
-"#;
-
 #[test]
 fn elements_of_sets() {
     let nft = Folder::new();
     write(&nft.file("nft"), STAND_IN);
     fs::set_permissions(nft.file("nft"), fs::Permissions::from_mode(0o755)).unwrap();
-    write(&nft.file("behaviour"), NO_SUCH_SET);
+    write(&nft.file("behaviour"), BAD_SETS_FAIL);
     with_programs(&nft, || {
         let door = |set: &str| format!("door = nft\nopen-set = inet/t/{set}\nopen-timeout = 10s");
         let good = SSH.replace("forward = SERVICE", &door("good"));
@@ -221,7 +211,7 @@ fn elements_of_sets() {
         stage.note("elements end by themselves");
         pass(10);
         stage.note("a set that is not there for as long as the element would have been in it");
-        write(&nft.file("behaviour"), NO_SUCH_SET);
+        write(&nft.file("behaviour"), BAD_SETS_FAIL);
         let mut guest = comes(4, other);
         pass(10);
         assert_closed(&mut guest);

@@ -1,4 +1,4 @@
-//! Who is let in, who is held and who is banned, at gate = port.
+//! Verdicts at gate = port: admitted, held, banned.
 
 use super::world::{World, but, common, home, mirage, settings};
 use crate::proto::input::{End, Input, Order};
