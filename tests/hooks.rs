@@ -60,7 +60,7 @@ impl Turns {
         }
         for event in &self.events {
             self.hooks
-                .hear(Id::from_bits(event.token().0 as u32), self.now);
+                .read_output(Id::from_bits(event.token().0 as u32), self.now);
         }
         self.hooks.expire(self.now);
         while let Some(not_started) = self.hooks.start_next(self.poll.registry(), self.now) {

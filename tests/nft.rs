@@ -87,7 +87,7 @@ impl Turns {
         }
         for event in &self.events {
             assert_eq!(event.token(), Token(7));
-            self.nft.hear(self.now);
+            self.nft.read_output(self.now);
         }
         self.nft.expire(self.now);
         self.nft.start_due(self.poll.registry(), self.now);

@@ -134,7 +134,7 @@ impl Child {
     }
 
     /// Reads its output, unless it has written so much that it has to pause.
-    pub fn hear(&mut self, now: Instant) {
+    pub fn read_output(&mut self, now: Instant) {
         if self.again.is_none() {
             self.read(now);
         }

@@ -114,9 +114,9 @@ impl<T> Hooks<T> {
     }
 
     /// Reads what a command has written.
-    pub fn hear(&mut self, id: Id<Hook<T>>, now: Instant) {
+    pub fn read_output(&mut self, id: Id<Hook<T>>, now: Instant) {
         if let Some(hook) = self.hooks.get_mut(id) {
-            hook.child.hear(now);
+            hook.child.read_output(now);
         }
         self.drop_left_over();
     }

@@ -278,7 +278,7 @@ impl Log {
     }
 
     /// Logs how many lines were left out, once their window is over.
-    pub fn tell_left_out(&mut self) {
+    pub fn log_left_out(&mut self) {
         let deadline = self.next_deadline();
         if deadline.is_some_and(|deadline| deadline <= self.now.boot) {
             let lines = core::mem::take(&mut self.allowance.left_out);
@@ -286,7 +286,7 @@ impl Log {
         }
     }
 
-    /// When to call [`Log::tell_left_out`].
+    /// When to call [`Log::log_left_out`].
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
         let Allowance {
@@ -404,11 +404,11 @@ mod tests {
         log.at(at(3_000));
         log.write(&Event::ClockRight);
         log.at(at(9_999));
-        log.tell_left_out();
+        log.log_left_out();
         log.at(at(11_000));
-        log.tell_left_out();
+        log.log_left_out();
         log.at(at(12_000));
-        log.tell_left_out();
+        log.log_left_out();
         log.at(at(12_000));
         log.write(&stranger(0xc000_0207));
         let text = std::fs::read_to_string(&path).unwrap();
@@ -429,7 +429,7 @@ mod tests {
         for number in 0..5_000u64 {
             now += if number % 97 == 0 { 9_900 } else { number % 5 };
             log.at(at(now));
-            log.tell_left_out();
+            log.log_left_out();
             log.write(&[stranger, member][number as usize % 2](now as u32));
         }
         let text = std::fs::read_to_string(&path).unwrap();

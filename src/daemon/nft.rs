@@ -197,9 +197,9 @@ impl<T> Nft<T> {
     }
 
     /// Reads what nft has written.
-    pub fn hear(&mut self, now: Instant) {
+    pub fn read_output(&mut self, now: Instant) {
         if let Some(child) = &mut self.child {
-            child.hear(now);
+            child.read_output(now);
         }
     }
 

@@ -79,7 +79,7 @@ impl<H: Host> Shell<H> {
                 };
                 let ended = outcome.map(|outcome| Input::ElementEnded { job, outcome });
                 self.answers.extend(ended);
-                self.tell_sets();
+                self.log_sets();
             }
             Effect::Journal => self.write_journal(core),
             Effect::Save => {

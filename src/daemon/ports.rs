@@ -347,7 +347,7 @@ impl Ports {
     }
 
     /// Takes the ports whose visitors could not all be accepted, if it is time to look again.
-    pub fn take_behind(&mut self, now: Instant) -> Vec<PortId> {
+    pub fn take_unfinished(&mut self, now: Instant) -> Vec<PortId> {
         if self.accept_again.take_if(|again| *again <= now).is_none() {
             return Vec::new();
         }
@@ -361,7 +361,7 @@ impl Ports {
     }
 
     /// Something was closed, so ports that lacked a descriptor are looked at again.
-    pub fn there_is_room(&mut self, now: Instant) {
+    pub fn accept_again_now(&mut self, now: Instant) {
         if self.accept_again.is_some() {
             self.accept_again = Some(now);
         }
@@ -478,7 +478,7 @@ impl Ports {
         self.open_again = Some(when);
     }
 
-    /// When to call [`Ports::take_behind`] or [`Ports::retry`].
+    /// When to call [`Ports::take_unfinished`] or [`Ports::retry`].
     pub fn next_deadline(&self) -> Option<Instant> {
         sooner(self.accept_again, self.open_again)
     }

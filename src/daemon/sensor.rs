@@ -240,7 +240,7 @@ impl Sensor {
             };
             self.turn = place + 1;
             self.taken += 1;
-            match self.sockets[place].hear(&mut buffer) {
+            match self.sockets[place].receive(&mut buffer) {
                 Ok(heard) => {
                     self.look.get_or_insert(now.after(RETRY_MS));
                     self.bucket.take();
@@ -343,7 +343,7 @@ impl SensorSocket {
 
     /// Takes the next packet, and its interface if it may not be addressed to this host. None: the packet
     /// is of no interest.
-    fn hear(&self, buffer: &mut [u8; SNAP]) -> io::Result<Option<(Sensed, Option<u32>)>> {
+    fn receive(&self, buffer: &mut [u8; SNAP]) -> io::Result<Option<(Sensed, Option<u32>)>> {
         let (place, hop, socket) = match &self.kind {
             Kind::Packets(socket) => {
                 let (length, interface) = socket.receive(buffer)?;

@@ -185,7 +185,7 @@ impl<H: Host> Shell<H> {
     pub fn begin_turn(&mut self) -> Now {
         self.now = self.host.now();
         self.log.at(self.now);
-        for id in self.ports.take_behind(self.now.boot) {
+        for id in self.ports.take_unfinished(self.now.boot) {
             self.ready.push_back(Work::Port(id, TURN_ACCEPTS as u32));
         }
         self.ready.push_back(Work::Sense);
@@ -222,7 +222,7 @@ impl<H: Host> Shell<H> {
                 let failure = outcome.failure();
                 self.answers.push_back(Input::JobEnded { job, failure });
             } else if self.nft.ended(pid, exit, now) {
-                self.tell_sets();
+                self.log_sets();
             } else {
                 self.sockets.child_ended(pid, exit, &mut self.answers);
             }
@@ -230,7 +230,7 @@ impl<H: Host> Shell<H> {
     }
 
     /// Queues the results of changes to sets.
-    pub(super) fn tell_sets(&mut self) {
+    pub(super) fn log_sets(&mut self) {
         while let Some(news) = self.nft.next_news() {
             let (job, outcome) = match news {
                 News::Done(job) => (job, ElementOutcome::Done),
@@ -292,7 +292,7 @@ impl<H: Host> Shell<H> {
                     self.take_visitor(tried);
                 }
             },
-            Work::Conn(id, ready) => self.sockets.hear(id, ready, now, &mut self.answers),
+            Work::Conn(id, ready) => self.sockets.handle(id, ready, now, &mut self.answers),
             Work::Control(has_asked) => self.accept_clients(has_asked),
             Work::ControlClient(number) => self.drive_client(number, core),
             Work::Sensor(number) => {
@@ -307,8 +307,8 @@ impl<H: Host> Shell<H> {
                     self.answers.push_back(Input::Sensed(sensed));
                 }
             }
-            Work::Command(number) => self.hooks.hear(Id::from_bits(number), now),
-            Work::Nft => self.nft.hear(now),
+            Work::Command(number) => self.hooks.read_output(Id::from_bits(number), now),
+            Work::Nft => self.nft.read_output(now),
             Work::Expire => self.expire(),
         }
     }
@@ -322,7 +322,7 @@ impl<H: Host> Shell<H> {
         self.start_jobs();
         self.nft.expire(now);
         self.nft.start_due(self.poll.registry(), now);
-        self.tell_sets();
+        self.log_sets();
     }
 
     /// Starts waiting commands while there are places.
@@ -424,7 +424,7 @@ impl<H: Host> Shell<H> {
     pub fn tick(&mut self, core: &Core) {
         let now = self.now.boot;
         if self.sockets.take_has_closed() {
-            self.ports.there_is_room(now);
+            self.ports.accept_again_now(now);
         }
         self.go_on_with_reload();
         self.open_again(core);
@@ -432,7 +432,7 @@ impl<H: Host> Shell<H> {
         if let Some(packets) = sensor.and_then(|sensor| sensor.newly_lost(now)) {
             self.log.write(&Event::PacketsLost { packets });
         }
-        self.log.tell_left_out();
+        self.log.log_left_out();
     }
 
     /// Sleeps until an event comes or a deadline is over.

@@ -4,7 +4,7 @@
 //! immediate results become answers.
 
 use super::relay::{Link, Pipes, Progress, Ready};
-use super::trap::{Heard, Trap};
+use super::trap::{Received, Trap};
 use super::wake::{Side, Wake};
 use crate::limits::PIPES_PER_SOURCE;
 use crate::proto::Instant;
@@ -114,29 +114,29 @@ impl Sockets {
     /// Discards what a visitor has sent and will send.
     pub fn mute(&mut self, id: ConnId, answers: &mut Answers) {
         if let Some(Body::Trap(trap)) = self.bodies.get_mut(id) {
-            let heard = trap.mute();
-            self.answer(id, heard, answers);
+            let received = trap.mute();
+            self.answer(id, received, answers);
         }
     }
 
     /// Gives up a visitor in a trap, unless they turn out to have sent a complete token.
     pub fn give_up(&mut self, id: ConnId, answers: &mut Answers) {
-        let heard = match self.bodies.get_mut(id) {
-            Some(Body::Trap(trap)) => trap.hear(),
-            _ => Heard::Gone,
+        let received = match self.bodies.get_mut(id) {
+            Some(Body::Trap(trap)) => trap.receive(),
+            _ => Received::Gone,
         };
-        let heard = match heard {
-            Heard::Said(Some(_)) => heard,
-            Heard::Said(None) | Heard::Nothing | Heard::Gone => Heard::Gone,
+        let received = match received {
+            Received::Said(Some(_)) => received,
+            Received::Said(None) | Received::Nothing | Received::Gone => Received::Gone,
         };
-        self.answer(id, heard, answers);
+        self.answer(id, received, answers);
     }
 
-    fn answer(&mut self, conn: ConnId, heard: Heard, answers: &mut Answers) {
-        match heard {
-            Heard::Nothing => {}
-            Heard::Said(token) => answers.push_back(Input::Said { conn, token }),
-            Heard::Gone => {
+    fn answer(&mut self, conn: ConnId, received: Received, answers: &mut Answers) {
+        match received {
+            Received::Nothing => {}
+            Received::Said(token) => answers.push_back(Input::Said { conn, token }),
+            Received::Gone => {
                 self.close(conn);
                 answers.push_back(Input::Gone { conn });
             }
@@ -302,11 +302,17 @@ impl Sockets {
     }
 
     /// Handles an event at one end of a connection, or (None) continues after the turn's share was used up.
-    pub fn hear(&mut self, id: ConnId, ready: Option<Ready>, now: Instant, answers: &mut Answers) {
+    pub fn handle(
+        &mut self,
+        id: ConnId,
+        ready: Option<Ready>,
+        now: Instant,
+        answers: &mut Answers,
+    ) {
         match self.bodies.get_mut(id) {
             Some(Body::Trap(trap)) => {
-                let heard = trap.hear();
-                self.answer(id, heard, answers);
+                let received = trap.receive();
+                self.answer(id, received, answers);
             }
             Some(Body::Link(link)) => {
                 link.is_due &= ready.is_some();

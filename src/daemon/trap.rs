@@ -29,7 +29,7 @@ pub struct Trap {
 
 /// What reading has found.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Heard {
+pub enum Received {
     /// Nothing that matters.
     Nothing,
     /// A complete token; or None, because the input ended before.
@@ -55,16 +55,16 @@ impl Trap {
     }
 
     /// Reads what has arrived.
-    pub fn hear(&mut self) -> Heard {
+    pub fn receive(&mut self) -> Received {
         match self.stage {
             TrapStage::Listening => self.listen(),
-            TrapStage::Said => Heard::Nothing,
+            TrapStage::Said => Received::Nothing,
             TrapStage::Muted => self.throw_away(),
         }
     }
 
     /// Discards what the visitor has sent and will send.
-    pub fn mute(&mut self) -> Heard {
+    pub fn mute(&mut self) -> Received {
         self.stage = TrapStage::Muted;
         self.throw_away()
     }
@@ -74,16 +74,18 @@ impl Trap {
         self.visitor
     }
 
-    fn listen(&mut self) -> Heard {
+    fn listen(&mut self) -> Received {
         loop {
             match receive(&self.visitor, &mut self.said) {
                 Ok(1..) if !self.said.is_full() => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Heard::Nothing,
-                heard => {
-                    self.is_gone = heard.is_err();
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Received::Nothing;
+                }
+                received => {
+                    self.is_gone = received.is_err();
                     self.stage = TrapStage::Said;
-                    return Heard::Said(self.said.as_slice().first_chunk().copied());
+                    return Received::Said(self.said.as_slice().first_chunk().copied());
                 }
             }
         }
@@ -91,19 +93,21 @@ impl Trap {
 
     /// Discards what has arrived, up to a bound; then the sender's window closes. A visitor who has only sent
     /// their last bytes is held like the others.
-    fn throw_away(&mut self) -> Heard {
+    fn throw_away(&mut self) -> Received {
         loop {
             let left = TRAP_DISCARD - self.discarded;
             let thrown = match left {
-                _ if self.is_gone => return Heard::Gone,
-                0 => return Heard::Nothing,
+                _ if self.is_gone => return Received::Gone,
+                0 => return Received::Nothing,
                 _ => socket::discard(self.visitor.as_fd(), left),
             };
             match thrown {
-                Ok(0) => return Heard::Nothing,
+                Ok(0) => return Received::Nothing,
                 Ok(thrown) => self.discarded += thrown.min(left),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Heard::Nothing,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Received::Nothing;
+                }
                 Err(_) => self.is_gone = true,
             }
         }
@@ -148,14 +152,14 @@ mod tests {
         let (mut visitor, mut trap) = hold(true);
         visitor.write_all(&[7; TOKEN - 1]).unwrap();
         wait_for_bytes(&trap, TOKEN - 1);
-        assert_eq!(trap.hear(), Heard::Nothing);
+        assert_eq!(trap.receive(), Received::Nothing);
         visitor.write_all(&[8; 1_000]).unwrap();
         wait_for_bytes(&trap, 1_000);
-        let Heard::Said(Some(token)) = trap.hear() else {
+        let Received::Said(Some(token)) = trap.receive() else {
             panic!("it has said a whole token");
         };
         assert_eq!(token[TOKEN - 2..], [7, 8]);
-        assert_eq!(trap.hear(), Heard::Nothing);
+        assert_eq!(trap.receive(), Received::Nothing);
         let mut rest = TcpStream::from(trap.into_visitor());
         let mut behind = [0; 999];
         rest.read_exact(&mut behind).unwrap();
@@ -167,23 +171,23 @@ mod tests {
         let (gone, mut trap) = hold(true);
         drop(gone);
         wait_for_bytes(&trap, 0);
-        assert_eq!(trap.hear(), Heard::Said(None));
+        assert_eq!(trap.receive(), Received::Said(None));
         // It is still held.
-        assert_eq!(trap.mute(), Heard::Nothing);
+        assert_eq!(trap.mute(), Received::Nothing);
     }
 
     #[test]
     fn what_is_said_after_the_verdict_is_thrown_away_up_to_a_bound() {
         let (mut visitor, mut trap) = hold(true);
-        assert_eq!(trap.mute(), Heard::Nothing);
+        assert_eq!(trap.mute(), Received::Nothing);
         visitor.write_all(&[7; 1_000]).unwrap();
         wait_for_bytes(&trap, 1_000);
-        assert_eq!(trap.hear(), Heard::Nothing);
+        assert_eq!(trap.receive(), Received::Nothing);
         assert!(socket::peek(trap.visitor.as_fd(), &mut [0]).is_err());
         trap.discarded = TRAP_DISCARD;
         visitor.write_all(&[7; 1_000]).unwrap();
         wait_for_bytes(&trap, 1_000);
-        assert_eq!(trap.hear(), Heard::Nothing);
+        assert_eq!(trap.receive(), Received::Nothing);
         wait_for_bytes(&trap, 1_000);
     }
 
@@ -193,12 +197,12 @@ mod tests {
         socket::reset_on_close(gone.as_fd());
         drop(gone);
         loop {
-            match trap.hear() {
-                Heard::Nothing => std::thread::yield_now(),
-                heard => break assert_eq!(heard, Heard::Said(None)),
+            match trap.receive() {
+                Received::Nothing => std::thread::yield_now(),
+                received => break assert_eq!(received, Received::Said(None)),
             }
         }
-        assert_eq!(trap.hear(), Heard::Nothing);
-        assert_eq!(trap.mute(), Heard::Gone);
+        assert_eq!(trap.receive(), Received::Nothing);
+        assert_eq!(trap.mute(), Received::Gone);
     }
 }

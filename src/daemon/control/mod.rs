@@ -209,7 +209,7 @@ impl Control {
         let id = Id::from_bits(number);
         let client = self.clients.get_mut(id)?;
         if client.answer.is_none() {
-            let line = client.hear()?;
+            let line = client.read_line()?;
             match Question::parse(&line) {
                 Question::Order(order) => {
                     self.in_hand = Some(id);
@@ -305,7 +305,7 @@ fn with_private_files<T>(make: impl FnOnce() -> T) -> T {
 impl ControlClient {
     /// The question, once its line is complete. Bytes beyond the limit are skipped: such a line is not a
     /// question, and the answer will say so.
-    fn hear(&mut self) -> Option<String> {
+    fn read_line(&mut self) -> Option<String> {
         let mut heard = [0; 4 * ASKED_BYTES];
         // No question needs more bytes.
         for _ in 0..ASKED_BYTES {

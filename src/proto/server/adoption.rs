@@ -27,15 +27,15 @@ impl Core {
         effects.push_back(Effect::Drain(Drain::All));
     }
 
-    pub(super) fn tell_adopted(&mut self, adopted: Adopted, effects: &mut Effects) {
+    pub(super) fn log_adopted(&mut self, adopted: Adopted, effects: &mut Effects) {
         effects.push_back(Effect::Sense);
         // Old mirages that are not in the new configuration close now that all others are open.
         let dropped = adopted.dropped.len();
         effects.extend(adopted.dropped.into_iter().map(Effect::Ports));
-        for (id, address) in adopted.let_in {
+        for (id, address) in adopted.admitted {
             let mirage = self.mirage(id);
             if !mirage.is_some_and(|mirage| mirage.admitted.contains(address)) {
-                self.tell_shut(id, address, effects);
+                self.log_shut(id, address, effects);
             }
         }
         if !adopted.is_first {
@@ -72,11 +72,11 @@ impl Core {
         self.common = common;
         let is_first = self.mirages.ids().is_empty();
         let mut old = self.mirages.take_all();
-        let let_in = old.iter().flat_map(|(id, mirage)| {
+        let admitted = old.iter().flat_map(|(id, mirage)| {
             let addresses = mirage.admitted.iter();
             addresses.map(|(address, _)| (*id, address))
         });
-        let let_in = let_in.collect();
+        let admitted = admitted.collect();
         // Used nonces stay used, wherever the file has their secret now, and even if it has it no more: it may
         // come back.
         let now = self.now.boot;
@@ -97,7 +97,7 @@ impl Core {
         Adopted {
             left,
             dropped,
-            let_in,
+            admitted,
             is_first,
         }
     }

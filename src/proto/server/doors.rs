@@ -61,7 +61,7 @@ impl Core {
         };
         let seconds = settings.admitted_s;
         match &settings.door {
-            Door::Forward(_) => self.let_in(mirage, peer, seconds, effects),
+            Door::Forward(_) => self.admit_for(mirage, peer, seconds, effects),
             Door::Command { open, close } => {
                 let close = close.as_ref();
                 let request = OpenRequest {
@@ -79,7 +79,7 @@ impl Core {
                         let open_for = OpenFor::Address(peer);
                         self.count_open_door(mirage, open_for, seconds.into(), effects);
                     }
-                    Requested::Full => self.tell_doors_full(mirage, peer, effects),
+                    Requested::Full => self.log_doors_full(mirage, peer, effects),
                 }
             }
             Door::Nft { set, .. } => {
@@ -102,7 +102,7 @@ impl Core {
         }
     }
 
-    fn tell_doors_full(&mut self, mirage: MirageId, peer: IpAddr, effects: &mut Effects) {
+    fn log_doors_full(&mut self, mirage: MirageId, peer: IpAddr, effects: &mut Effects) {
         self.counters.turned_away += 1;
         let event = Event::DoorsFull {
             mirage: self.section(mirage),
@@ -140,7 +140,7 @@ impl Core {
     }
 
     /// Admits an address to the minute's real ports.
-    fn let_in(&mut self, mirage: MirageId, peer: IpAddr, seconds: u32, effects: &mut Effects) {
+    fn admit_for(&mut self, mirage: MirageId, peer: IpAddr, seconds: u32, effects: &mut Effects) {
         let until = self.now.boot.after(u64::from(seconds) * 1_000);
         let Some(served) = self.mirages.get_mut(mirage) else {
             return;
@@ -266,7 +266,7 @@ impl Core {
                 };
                 log(effects, event);
             }
-            ElementOutcome::Full if is_addition => self.tell_doors_full(mirage, address, effects),
+            ElementOutcome::Full if is_addition => self.log_doors_full(mirage, address, effects),
             ElementOutcome::Family if is_addition => {
                 let event = Event::WrongFamily {
                     mirage: self.section(mirage),

@@ -131,7 +131,7 @@ impl Core {
     fn rest(&mut self, effects: &mut Effects) -> bool {
         self.expire_trackers();
         if !self.has_turned {
-            self.tell_of_closed_ports(effects);
+            self.log_closed_ports(effects);
         }
         self.idle = Some(Idle {
             until: self.next_due(),

@@ -26,7 +26,7 @@ impl Core {
                 continue;
             }
             match &mirage.settings.gate_settings {
-                GateSettings::Knock(_) => self.hear_knock(id, sensed, effects),
+                GateSettings::Knock(_) => self.advance_knock(id, sensed, effects),
                 GateSettings::Packet(_) => self.read_packet(id, sensed, effects),
                 GateSettings::Port | GateSettings::Token => {}
             }
@@ -45,7 +45,7 @@ impl Core {
         }
     }
 
-    fn hear_knock(&mut self, id: MirageId, sensed: &Sensed, effects: &mut Effects) {
+    fn advance_knock(&mut self, id: MirageId, sensed: &Sensed, effects: &mut Effects) {
         let (now, peer) = (self.now.boot, sensed.from);
         let Some(mirage) = self.mirages.get_mut(id) else {
             return;
@@ -100,7 +100,7 @@ impl Core {
             Shown::Good { address } => return self.pass(id, address, effects),
             Shown::Unremembered => {
                 self.turn_away_full(peer, port, Limit::Nonces, effects);
-                return self.tell_nonces_full(id, effects);
+                return self.log_nonces_full(id, effects);
             }
             // Anybody could have sent these bytes.
             Shown::NotOurs => return,

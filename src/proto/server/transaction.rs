@@ -48,7 +48,7 @@ pub struct Adopted {
     /// The mirages that are no longer served.
     pub dropped: Vec<MirageId>,
     /// The addresses that the old mirages admitted.
-    pub let_in: Vec<(MirageId, IpAddr)>,
+    pub admitted: Vec<(MirageId, IpAddr)>,
     /// Whether nothing was served before.
     pub is_first: bool,
 }

@@ -97,12 +97,12 @@ impl Core {
                 Some(Transaction::Draining(turn))
             }
             Some(Transaction::Closing(turn)) if turn.mirage == id => {
-                self.tell_turn(turn, open, effects);
+                self.log_turn(turn, open, effects);
                 None
             }
             Some(Transaction::Shutting(mirage, over)) if mirage == id => {
                 for address in over {
-                    self.tell_shut(id, address, effects);
+                    self.log_shut(id, address, effects);
                 }
                 None
             }
@@ -113,7 +113,7 @@ impl Core {
                     adopted.left -= 1;
                 }
                 if adopted.left == 0 {
-                    self.tell_adopted(adopted, effects);
+                    self.log_adopted(adopted, effects);
                     None
                 } else {
                     Some(Transaction::Adopted(adopted))
@@ -123,7 +123,7 @@ impl Core {
         };
     }
 
-    fn tell_turn(&self, turn: Turn, open: usize, effects: &mut Effects) {
+    fn log_turn(&self, turn: Turn, open: usize, effects: &mut Effects) {
         let Turn {
             mirage,
             opened,
@@ -141,7 +141,7 @@ impl Core {
         }
     }
 
-    pub(super) fn tell_shut(&self, mirage: MirageId, address: IpAddr, effects: &mut Effects) {
+    pub(super) fn log_shut(&self, mirage: MirageId, address: IpAddr, effects: &mut Effects) {
         let event = Event::Shut {
             mirage: self.section(mirage),
             open_for: OpenFor::Address(address),

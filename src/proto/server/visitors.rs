@@ -155,7 +155,7 @@ impl Core {
         match verdict {
             Verdict::Hold(Reason::Unremembered) => {
                 self.turn_away_full(peer, port, Limit::Nonces, effects);
-                self.tell_nonces_full(mirage, effects);
+                self.log_nonces_full(mirage, effects);
             }
             Verdict::Hold(reason) => {
                 self.counters.held += 1;
@@ -214,7 +214,7 @@ impl Core {
         log(effects, Event::Full { peer, port, what });
     }
 
-    pub(super) fn tell_nonces_full(&mut self, mirage: MirageId, effects: &mut Effects) {
+    pub(super) fn log_nonces_full(&mut self, mirage: MirageId, effects: &mut Effects) {
         if self.is_news(|told| &mut told.nonces) {
             let mirage = self.section(mirage);
             log(effects, Event::NoncesFull { mirage });

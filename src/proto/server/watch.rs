@@ -83,7 +83,7 @@ impl Core {
     }
 
     /// Logs that the clock keeps the ports closed: at once, every hour, and when it is over.
-    pub(super) fn tell_of_closed_ports(&mut self, effects: &mut Effects) {
+    pub(super) fn log_closed_ports(&mut self, effects: &mut Effects) {
         let now = self.now;
         let mut mirages = self.mirages.iter();
         let closed =

@@ -170,7 +170,7 @@ impl Story {
             self.before = mem::replace(&mut self.ports, next);
             if self.is_open {
                 self.turned_ms = Some(now.since_ms);
-                self.tell_turn();
+                self.show_turn();
             } else {
                 self.before = self.ports.clone();
             }
@@ -254,7 +254,7 @@ impl Story {
         });
     }
 
-    fn tell_turn(&mut self) {
+    fn show_turn(&mut self) {
         let opened = self.ports.open.difference(&self.before.open).count();
         let closed = self.before.open.difference(&self.ports.open).count();
         let mut what = format!("{opened} ports open, {closed} close");

@@ -244,7 +244,7 @@ impl Walk {
     }
 
     /// Something becomes of a dial or a session.
-    fn go_on(&mut self) {
+    fn advance(&mut self) {
         let Some(conn) = self.conn(|body| matches!(body, Body::Link(_) | Body::Process)) else {
             return;
         };
@@ -286,7 +286,8 @@ impl Walk {
             0 => {
                 let hops = ["7000", "7001:udp", "7001", "12005"];
                 let hop = hops[self.below(4)];
-                self.world.hear(from, Hop::try_from(hop).unwrap(), None);
+                self.world
+                    .sense_from(from, Hop::try_from(hop).unwrap(), None);
             }
             1 => {
                 // At the minute's port.
@@ -296,17 +297,19 @@ impl Walk {
                 let said = packet::make(&key, unix, None, &[self.nonce; 16]);
                 let hops = self.world.shell.hops.clone();
                 if let Some((_, hop)) = self.pick(&hops) {
-                    self.world.hear(from, hop, Some(said));
+                    self.world.sense_from(from, hop, Some(said));
                 }
             }
             2 => {
                 for hop in &hops[..2] {
-                    self.world.hear(from, Hop::try_from(*hop).unwrap(), None);
+                    self.world
+                        .sense_from(from, Hop::try_from(*hop).unwrap(), None);
                 }
             }
             _ => {
                 for hop in &hops[2..] {
-                    self.world.hear(from, Hop::try_from(*hop).unwrap(), None);
+                    self.world
+                        .sense_from(from, Hop::try_from(*hop).unwrap(), None);
                 }
             }
         }
@@ -376,7 +379,7 @@ impl Walk {
             14..19 => self.say(),
             19 => self.reset(),
             20..22 => self.dial(),
-            22..25 => self.go_on(),
+            22..25 => self.advance(),
             25..27 => self.end_job(),
             27 => self.end_element(),
             28..31 => self.sense(),

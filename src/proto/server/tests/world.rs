@@ -407,10 +407,10 @@ impl World {
 
     /// A packet comes to a port where nobody listens.
     pub fn sense(&mut self, from: &str, hop: &str, said: Option<[u8; PACKET]>) {
-        self.hear(from.parse().unwrap(), Hop::try_from(hop).unwrap(), said);
+        self.sense_from(from.parse().unwrap(), Hop::try_from(hop).unwrap(), said);
     }
 
-    pub fn hear(&mut self, from: IpAddr, hop: Hop, said: Option<[u8; PACKET]>) {
+    pub fn sense_from(&mut self, from: IpAddr, hop: Hop, said: Option<[u8; PACKET]>) {
         let from = source::canonical(from);
         let to = None;
         let sensed = Sensed {
