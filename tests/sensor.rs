@@ -12,6 +12,7 @@ use mio::{Events, Poll};
 use shimmer::daemon::sensor::{HopAt, Sensed, Sensor, Way};
 use shimmer::limits::{SENSE_AGAIN_MS, SENSED_PER_SECOND, TELL_FULL_MS, TURN_PACKETS};
 use shimmer::proto::Instant;
+use shimmer::proto::event::Event;
 use shimmer::proto::scheme::knock::{Hop, Protocol};
 use shimmer::proto::scheme::packet::PACKET;
 use shimmer::proto::scheme::schedule::Range;
@@ -312,8 +313,12 @@ fn without_packet_sockets_the_hops_are_ports() {
         let retry = |rig: &mut Rig| {
             let mut told = Vec::new();
             let registry = rig.poll.registry();
-            rig.sensor.retry(registry, |trouble| {
-                told.push((name(trouble.hop), trouble.error.map(|error| error.kind())));
+            rig.sensor.retry(registry, |event| {
+                told.push(match event {
+                    Event::KnockPortClosed(hop, error) => (name(hop), Some(error.kind())),
+                    Event::KnockPortOpen(hop) => (name(hop), None),
+                    event => panic!("{event}"),
+                });
             });
             told
         };

@@ -12,7 +12,7 @@
 //!   child.rs    a child of either               control/     the control socket
 //!   store.rs    the state file, the journal     reload.rs    the keys of a new configuration
 //!   log.rs      the log                         configuration.rs   the file becomes input for the core
-//!   user.rs     the daemon's user
+//!   user.rs     the daemon's user               retried_socket.rs   a port that may have to wait
 //!   host.rs     time and signals, as a value
 //! ```
 
@@ -30,6 +30,7 @@ mod perform;
 mod ports;
 mod relay;
 mod reload;
+mod retried_socket;
 pub mod sensor;
 mod shell;
 mod sockets;

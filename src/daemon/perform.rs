@@ -4,7 +4,7 @@
 use super::control::View;
 use super::host::Host;
 use super::nft::Refused;
-use super::sensor::{BOUND_MEANS, Sensor, Trouble, Way};
+use super::sensor::{BOUND_MEANS, Sensor, Way};
 use super::shell::Shell;
 use super::sockets::Dial;
 use super::store::LoadError;
@@ -195,12 +195,7 @@ impl<H: Host> Shell<H> {
         }
         ports.retry(core, registry, now, |event| log.write(&event));
         let Some(sensor) = sensor else { return };
-        sensor.retry(registry, |Trouble { hop, error }| {
-            log.write(&match error {
-                Some(error) => Event::KnockPortClosed(hop, error),
-                None => Event::KnockPortOpen(hop),
-            });
-        });
+        sensor.retry(registry, |event| log.write(&event));
         if sensor.has_closed() {
             ports.retry_at(now.after(RETRY_MS));
         }

@@ -3,6 +3,7 @@
 //! A listener is named by its address and port, not by the mirage that it serves: a reload may give it to
 //! another mirage without closing it.
 
+use super::retried_socket::{Change, RetriedSocket};
 use super::sockets::is_out_of_descriptors;
 use super::wake::Wake;
 use crate::limits::{CLOSING_ACCEPTS, RETRY_MS};
@@ -12,7 +13,6 @@ use crate::proto::ids::MirageId;
 use crate::proto::{Core, Instant, sooner};
 use crate::sys::filter;
 use crate::sys::socket::{self, ListenAddress};
-use crate::terms::Level;
 use core::net::{IpAddr, SocketAddr};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
@@ -46,13 +46,10 @@ struct Listener {
     mirage: MirageId,
     /// Visitors may be waiting for whom no further event will come.
     is_behind: bool,
-    /// None while the port can't be opened.
-    socket: Option<OwnedFd>,
+    socket: RetriedSocket,
     /// The addresses that its filter admits. What it accepts inherits the filter.
     admitted: Option<Rc<[IpAddr]>>,
     backlog: i32,
-    /// The level at which the log was told that it is closed.
-    told: Option<Level>,
 }
 
 /// A visitor who was accepted.
@@ -197,49 +194,32 @@ impl Ports {
                     return;
                 }
                 listener.admitted = admitted.map(Rc::from);
-                let Some(socket) = &listener.socket else {
+                let Some(socket) = listener.socket.socket() else {
                     return;
                 };
                 let filtered = match admitted {
-                    Some(admitted) => filter::admit_only(socket, admitted),
+                    Some(admitted) => filter::admit_only(&socket, admitted),
                     // A filter left by another mirage would keep visitors out.
-                    None => filter::detach(socket),
+                    None => filter::detach(&socket),
                 };
                 // The old filter is still in force. A new listener gets the new one.
                 if filtered.is_err() {
-                    listener.socket = None;
+                    listener.socket.close();
                 }
             }
             Err(place) => {
+                let address = self.places[id.place()];
                 let listener = Listener {
                     id,
                     mirage,
                     is_behind: false,
-                    socket: self.bind(registry, id, backlog, admitted).ok(),
+                    socket: RetriedSocket::new(bind(registry, id, address, backlog, admitted)),
                     admitted: admitted.map(Rc::from),
                     backlog,
-                    told: None,
                 };
                 self.all.insert(place, listener);
             }
         }
-    }
-
-    fn bind(
-        &self,
-        registry: &Registry,
-        id: PortId,
-        backlog: i32,
-        admitted: Option<&[IpAddr]>,
-    ) -> io::Result<OwnedFd> {
-        let (place, port) = (self.places[id.place()], id.port());
-        let socket = socket::listen(place, port, backlog, admitted)?;
-        registry.register(
-            &mut SourceFd(&socket.as_raw_fd()),
-            Wake::Port(id.0).into(),
-            Interest::READABLE,
-        )?;
-        Ok(socket)
     }
 
     fn find(&self, id: PortId) -> Result<usize, usize> {
@@ -248,16 +228,16 @@ impl Ports {
 
     fn is_open(&self, id: PortId) -> bool {
         let known = self.find(id).ok();
-        known.is_some_and(|known| self.all[known].socket.is_some())
+        known.is_some_and(|known| self.all[known].socket.is_open())
     }
 
     fn has_closed(&self) -> bool {
-        self.all.iter().any(|listener| listener.socket.is_none())
+        self.all.iter().any(|listener| !listener.socket.is_open())
     }
 
     /// How many ports a mirage has open, counted once per address.
     pub fn count_open(&self, mirage: MirageId) -> usize {
-        let is_its = |listener: &&Listener| listener.mirage == mirage && listener.socket.is_some();
+        let is_its = |listener: &&Listener| listener.mirage == mirage && listener.socket.is_open();
         self.all.iter().filter(is_its).count()
     }
 
@@ -266,15 +246,15 @@ impl Ports {
         let Ok(known) = self.find(id) else {
             return Try::Nobody;
         };
-        let Some(socket) = &self.all[known].socket else {
+        let Some(socket) = self.all[known].socket.socket() else {
             return Try::Nobody;
         };
-        let mut accepted = socket::accept(socket.as_fd());
+        let mut accepted = socket::accept(socket);
         let is_short = accepted.as_ref().is_err_and(is_out_of_descriptors);
         if is_short {
             // The kernel says so before it checks whether a visitor waits. The spare descriptor finds out.
             drop(self.spare.take());
-            accepted = socket::accept(socket.as_fd());
+            accepted = socket::accept(socket);
         }
         let tried = match accepted {
             Ok(visitor) => {
@@ -418,52 +398,38 @@ impl Ports {
         }
     }
 
-    /// Retries the ports that could not be opened. Each failure is logged once, and again when it matters more;
-    /// so is its end. A real port that can't be opened is an error, but only once its minute has come: the log
-    /// names no future port.
+    /// Retries the ports that could not be opened. A real port that can't be opened is an error, but only once
+    /// its minute has come: the log names no future port.
     pub fn retry(
         &mut self,
         core: &Core,
         registry: &Registry,
         now: Instant,
-        mut tell: impl FnMut(Event),
+        mut log: impl FnMut(Event),
     ) {
-        for known in 0..self.all.len() {
-            let Listener {
-                id,
-                mirage,
-                told,
-                backlog,
-                ..
-            } = self.all[known];
-            if self.all[known].socket.is_some() {
-                continue;
+        let Self { all, places, .. } = self;
+        for listener in all {
+            let (id, mirage) = (listener.id, listener.mirage);
+            let (port, place) = (id.port(), places[id.place()]);
+            let change = listener.socket.retry(core.severity(mirage, port), || {
+                let admitted = core.wanted(mirage).admitted;
+                bind(registry, id, place, listener.backlog, admitted.as_deref())
+            });
+            let mirage = core.name(mirage);
+            match change {
+                Some(Change::Open(level)) => log(Event::PortOpen {
+                    mirage,
+                    port,
+                    level,
+                }),
+                Some(Change::Closed(level, error)) => log(Event::PortClosed {
+                    mirage,
+                    port,
+                    level,
+                    error,
+                }),
+                None => {}
             }
-            let (port, section) = (id.port(), core.name(mirage));
-            let admitted = core.wanted(mirage).admitted;
-            let event = match self.bind(registry, id, backlog, admitted.as_deref()) {
-                Ok(socket) => {
-                    self.all[known].socket = Some(socket);
-                    self.all[known].told = None;
-                    told.map(|level| Event::PortOpen {
-                        mirage: section,
-                        port,
-                        level,
-                    })
-                }
-                Err(error) => {
-                    let level = core.severity(mirage, port);
-                    let level = level.filter(|level| told.is_none_or(|told| *level < told));
-                    self.all[known].told = level.or(told);
-                    level.map(|level| Event::PortClosed {
-                        mirage: section,
-                        port,
-                        level,
-                        error,
-                    })
-                }
-            };
-            event.into_iter().for_each(&mut tell);
         }
         self.open_again = self.has_closed().then(|| now.after(RETRY_MS));
     }
@@ -482,6 +448,22 @@ impl Ports {
     pub fn next_deadline(&self) -> Option<Instant> {
         sooner(self.accept_again, self.open_again)
     }
+}
+
+fn bind(
+    registry: &Registry,
+    id: PortId,
+    place: ListenAddress,
+    backlog: i32,
+    admitted: Option<&[IpAddr]>,
+) -> io::Result<OwnedFd> {
+    let socket = socket::listen(place, id.port(), backlog, admitted)?;
+    registry.register(
+        &mut SourceFd(&socket.as_raw_fd()),
+        Wake::Port(id.0).into(),
+        Interest::READABLE,
+    )?;
+    Ok(socket)
 }
 
 fn spare() -> Option<File> {

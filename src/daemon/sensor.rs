@@ -9,18 +9,21 @@
 
 use super::arrival::{self, SNAP};
 use super::own_address::is_own_address;
+use super::retried_socket::{Change, RetriedSocket};
 use super::wake::{self, Wake};
 use crate::bpf::IpVersion;
 use crate::limits::{
     BACKLOG, RETRY_MS, SENSE_AGAIN_MS, SENSED_PER_SECOND, TELL_FULL_MS, TURN_PACKETS,
 };
 use crate::proto::Instant;
+use crate::proto::event::Event;
 pub use crate::proto::input::Sensed;
 use crate::proto::scheme::knock::{Hop, Protocol};
 use crate::proto::scheme::schedule::Range;
 use crate::proto::source::canonical;
 use crate::sys::packet::PacketSocket;
 use crate::sys::socket::{self, ListenAddress};
+use crate::terms::Level;
 use core::net::IpAddr;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
@@ -53,23 +56,7 @@ struct SensorSocket {
 
 enum Kind {
     Packets(PacketSocket),
-    /// The socket is None while the port can't be opened.
-    Port(HopAt, Option<OwnedFd>, ToldOfPort),
-}
-
-/// What the log has been told about a port.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum ToldOfPort {
-    Nothing,
-    Closed,
-}
-
-/// A port that can't be opened, or that is open again.
-pub struct Trouble {
-    /// The port and its protocol.
-    pub hop: Hop,
-    /// Why it is closed; None once it is open again.
-    pub error: Option<io::Error>,
+    Port(HopAt, RetriedSocket),
 }
 
 /// Totals since the start.
@@ -179,8 +166,8 @@ impl Sensor {
                 .any(|socket| socket.hop_at() == Some(hop_at))
             {
                 let number = self.number();
-                let port = open(registry, hop_at, number).ok();
-                let kind = Kind::Port(hop_at, port, ToldOfPort::Nothing);
+                let port = RetriedSocket::new(open(registry, hop_at, number));
+                let kind = Kind::Port(hop_at, port);
                 self.sockets.push(SensorSocket::new(kind, number));
             }
         }
@@ -192,26 +179,21 @@ impl Sensor {
     /// Whether a port waits for a retry.
     #[must_use]
     pub fn has_closed(&self) -> bool {
-        let is_closed = |socket: &SensorSocket| matches!(socket.kind, Kind::Port(_, None, _));
-        self.sockets.iter().any(is_closed)
+        let mut ports = self.sockets.iter().filter_map(SensorSocket::port);
+        ports.any(|port| !port.is_open())
     }
 
-    /// Retries the ports that could not be opened. Each failure is reported once, and so is its end.
-    pub fn retry(&mut self, registry: &Registry, mut tell: impl FnMut(Trouble)) {
+    /// Retries the ports that could not be opened.
+    pub fn retry(&mut self, registry: &Registry, mut log: impl FnMut(Event)) {
         for socket in &mut self.sockets {
-            let Kind::Port(hop_at, port @ None, told) = &mut socket.kind else {
+            let Kind::Port(hop_at, port) = &mut socket.kind else {
                 continue;
             };
-            let (now, error) = match open(registry, *hop_at, socket.number) {
-                Ok(socket) => {
-                    *port = Some(socket);
-                    (ToldOfPort::Nothing, None)
-                }
-                Err(error) => (ToldOfPort::Closed, Some(error)),
-            };
-            if core::mem::replace(told, now) != now {
-                let hop = hop_at.1;
-                tell(Trouble { hop, error });
+            let (hop, number) = (hop_at.1, socket.number);
+            match port.retry(Some(Level::Error), || open(registry, *hop_at, number)) {
+                Some(Change::Open(_)) => log(Event::KnockPortOpen(hop)),
+                Some(Change::Closed(_, error)) => log(Event::KnockPortClosed(hop, error)),
+                None => {}
             }
         }
     }
@@ -337,7 +319,14 @@ impl SensorSocket {
     fn hop_at(&self) -> Option<HopAt> {
         match self.kind {
             Kind::Packets(_) => None,
-            Kind::Port(hop_at, ..) => Some(hop_at),
+            Kind::Port(hop_at, _) => Some(hop_at),
+        }
+    }
+
+    fn port(&self) -> Option<&RetriedSocket> {
+        match &self.kind {
+            Kind::Packets(_) => None,
+            Kind::Port(_, port) => Some(port),
         }
     }
 
@@ -362,8 +351,10 @@ impl SensorSocket {
                     (sensed, Some(interface))
                 }));
             }
-            Kind::Port(_, None, _) => return Err(io::ErrorKind::WouldBlock.into()),
-            Kind::Port((place, hop), Some(socket), _) => (place, *hop, socket.as_fd()),
+            Kind::Port((place, hop), port) => {
+                let socket = port.socket().ok_or(io::ErrorKind::WouldBlock)?;
+                (place, *hop, socket)
+            }
         };
         let to = match place {
             ListenAddress::Any => None,
