@@ -129,7 +129,8 @@ impl<'a> Reader<'a> {
             b'[' => self.list(&mut Self::pass),
             b'{' => self.object(&mut |reader, _| reader.pass()),
             _ => {
-                let word = self.take_while(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
+                let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.');
+                let word = self.take_while(is_part);
                 (!word.is_empty()).then_some(())
             }
         }
