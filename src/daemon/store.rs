@@ -28,9 +28,10 @@ use crate::proto::ids::MirageId;
 use crate::proto::input::SavedBan;
 use crate::proto::{Core, Now, parse_number};
 use core::fmt::{self, Write as _};
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use rustix::fs::{Mode, mkdir};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write as _};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// The first line of a state file, and the first line of a journal.
@@ -81,7 +82,7 @@ impl Store {
     pub fn take(path: &Path) -> Result<Self, StoreError> {
         if let Some(folder) = path.parent() {
             // If this fails, opening the lock says why.
-            let _ = DirBuilder::new().mode(0o700).create(folder);
+            let _ = mkdir(folder, Mode::RWXU);
         }
         let lock_path = beside(path, ".lock");
         let lock = match private().open(&lock_path) {

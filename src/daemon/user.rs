@@ -9,8 +9,9 @@ use crate::config::{
     Capability, DEFAULT_CONTROL, DEFAULT_STATE_FILE, LogTarget, ServerConfig, capabilities,
 };
 use crate::sys::privileges;
-use std::fs::{DirBuilder, OpenOptions};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, chown};
+use rustix::fs::{Mode, mkdir};
+use std::fs::OpenOptions;
+use std::os::unix::fs::{OpenOptionsExt, chown};
 use std::path::Path;
 
 const ROOT: u32 = 0;
@@ -40,7 +41,7 @@ pub fn become_user(server: ServerConfig, config: &Path) -> Result<ServerConfig, 
     let control = server.common.control.path(DEFAULT_CONTROL);
     for (path, mode) in [(state, 0o700), (control, 0o755)] {
         if let Some(folder) = path.and_then(Path::parent)
-            && DirBuilder::new().mode(mode).create(folder).is_ok()
+            && mkdir(folder, Mode::from_raw_mode(mode)).is_ok()
         {
             // If this fails, creating files in it says why.
             let _ = chown(folder, Some(account.uid), Some(account.gid));

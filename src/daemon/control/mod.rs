@@ -31,12 +31,12 @@ use crate::proto::{Instant, sooner};
 use crate::sys::local;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
-use rustix::fs::Mode;
+use rustix::fs::{Mode, mkdir};
 use rustix::process::umask;
-use std::fs::{self, DirBuilder};
+use std::fs;
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -271,7 +271,7 @@ impl Control {
 fn bind(path: &Path) -> Result<UnixListener, String> {
     if let Some(folder) = path.parent() {
         // If this fails, binding says why.
-        let _ = DirBuilder::new().mode(0o755).create(folder);
+        let _ = mkdir(folder, Mode::from_raw_mode(0o755));
     }
     if let Ok(about) = fs::symlink_metadata(path) {
         if !about.file_type().is_socket() {
