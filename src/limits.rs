@@ -137,7 +137,7 @@ pub const BANS: usize = 4_096;
 pub const TELL_FULL_MS: u64 = 60_000;
 
 /// Touches of traps that a source with a live session is forgiven: it may be a neighbour behind the same NAT.
-pub const FORGIVEN_TOUCHES: u8 = 2;
+pub const FORGIVEN_TOUCHES: usize = 2;
 
 /// The most visitors that traps hold at once, or one eighth of the fd limit if that is less. If all of them
 /// have sent tokens that are not judged yet, there are up to twice as many until the turn ends.

@@ -44,7 +44,7 @@ pub struct Sockets {
     timers: Timers<Conn>,
     /// Shared by all links.
     pub pipes: Pipes,
-    pipes_by_source: Tally<Source, usize>,
+    pipes_by_source: Tally,
     processes: HashMap<Pid, ConnId>,
     /// A socket was closed since this was last asked, so a descriptor is free.
     has_closed: bool,
@@ -68,7 +68,7 @@ impl Sockets {
             bodies: Beside::default(),
             timers: Timers::new(),
             pipes: Pipes::new(),
-            pipes_by_source: Tally::new(),
+            pipes_by_source: Tally::default(),
             processes: HashMap::new(),
             has_closed: false,
             due: Vec::new(),
@@ -162,8 +162,8 @@ impl Sockets {
 
     fn close_link(&mut self, id: ConnId, link: Link, end: Option<End>) {
         self.timers.set(id, None);
-        self.pipes_by_source
-            .change(link.source, |pipes| *pipes -= link.pipes());
+        let pipes = self.pipes_by_source.get(link.source) - link.pipes();
+        self.pipes_by_source.set(link.source, pipes);
         link.close(end, &mut self.pipes);
         self.has_closed = true;
     }
@@ -370,13 +370,13 @@ impl Sockets {
         };
         let source = link.source;
         let may_borrow =
-            !self.pipes.are_scarce() || self.pipes_by_source.get(&source) < PIPES_PER_SOURCE;
+            !self.pipes.are_scarce() || self.pipes_by_source.get(source) < PIPES_PER_SOURCE;
         let (was_dialling, had) = (link.is_dialling(), link.pipes());
         let progress = link.drive(ready, now, &mut self.pipes, may_borrow);
         let has = link.pipes();
         if had != has {
-            let count = |pipes: &mut usize| *pipes = *pipes + has - had;
-            self.pipes_by_source.change(source, count);
+            let pipes = self.pipes_by_source.get(source) + has - had;
+            self.pipes_by_source.set(source, pipes);
         }
         if let Some(deadline) = link.deadline() {
             self.timers.bring_forward(id, deadline);

@@ -97,7 +97,7 @@ pub struct Visitor {
     /// Their source is banned.
     pub is_banned: bool,
     /// Touches that were forgiven because of live sessions; None without a live session.
-    pub forgiven: Option<u8>,
+    pub forgiven: Option<usize>,
 }
 
 /// What happens to a visitor, and why.
@@ -192,7 +192,7 @@ pub fn judge(evidence: Evidence, visitor: Visitor, is_settled: bool) -> Verdict 
     if is_right {
         return Verdict::Admit;
     }
-    let is_forgiven = |touches: u8| touches < FORGIVEN_TOUCHES;
+    let is_forgiven = |touches: usize| touches < FORGIVEN_TOUCHES;
     if is_grace {
         Verdict::Hold(Reason::Grace)
     } else if visitor.is_welcome && evidence == Evidence::Token(Proof::Unremembered) {

@@ -8,17 +8,7 @@ use crate::proto::table::Table;
 use crate::proto::tally::Tally;
 use crate::proto::time::Instant;
 use crate::proto::timers::Timers;
-
-/// The counts of one source over all its connections.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-pub struct Share {
-    /// The number of its sessions.
-    pub sessions: usize,
-    /// The number of its connections in traps.
-    held: u16,
-    /// Touches of traps that were forgiven since the first of its live sessions began.
-    pub forgiven: u8,
-}
+use core::cmp::Reverse;
 
 /// All connections.
 pub struct Conns {
@@ -27,9 +17,13 @@ pub struct Conns {
     /// Connections in traps that do not have to leave, oldest first.
     held: Vec<ConnId>,
     most_held: usize,
-    sources: Tally<Source, Share>,
+    held_by_source: Tally,
     sessions: usize,
-    sessions_by_mirage: Tally<MirageId, usize>,
+    sessions_by_source: Tally,
+    /// By the number of the id.
+    sessions_by_mirage: Vec<usize>,
+    /// Touches of traps that were forgiven since the first of a source's live sessions began.
+    forgiven: Tally,
 }
 
 impl Conns {
@@ -40,9 +34,11 @@ impl Conns {
             timers: Timers::new(),
             held: Vec::new(),
             most_held,
-            sources: Tally::new(),
+            held_by_source: Tally::default(),
             sessions: 0,
-            sessions_by_mirage: Tally::new(),
+            sessions_by_source: Tally::default(),
+            sessions_by_mirage: Vec::new(),
+            forgiven: Tally::default(),
         }
     }
 
@@ -101,14 +97,30 @@ impl Conns {
         self.timers.soonest()
     }
 
-    /// The counts of a source.
-    pub fn share(&self, source: Source) -> Share {
-        self.sources.get(&source)
+    /// The number of a source's sessions.
+    pub fn sessions_from(&self, source: Source) -> usize {
+        self.sessions_by_source.get(source)
+    }
+
+    /// Touches of traps that a source with a live session was forgiven; None without one.
+    pub fn forgiven(&self, source: Source) -> Option<usize> {
+        (self.sessions_from(source) > 0).then(|| self.forgiven.get(source))
+    }
+
+    /// Whether a source has something.
+    #[cfg(test)]
+    pub fn knows(&self, source: Source) -> bool {
+        let counts = [
+            &self.held_by_source,
+            &self.sessions_by_source,
+            &self.forgiven,
+        ];
+        counts.into_iter().any(|count| count.get(source) > 0)
     }
 
     /// Forgives a source one more touch.
     pub fn forgive(&mut self, source: Source) {
-        self.sources.change(source, |share| share.forgiven += 1);
+        self.forgiven.add(source);
     }
 
     /// The number of sessions.
@@ -118,7 +130,14 @@ impl Conns {
 
     /// The number of a mirage's sessions.
     pub fn sessions_of(&self, mirage: MirageId) -> usize {
-        self.sessions_by_mirage.get(&mirage)
+        let count = self.sessions_by_mirage.get(mirage.0 as usize);
+        count.copied().unwrap_or_default()
+    }
+
+    fn count_of(&mut self, mirage: MirageId) -> &mut usize {
+        let (place, counts) = (mirage.0 as usize, &mut self.sessions_by_mirage);
+        counts.resize(counts.len().max(place + 1), 0);
+        &mut counts[place]
     }
 
     /// The number of connections in traps, and its limit.
@@ -137,8 +156,8 @@ impl Conns {
         let held = self.held.iter().filter_map(|&id| Some((id, self.get(id)?)));
         let least = held.min_by_key(|(_, conn)| {
             let is_unheard = matches!(conn.stage, Stage::Listening { .. });
-            let places = self.share(conn.source).held;
-            (is_unheard, u16::MAX - places, conn.since)
+            let places = self.held_by_source.get(conn.source);
+            (is_unheard, Reverse(places), conn.since)
         });
         least.map(|(id, _)| id)
     }
@@ -157,11 +176,11 @@ impl Conns {
         match (is_held(before), is_held(after)) {
             (false, true) => {
                 self.held.push(id);
-                self.sources.change(source, |share| share.held += 1);
+                self.held_by_source.add(source);
             }
             (true, false) => {
                 self.held.retain(|&other| other != id);
-                self.sources.change(source, |share| share.held -= 1);
+                self.held_by_source.take(source);
             }
             _ => {}
         }
@@ -169,18 +188,16 @@ impl Conns {
         match (is_session(before), is_session(after)) {
             (false, true) => {
                 self.sessions += 1;
-                self.sources.change(source, |share| share.sessions += 1);
-                self.sessions_by_mirage.change(mirage, |count| *count += 1);
+                self.sessions_by_source.add(source);
+                *self.count_of(mirage) += 1;
             }
             (true, false) => {
                 self.sessions -= 1;
-                self.sources.change(source, |share| {
-                    share.sessions -= 1;
-                    if share.sessions == 0 {
-                        share.forgiven = 0;
-                    }
-                });
-                self.sessions_by_mirage.change(mirage, |count| *count -= 1);
+                self.sessions_by_source.take(source);
+                if self.sessions_from(source) == 0 {
+                    self.forgiven.set(source, 0);
+                }
+                *self.count_of(mirage) -= 1;
             }
             _ => {}
         }

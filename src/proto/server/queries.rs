@@ -198,7 +198,7 @@ impl Core {
     /// The number of a source's sessions.
     #[must_use]
     pub fn sessions_of(&self, source: Source) -> usize {
-        self.conns.share(source).sessions
+        self.conns.sessions_from(source)
     }
 
     /// Totals since the start.

@@ -25,7 +25,7 @@ impl Core {
             return self.open_door_for(arrival, held, effects);
         };
         let full =
-            if self.conns.share(arrival.source).sessions >= self.common.max_sessions_per_source {
+            if self.conns.sessions_from(arrival.source) >= self.common.max_sessions_per_source {
                 Some(Limit::Source)
             } else if self.conns.sessions() >= self.common.max_sessions {
                 Some(Limit::Sessions)

@@ -129,14 +129,13 @@ impl Core {
     /// What is known about an address at a mirage.
     pub(super) fn visitor(&self, mirage: &Mirage, peer: IpAddr) -> Visitor {
         let source = Source::of(peer);
-        let share = self.conns.share(source);
         let is_in = |networks: &[Network]| networks.iter().any(|network| network.contains(peer));
         let from = &mirage.settings.plain.from;
         Visitor {
             is_allowed: is_in(&self.common.allow),
             is_welcome: from.is_empty() || is_in(from),
             is_banned: self.bans.is_banned(source, self.now.boot),
-            forgiven: (share.sessions > 0).then_some(share.forgiven),
+            forgiven: self.conns.forgiven(source),
         }
     }
 

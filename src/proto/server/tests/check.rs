@@ -77,7 +77,7 @@ impl World {
         assert_eq!(conns.sessions(), count(&|conn| conn.stage.is_session()));
         for (_, conn) in known {
             let of_source = |other: &Conn| other.stage.is_session() && other.source == conn.source;
-            assert_eq!(conns.share(conn.source).sessions, count(&of_source));
+            assert_eq!(conns.sessions_from(conn.source), count(&of_source));
             let of_mirage = |other: &Conn| other.stage.is_session() && other.mirage == conn.mirage;
             assert_eq!(conns.sessions_of(conn.mirage), count(&of_mirage));
         }
