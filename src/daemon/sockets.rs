@@ -19,7 +19,7 @@ use crate::sys::socket;
 use core::net::SocketAddr;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
@@ -45,7 +45,7 @@ pub struct Sockets {
     /// Shared by all links.
     pub pipes: Pipes,
     pipes_by_source: Tally,
-    processes: HashMap<Pid, ConnId>,
+    processes: Vec<(Pid, ConnId)>,
     /// A socket was closed since this was last asked, so a descriptor is free.
     has_closed: bool,
     /// Links that have more to do than one turn allows.
@@ -69,7 +69,7 @@ impl Sockets {
             timers: Timers::new(),
             pipes: Pipes::new(),
             pipes_by_source: Tally::default(),
-            processes: HashMap::new(),
+            processes: Vec::new(),
             has_closed: false,
             due: Vec::new(),
         }
@@ -272,7 +272,7 @@ impl Sockets {
         match spawned {
             Ok(pid) => {
                 self.bodies.insert(id, Body::Process);
-                self.processes.insert(pid, id);
+                self.processes.push((pid, id));
                 answers.push_back(Input::Started {
                     conn: id,
                     result: Ok(()),
@@ -284,9 +284,11 @@ impl Sockets {
 
     /// Handles the end of a child. False if it is not one of these.
     pub fn child_ended(&mut self, pid: Pid, exit: Exit, answers: &mut Answers) -> bool {
-        let Some(conn) = self.processes.remove(&pid) else {
+        let mut known = self.processes.iter();
+        let Some(place) = known.position(|(known, _)| *known == pid) else {
             return false;
         };
+        let (_, conn) = self.processes.swap_remove(place);
         self.close(conn);
         answers.push_back(Input::Over {
             conn,
