@@ -407,6 +407,34 @@ fn sessions_are_bounded_in_all_and_per_source() {
 }
 
 #[test]
+fn a_crowd_at_one_mirage_leaves_another_its_places() {
+    let host = own_address();
+    let service = TcpListener::bind("127.0.0.1:0").unwrap();
+    let to = service.local_addr().unwrap();
+    let text = config(host, to, "max-sessions = 8")
+        + &format!(
+            "[mirage-web]\nname = {NAME}\nsecret = {SECRET}\nforward = {to}\nrange = 11000-11999\n\
+             listen-address = {host}\n{STILL}"
+        );
+    let setting = Setting {
+        daemon: Daemon::start(host, &text),
+        member: Member::new(host, RANGE),
+        service,
+    };
+    let web = Member::new(host, (11_000, 11_999));
+    let mut sessions = Vec::new();
+    for number in 1..=6 {
+        let client = web.enter(visitor(number));
+        sessions.push((client, setting.service.accept().unwrap()));
+    }
+    assert_closed(&mut web.enter(visitor(7)));
+    let line = setting.daemon.wait_for_line("full source=127.1.0.7");
+    assert!(line.ends_with("reason=mirage"), "{line}");
+    let _first = setting.session(8);
+    let _second = setting.session(9);
+}
+
+#[test]
 fn sessions_with_nothing_to_say_cost_two_descriptors() {
     let setting = start("");
     let (mut client, mut service) = setting.session(1);

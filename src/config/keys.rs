@@ -260,6 +260,11 @@ pub(super) const MIRAGE: &[ConfigKey<SetMirage>] = &[
         "idle-timeout",
         One(|m, text| put(&mut m.plain.idle_s, value::idle_timeout(text))),
     ),
+    key_of(
+        FORWARD,
+        "max-sessions",
+        One(|m, text| put_some(&mut m.plain.max_sessions, value::sessions(text))),
+    ),
     key(
         "host",
         One(|m, text| put_some(&mut m.plain.host, Ok(text.to_owned()))),

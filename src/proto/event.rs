@@ -414,6 +414,8 @@ pub enum Limit {
     Source,
     /// All sessions are taken.
     Sessions,
+    /// The mirage has as many sessions as it may have; those that are left are for other mirages.
+    Mirage,
     /// No more used tokens can be remembered.
     Nonces,
     /// All openings are taken.
@@ -428,6 +430,7 @@ impl Limit {
             Self::Descriptors => "descriptors",
             Self::Source => "source",
             Self::Sessions => "sessions",
+            Self::Mirage => "mirage",
             Self::Nonces => "nonces",
             Self::Openings => "openings",
             Self::Admitted => "admitted",

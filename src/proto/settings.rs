@@ -49,6 +49,9 @@ pub struct PlainSettings {
     pub trap_s: u32,
     /// `idle-timeout` in seconds, 1 to [`crate::limits::LONGEST_S`]; None: no time limit.
     pub idle_s: Option<u32>,
+    /// `max-sessions`, 1 to [`crate::limits::MOST_SESSIONS`]: the most sessions of this mirage. None: no limit of
+    /// its own.
+    pub max_sessions: Option<usize>,
     /// `ready-timeout` in seconds, 1 to [`crate::limits::LONGEST_S`]: by then a service on demand must accept
     /// connections.
     pub ready_s: u32,
@@ -65,6 +68,7 @@ impl PlainSettings {
             from: Vec::new(),
             trap_s: DEFAULT_TRAP_S,
             idle_s: None,
+            max_sessions: None,
             ready_s: DEFAULT_READY_S,
         }
     }

@@ -125,6 +125,7 @@ fn visitors() {
         (Limit::Descriptors, "descriptors"),
         (Limit::Source, "source"),
         (Limit::Sessions, "sessions"),
+        (Limit::Mirage, "mirage"),
         (Limit::Nonces, "nonces"),
     ] {
         let line = format!("full source=192.0.2.7 port=10443 reason={word}");

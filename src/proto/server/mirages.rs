@@ -50,6 +50,11 @@ impl Mirage {
         LIVE_WINDOWS as u64 * self.period_ms()
     }
 
+    /// The most sessions that it may have.
+    pub fn most_sessions(&self) -> usize {
+        self.settings.plain.max_sessions.unwrap_or(usize::MAX)
+    }
+
     /// When to look at its ports again.
     pub fn next_turn(&self, now: Now) -> Option<Instant> {
         let schedule = self.schedule.as_ref()?;

@@ -23,6 +23,7 @@ mod conns;
 mod doors;
 mod mirages;
 mod orders;
+mod places;
 mod queries;
 mod sessions;
 mod silent;

@@ -228,14 +228,24 @@ impl Core {
             table("traps", held, most_held),
             table("bans", self.bans.len(), crate::limits::BANS),
         ];
-        for (_, mirage) in self.mirages() {
+        for (id, mirage) in self.mirages() {
+            let section = || Some(mirage.settings.section.clone());
+            let places = self.places_of(id, mirage);
+            let is_less = places < self.common.max_sessions;
+            let forwards = mirage.settings.forward().is_some();
+            all.extend((forwards && is_less).then(|| TableUse {
+                of: "sessions",
+                mirage: section(),
+                taken: self.conns.sessions_of(id),
+                places,
+            }));
             let used = self
                 .nonces
                 .iter()
                 .find(|(key, _)| mirage.nonces == Some(*key));
             all.extend(used.map(|(_, nonces)| TableUse {
                 of: "nonces",
-                mirage: Some(mirage.settings.section.clone()),
+                mirage: section(),
                 taken: nonces.len(),
                 places: NONCES,
             }));

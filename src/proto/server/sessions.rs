@@ -27,10 +27,8 @@ impl Core {
         let full =
             if self.conns.sessions_from(arrival.source) >= self.common.max_sessions_per_source {
                 Some(Limit::Source)
-            } else if self.conns.sessions() >= self.common.max_sessions {
-                Some(Limit::Sessions)
             } else {
-                None
+                self.limit_of(arrival.mirage, mirage)
             };
         if let Some(what) = full {
             self.turn_away_full(arrival.peer, arrival.port, what, effects);

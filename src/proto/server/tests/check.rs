@@ -4,6 +4,7 @@ use super::shell::{Body, Dialled, Listener, Place};
 use super::world::World;
 use crate::proto::conn::{Conn, ConnId, Stage};
 use crate::proto::server::Wanted;
+use crate::proto::server::places::guaranteed;
 use std::collections::BTreeMap;
 
 impl World {
@@ -75,12 +76,30 @@ impl World {
         assert_eq!(held, count(&is_held));
         assert!(held <= most, "{held} are held");
         assert_eq!(conns.sessions(), count(&|conn| conn.stage.is_session()));
+        let places = self.core.common.max_sessions;
+        let (promised, _) = self.promised();
+        assert!(
+            promised <= places / 2,
+            "{promised} of {places} are promised"
+        );
         for (_, conn) in known {
             let of_source = |other: &Conn| other.stage.is_session() && other.source == conn.source;
             assert_eq!(conns.sessions_from(conn.source), count(&of_source));
             let of_mirage = |other: &Conn| other.stage.is_session() && other.mirage == conn.mirage;
             assert_eq!(conns.sessions_of(conn.mirage), count(&of_mirage));
         }
+    }
+
+    /// The places that mirages can't take from each other, and how many sessions have others.
+    pub fn promised(&self) -> (usize, usize) {
+        let core = &self.core;
+        let share = core.share_of_places();
+        let guaranteed = core.mirages().map(|(id, mirage)| {
+            let guaranteed = guaranteed(mirage, share);
+            (guaranteed, guaranteed.min(core.conns.sessions_of(id)))
+        });
+        let (promised, taken) = guaranteed.fold((0, 0), |all, it| (all.0 + it.0, all.1 + it.1));
+        (promised, core.conns.sessions() - taken)
     }
 
     /// What is open is what is wanted, for those alone who may come.

@@ -1,10 +1,10 @@
 //! What is full: traps, the caps, and descriptors.
 
 use super::shell::{Body, Dial};
-use super::world::{TRAPS, World, home, home_with_token};
+use super::world::{TRAPS, World, but, common, home, home_with_token, mirage};
 use crate::proto::conn::ConnId;
 use crate::proto::input::{End, Input};
-use crate::proto::settings::MirageSettings;
+use crate::proto::settings::{CommonSettings, MirageSettings};
 use crate::terms::{Door, Forward, Service};
 
 const MEMBER: &str = "203.0.113.5";
@@ -107,6 +107,102 @@ fn a_source_has_so_many_sessions_and_all_together_have() {
     assert_eq!(world.core.counters().turned_away, 2);
     world.end(conns[0], End::Closed);
     world.join(MEMBER, "home");
+}
+
+/// As many addresses as would fill all places at one mirage, each with all that it may have.
+#[test]
+fn one_mirage_leaves_another_its_places() {
+    let common = CommonSettings {
+        max_sessions: 65,
+        max_sessions_per_source: 4,
+        ..common()
+    };
+    let web = mirage("web", (11_000, 11_999));
+    let mut world = World::configured(common, &[web, home()]);
+    let port = world.real("web");
+    for number in 0..17 {
+        for _ in 0..4 {
+            world.shell.dials.push_back(Dial::Accepted);
+            world.visit(&stranger(number), port);
+        }
+    }
+    // Of 65, 32 are promised, half of them to each mirage; the odd one is for whoever comes first.
+    assert_eq!(world.counts().1, 49);
+    let full = "full source=192.0.2.16 reason=mirage";
+    assert!(world.shell.trace.iter().any(|line| {
+        full.split(' ')
+            .all(|word| line.split(' ').any(|other| other == word))
+    }));
+    for number in 0..16 {
+        world.join(&format!("203.0.113.{number}"), "home");
+    }
+    world.shell.trace.clear();
+    assert_eq!(world.visit("203.0.113.99", world.real("home")), None);
+    world.assert_trace(&["full source=203.0.113.99 reason=sessions"]);
+}
+
+#[test]
+fn a_mirage_has_no_more_than_its_own_limit_and_the_rest_is_for_the_others() {
+    let web = but(mirage("web", (11_000, 11_999)), |it| {
+        it.max_sessions = Some(1)
+    });
+    let mut world = World::serving(&[home(), web]);
+    world.join("203.0.113.1", "web");
+    world.shell.trace.clear();
+    assert_eq!(world.visit("203.0.113.2", world.real("web")), None);
+    world.assert_trace(&["full source=203.0.113.2 reason=mirage"]);
+    for number in 1..6 {
+        world.join(&format!("203.0.113.{number}"), "home");
+    }
+    assert_eq!(world.counts().1, 6);
+}
+
+#[test]
+fn a_mirage_without_sessions_is_promised_none() {
+    let door = Door::Command {
+        open: "/bin/open".parse().unwrap(),
+        close: None,
+    };
+    let command = MirageSettings {
+        door,
+        ..mirage("web", (11_000, 11_999))
+    };
+    let mut world = World::serving(&[home(), command]);
+    for number in 1..7 {
+        world.join(&format!("203.0.113.{number}"), "home");
+    }
+    assert_eq!(world.counts().1, 6);
+}
+
+#[test]
+fn a_reload_shares_the_places_anew_and_ends_no_session() {
+    let mut world = World::serving(&[home()]);
+    let conns: Vec<ConnId> = (1..7)
+        .map(|number| world.join(&format!("203.0.113.{number}"), "home"))
+        .collect();
+    world.reload(&[home(), mirage("web", (11_000, 11_999))]);
+    assert_eq!(world.counts().1, 6);
+    let places = |world: &World| -> Vec<(Option<String>, usize, usize)> {
+        let all = world.core.places().into_iter();
+        let sessions = all.filter(|it| it.of == "sessions");
+        sessions
+            .map(|it| (it.mirage.as_deref().map(str::to_owned), it.taken, it.places))
+            .collect()
+    };
+    // One place of three for each is promised, and four are common.
+    let web = Some("web".to_owned());
+    assert_eq!(places(&world), [(None, 6, 6), (web.clone(), 0, 1)]);
+    world.end(conns[0], End::Closed);
+    world.shell.trace.clear();
+    // The place that is free now is web's.
+    assert_eq!(world.visit("203.0.113.1", world.real("home")), None);
+    world.assert_trace(&["full source=203.0.113.1 reason=mirage"]);
+    world.join("203.0.113.9", "web");
+    // Without web, its session is one of those that came first.
+    world.reload(&[home()]);
+    assert_eq!(world.counts().1, 6);
+    world.end(conns[1], End::Closed);
+    world.join("203.0.113.1", "home");
 }
 
 #[test]

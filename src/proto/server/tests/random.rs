@@ -21,6 +21,9 @@ use proptest::test_runner::{RngAlgorithm, TestRng};
 const SEEDS: u64 = 200;
 const STEPS: usize = 300;
 
+/// The number of the step that takes another configuration over.
+const RELOAD: usize = 36;
+
 /// Whoever comes: neighbours of one IPv6 network, one who is never banned, and one in two forms.
 const PEERS: [&str; 8] = [
     "192.0.2.1",
@@ -364,8 +367,26 @@ impl Walk {
         }
     }
 
+    /// One step. Unless it is a reload, nobody gets in beyond what there is, or takes what another mirage was
+    /// promised.
     fn step(&mut self) {
-        match self.below(40) {
+        let most = self.world.core.common.max_sessions;
+        let (_, before) = self.world.promised();
+        let sessions = self.world.counts().1;
+        let number = self.below(40);
+        self.do_step(number);
+        if number != RELOAD {
+            let (promised, after) = self.world.promised();
+            assert!(
+                after <= before.max(most - promised),
+                "{after} take what was promised"
+            );
+            assert!(self.world.counts().1 <= sessions.max(most));
+        }
+    }
+
+    fn do_step(&mut self, number: usize) {
+        match number {
             0..12 => {
                 let (peer, port) = (self.peer(), self.port());
                 let visit = |port| self.world.come(peer, port);
@@ -384,7 +405,7 @@ impl Walk {
             27 => self.end_element(),
             28..31 => self.sense(),
             31..36 => self.pass(),
-            36 => self.reload(),
+            RELOAD => self.reload(),
             37 => self.order(),
             38 => match self.below(3) {
                 0 => self.restore(),
