@@ -271,9 +271,10 @@ fn rustc_gets_the_flags_that_openwrt_build_gives() {
 }
 
 /// What every build for routers gets, whatever the target: the flags of rustc.
-const FLAGS: [&str; 2] = [
+const FLAGS: [&str; 3] = [
     "-Cforce-unwind-tables=no",
     "--cfg=sha2_backend_soft=\"compact\"",
+    "--cfg=getrandom_backend=\"linux_getrandom\"",
 ];
 
 /// The files that say how a router's program is built.
