@@ -10,7 +10,7 @@
 //!   daemon    ▶ bpf config limits proto rfc3339 status sys terms
 //!   cli       ▶ message nearest
 //!   config    ▶ ini limits message nearest proto terms
-//!   sys       ▶ bpf
+//!   sys       ▶ bpf limits
 //!   proto     ▶ limits rfc3339 terms
 //!   terms     ▶ limits
 //!   bpf       ▶ limits

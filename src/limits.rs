@@ -164,6 +164,24 @@ pub const MAX_SESSIONS_PER_SOURCE: usize = 32;
 /// How long a hidden service has to accept a dial, in ms.
 pub const DIAL_MS: u64 = 10_000;
 
+/// How long a connection is silent before the kernel asks whether its peer is still there, in seconds. Linux's
+/// own default is two hours, and a laptop that lost power would keep its places for as long.
+pub const KEEP_ALIVE_S: u32 = 300;
+
+/// The pause between two of these questions, in seconds.
+pub const KEEP_ALIVE_AGAIN_S: u32 = 60;
+
+/// The questions without an answer that end a connection.
+pub const KEEP_ALIVE_TIMES: u32 = 5;
+
+/// How long sent bytes may stay without an acknowledgement, and others unsent because the peer's window is
+/// closed, before the kernel ends a connection, in ms: as long as all questions of [`KEEP_ALIVE_S`] take.
+pub const UNACKNOWLEDGED_MS: u32 = 600_000;
+
+/// How long a client must have left something unanswered before its session may make room for another one of
+/// its source, in ms. Lost packets and a change of the network take less.
+pub const DEAD_MS: u64 = 15_000;
+
 /// How long one peer has to receive what was sent before the other peer's reset, in ms.
 pub const RESET_DRAIN_MS: u64 = 10_000;
 

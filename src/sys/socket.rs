@@ -2,10 +2,11 @@
 //! the hidden service.
 
 use super::{check, filter};
+use crate::limits::{KEEP_ALIVE_AGAIN_S, KEEP_ALIVE_S, KEEP_ALIVE_TIMES, UNACKNOWLEDGED_MS};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::time::Duration;
 use rustix::net::{RecvFlags, SendFlags, SocketAddrAny, SocketFlags};
-use socket2::{Domain, SockRef, Socket, Type};
+use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
@@ -20,7 +21,7 @@ pub enum ListenAddress {
 
 /// Opens a port for connections, with a queue for `backlog` of them. If `admitted` is given, the port hears
 /// these addresses alone from the beginning: see [`filter::admit_only`]. What it accepts inherits its options
-/// (no delay, keep-alive) and the filter.
+/// (no delay, keep-alive, time-outs) and the filter.
 ///
 /// # Errors
 /// What socket(2), bind(2) and listen(2) say: the port is in use, or needs a privilege; and those of
@@ -93,7 +94,13 @@ fn new_stream(address: SocketAddr) -> io::Result<Socket> {
         None,
     )?;
     socket.set_reuse_address(true)?;
-    socket.set_keepalive(true)?;
+    let keep_alive = TcpKeepalive::new()
+        .with_time(Duration::from_secs(KEEP_ALIVE_S.into()))
+        .with_interval(Duration::from_secs(KEEP_ALIVE_AGAIN_S.into()))
+        .with_retries(KEEP_ALIVE_TIMES);
+    socket.set_tcp_keepalive(&keep_alive)?;
+    let most = Duration::from_millis(UNACKNOWLEDGED_MS.into());
+    socket.set_tcp_user_timeout(Some(most))?;
     socket.set_tcp_nodelay(true)?;
     Ok(socket)
 }
@@ -226,8 +233,52 @@ pub fn unsent(socket: BorrowedFd<'_>) -> usize {
     usize::try_from(bytes).unwrap_or(0)
 }
 
+/// For how long the peer has not answered the kernel's probes or acknowledged what was sent, in ms. The kernel
+/// does not tell exactly; it is at least so long. 0 if the peer owes no answer, or if that can't be known.
+#[must_use]
+pub fn unanswered_ms(socket: BorrowedFd<'_>) -> u64 {
+    // SAFETY: all zeros is a valid value: it has only numbers.
+    let mut info: libc::tcp_info = unsafe { core::mem::zeroed() };
+    let mut length = size_of_val(&info) as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes to `info`. socket2 and rustix have no TCP_INFO.
+    let got = check(unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            (&raw mut info).cast(),
+            &raw mut length,
+        )
+    });
+    got.map_or(0, |_| unanswered(&info))
+}
+
+fn unanswered(info: &libc::tcp_info) -> u64 {
+    let silent_ms = u64::from(info.tcpi_last_ack_recv);
+    if info.tcpi_unacked > 0 && info.tcpi_retransmits > 0 {
+        // Each pause is twice as long as the one before, so all that are over took as long as the present one
+        // without the first.
+        let pause_ms = u64::from(info.tcpi_rto / 1_000);
+        let first_ms = pause_ms >> info.tcpi_backoff.min(63);
+        let since_last_ms = u64::from(info.tcpi_last_data_sent);
+        return (pause_ms - first_ms + since_last_ms).min(silent_ms);
+    }
+    let keep_alive_ms = u64::from(KEEP_ALIVE_S) * 1_000;
+    match info.tcpi_probes {
+        0 => 0,
+        _ if silent_ms >= keep_alive_ms => silent_ms - keep_alive_ms,
+        // The answer to the first probe of a closed window may be on its way. The pause before it was no longer
+        // than those since then.
+        1 => 0,
+        _ => silent_ms / 2,
+    }
+}
+
 /// Makes close(2) send a reset (socket(7), SO_LINGER).
 pub fn reset_on_close(socket: BorrowedFd<'_>) {
     // It fails only if the peer has gone.
     let _ = SockRef::from(&socket).set_linger(Some(Duration::ZERO));
 }
+
+#[cfg(test)]
+mod tests;
