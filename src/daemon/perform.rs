@@ -53,6 +53,11 @@ impl<H: Host> Shell<H> {
                     .exec(conn, &words, visitor, registry, &mut self.answers);
             }
             Effect::Close(conn) => self.sockets.close(conn),
+            Effect::Cut(conn) => self.sockets.cut(conn),
+            Effect::Examine(sessions) => {
+                let found = self.sockets.examine(&sessions);
+                self.answers.push_back(Input::Examined(found));
+            }
             Effect::Ports(mirage) => {
                 let open = self.ports.follow(mirage, core, registry, now);
                 self.answers.push_back(Input::Listening { mirage, open });

@@ -9,7 +9,7 @@ use super::wake::{Side, Wake};
 use crate::limits::PIPES_PER_SOURCE;
 use crate::proto::Instant;
 use crate::proto::conn::{Conn, ConnId};
-use crate::proto::input::{End, Fault, Input};
+use crate::proto::input::{End, Examined, Fault, Input};
 use crate::proto::source::Source;
 use crate::proto::table::Beside;
 use crate::proto::tally::Tally;
@@ -158,6 +158,34 @@ impl Sockets {
                 self.close_link(id, *link, None);
             }
         }
+    }
+
+    /// Closes a session with a reset: what was sent last may be lost, and an end would not tell.
+    pub fn cut(&mut self, id: ConnId) {
+        match self.bodies.remove(id) {
+            Some(Body::Link(link)) => self.close_link(id, *link, Some(End::Reset)),
+            body => self.has_closed |= body.is_some(),
+        }
+    }
+
+    /// What the kernel knows about the clients of these sessions.
+    pub fn examine(&self, sessions: &[ConnId]) -> Vec<Examined> {
+        let examine = |&conn: &ConnId| {
+            let client = match self.bodies.get(conn)? {
+                Body::Link(link) => &link.client,
+                Body::Waiting(client) => client,
+                // The programs have theirs.
+                Body::Trap(_) | Body::Process => return None,
+            };
+            let (bytes_in, bytes_out) = self.moved(conn);
+            Some(Examined {
+                conn,
+                unanswered_ms: socket::unanswered_ms(client.as_fd()),
+                bytes_in,
+                bytes_out,
+            })
+        };
+        sessions.iter().filter_map(examine).collect()
     }
 
     fn close_link(&mut self, id: ConnId, link: Link, end: Option<End>) {

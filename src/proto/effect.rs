@@ -56,6 +56,11 @@ pub enum Effect {
     },
     /// Close the connection.
     Close(ConnId),
+    /// Close a session's connections with a reset.
+    Cut(ConnId),
+    /// Ask the kernel for how long the clients of these sessions, all of one source, have not answered. Answered
+    /// by `Examined`.
+    Examine(Vec<ConnId>),
     /// Notice: a mirage's ports have changed, or the addresses that may use them. Answered by `Listening`.
     Ports(MirageId),
     /// Accept there until no connection waits, [`crate::limits::CLOSING_ACCEPTS`] at most. Answered by

@@ -76,6 +76,8 @@ pub enum Input {
         /// Bytes to the visitor.
         bytes_out: u64,
     },
+    /// Answer to `Examine`. Sessions of which the shell has no connection are left out.
+    Examined(Vec<Examined>),
     /// A packet has come to a port where no service listens.
     Sensed(Sensed),
     /// Answer to `Drain`: no connection waits there any more.
@@ -160,6 +162,19 @@ impl End {
             Self::Failed => "failed",
         }
     }
+}
+
+/// What the kernel knows about a session's client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Examined {
+    /// The session.
+    pub conn: ConnId,
+    /// For how long the client has not answered probes or acknowledged data, in ms; 0 if it owes no answer.
+    pub unanswered_ms: u64,
+    /// Bytes from the visitor.
+    pub bytes_in: u64,
+    /// Bytes to the visitor.
+    pub bytes_out: u64,
 }
 
 /// A packet at a port where no service listens. Nothing in it is proven: anybody can send it with somebody

@@ -1,8 +1,8 @@
 //! Doors other than a session: the ports open for an address, a command runs for it, or it becomes an element
 //! of a set.
 
+use super::arrival::Arrival;
 use super::tables::{Core, log};
-use super::visitors::Arrival;
 use crate::proto::conn::{ConnId, Stage};
 use crate::proto::doors::{
     Admission, CommandEnd, Element, OpenFor, OpenRequest, Requested, RestoredOpening,

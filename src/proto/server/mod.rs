@@ -18,6 +18,7 @@
 //! becomes due, and [`Core::tick`] does it one by one.
 
 mod adoption;
+mod arrival;
 mod clock;
 mod conns;
 mod doors;
@@ -25,6 +26,7 @@ mod mirages;
 mod orders;
 mod places;
 mod queries;
+mod room;
 mod sessions;
 mod silent;
 mod tables;
@@ -75,6 +77,7 @@ impl Core {
                 bytes_in,
                 bytes_out,
             } => self.over(conn, end, (bytes_in, bytes_out), effects),
+            Input::Examined(found) => self.examined(&found, effects),
             Input::Sensed(sensed) => self.sensed(&sensed, effects),
             Input::Drained => self.drained(effects),
             Input::Listening { mirage, open } => self.listening(mirage, open, effects),

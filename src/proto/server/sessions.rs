@@ -1,12 +1,12 @@
 //! Admitted visitors and the hidden service: caps, dials, services on demand, ends.
 
+use super::arrival::{Arrival, Newcomer};
 use super::tables::{Core, log};
-use super::visitors::Arrival;
 use crate::limits::{DIAL_MS, SERVICE_LOOK_MS};
 use crate::proto::conn::{Conn, ConnId, Stage};
 use crate::proto::doors::{OpenFor, OpenRequest, Requested};
 use crate::proto::effect::{Effect, Effects};
-use crate::proto::event::{Event, Limit};
+use crate::proto::event::Event;
 use crate::proto::ids::MirageId;
 use crate::proto::input::{End, Fault};
 use crate::terms::{OnDemand, Service};
@@ -24,13 +24,10 @@ impl Core {
             // The connection itself leads nowhere; closing it tells the client that the door is open.
             return self.open_door_for(arrival, held, effects);
         };
-        let full =
-            if self.conns.sessions_from(arrival.source) >= self.common.max_sessions_per_source {
-                Some(Limit::Source)
-            } else {
-                self.limit_of(arrival.mirage, mirage)
-            };
-        if let Some(what) = full {
+        if self.is_source_full(arrival.source) {
+            return self.ask_for_room(Newcomer { arrival, held }, effects);
+        }
+        if let Some(what) = self.limit_of(arrival.mirage, mirage, None) {
             self.turn_away_full(arrival.peer, arrival.port, what, effects);
             return self.let_go(held, effects);
         }
@@ -250,7 +247,7 @@ impl Core {
         }
     }
 
-    fn end(
+    pub(super) fn end(
         &mut self,
         conn: &Conn,
         end: &'static str,

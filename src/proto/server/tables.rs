@@ -1,5 +1,6 @@
 //! All of the core's tables.
 
+use super::arrival::Newcomer;
 use super::clock::Clock;
 use super::conns::Conns;
 use super::mirages::{Mirage, Mirages};
@@ -14,6 +15,7 @@ use crate::proto::scheme::key::KeyId;
 use crate::proto::scheme::token::Nonces;
 use crate::proto::settings::CommonSettings;
 use crate::proto::time::{Instant, Now};
+use std::collections::VecDeque;
 use std::hash::RandomState;
 
 /// Totals since the start.
@@ -75,6 +77,8 @@ pub struct Core {
     /// Used tokens and datagrams. They are remembered for longer than their mirage.
     pub(super) nonces: Vec<(KeyId, Nonces)>,
     pub(super) conns: Conns,
+    /// Those for whom a session of their source may have to make room, in the order of the questions.
+    pub(super) newcomers: VecDeque<Newcomer>,
     pub(super) bans: Blacklist<RandomState>,
     pub(super) openings: Openings,
     pub(super) elements: Elements,
@@ -101,6 +105,7 @@ impl Core {
             mirages: Mirages::default(),
             nonces: Vec::new(),
             conns: Conns::new(most_held),
+            newcomers: VecDeque::new(),
             bans: Blacklist::new(BANS, ban_ms, RandomState::new()),
             openings: Openings::default(),
             elements: Elements::default(),

@@ -7,6 +7,7 @@
 //!                                                                        └─▶ Mute ──its time──▶ Close
 //! ```
 
+use super::arrival::Arrival;
 use super::mirages::Mirage;
 use super::tables::{Core, ToldFull, log};
 use crate::limits::{TELL_FULL_MS, TOKEN_MS};
@@ -22,15 +23,6 @@ use crate::proto::source::{self, Network, Source};
 use crate::proto::time::Instant;
 use core::net::IpAddr;
 use std::rc::Rc;
-
-/// A visitor, and where they came to.
-#[derive(Clone, Copy)]
-pub struct Arrival {
-    pub mirage: MirageId,
-    pub source: Source,
-    pub peer: IpAddr,
-    pub port: u16,
-}
 
 /// How the log names a port that was touched.
 fn touched(mirage: &Mirage, port: u16) -> Touched {

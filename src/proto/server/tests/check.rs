@@ -12,6 +12,7 @@ impl World {
     pub fn check(&self) {
         let Self { core, shell, .. } = self;
         assert!(core.is_settled() && shell.is_idle() && self.is_idle());
+        assert!(core.newcomers.is_empty(), "a question has no answer");
         self.check_conns();
         self.check_ports();
         let openings = core.openings().iter();

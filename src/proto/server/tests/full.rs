@@ -1,7 +1,8 @@
 //! What is full: traps, the caps, and descriptors.
 
 use super::shell::{Body, Dial};
-use super::world::{TRAPS, World, but, common, home, home_with_token, mirage};
+use super::world::{TRAPS, World, but, common, home, home_with_token, mirage, settings};
+use crate::limits::DEAD_MS;
 use crate::proto::conn::ConnId;
 use crate::proto::input::{End, Input};
 use crate::proto::settings::{CommonSettings, MirageSettings};
@@ -203,6 +204,82 @@ fn a_reload_shares_the_places_anew_and_ends_no_session() {
     assert_eq!(world.counts().1, 6);
     world.end(conns[1], End::Closed);
     world.join("203.0.113.1", "home");
+}
+
+/// Three sessions of the member, whose clients have not answered for so long.
+fn with_silent_clients(world: &mut World, unanswered_ms: [u64; 3]) -> [ConnId; 3] {
+    unanswered_ms.map(|ms| {
+        let conn = world.join(MEMBER, "home");
+        world.shell.unanswered_ms.insert(conn.bits(), ms);
+        conn
+    })
+}
+
+#[test]
+fn the_session_whose_client_has_not_answered_for_longest_makes_room() {
+    let mut world = World::serving(&[home()]);
+    let conns = with_silent_clients(&mut world, [DEAD_MS, DEAD_MS + 2, DEAD_MS + 1]);
+    world.shell.trace.clear();
+    world.join(MEMBER, "home");
+    world.assert_trace(&[
+        "close source=203.0.113.5 bytes-in=5 bytes-out=7 end=dead",
+        "> cut",
+        "> dial",
+        "accept source=203.0.113.5",
+    ]);
+    let stays = conns.map(|conn| world.shell.body(conn).is_some());
+    assert_eq!(stays, [true, false, true]);
+    assert_eq!(world.core.counters().turned_away, 0);
+}
+
+#[test]
+fn a_session_whose_client_may_still_answer_is_not_cut() {
+    let mut world = World::serving(&[home()]);
+    with_silent_clients(&mut world, [0, DEAD_MS - 1, 0]);
+    world.shell.trace.clear();
+    assert_eq!(world.visit(MEMBER, world.real("home")), None);
+    world.assert_trace(&["full source=203.0.113.5 reason=source"]);
+    assert_eq!(world.counts().1, 3);
+}
+
+#[test]
+fn nobody_makes_room_for_another_source_or_in_vain() {
+    let mut world = World::serving(&[home(), mirage("work", (11_000, 11_999))]);
+    with_silent_clients(&mut world, [DEAD_MS; 3]);
+    for number in 6..8 {
+        world.join(&format!("203.0.113.{number}"), "home");
+    }
+    world.shell.trace.clear();
+    assert_eq!(world.visit("203.0.113.9", world.real("home")), None);
+    world.assert_trace(&["full source=203.0.113.9 reason=mirage"]);
+    // One more than there may be in all: a place that becomes free is nobody's.
+    let two = CommonSettings {
+        max_sessions: 2,
+        ..common()
+    };
+    world.handle(Input::Configuration(settings(two, &[home()])));
+    world.shell.trace.clear();
+    assert_eq!(world.visit(MEMBER, world.real("home")), None);
+    world.assert_trace(&["full source=203.0.113.5 reason=source"]);
+    assert_eq!(world.counts().1, 5);
+}
+
+#[test]
+fn a_dead_session_makes_room_where_all_places_are_its_sources() {
+    let few = CommonSettings {
+        max_sessions: 3,
+        ..common()
+    };
+    let mut world = World::configured(few, &[home_with_token()]);
+    for nonce in 0..4 {
+        let conn = world.visit(MEMBER, world.real("home")).unwrap();
+        let token = world.token("home", nonce);
+        world.shell.trace.clear();
+        world.say(conn, Some(token));
+        world.shell.unanswered_ms.insert(conn.bits(), DEAD_MS);
+    }
+    world.assert_trace(&["close end=dead", "> cut", "> dial", "accept"]);
+    assert_eq!(world.counts(), (0, 3));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 use super::shell::{Body, Dial, Dialled};
 use super::world::{World, common, key, mirage, settings};
+use crate::limits::DEAD_MS;
 use crate::proto::conn::ConnId;
 use crate::proto::doors::{OpenFor, RestoredOpening};
 use crate::proto::gates::{GateSettings, KnockSettings, PacketSettings};
@@ -263,6 +264,14 @@ impl Walk {
         }
     }
 
+    /// A client does not answer any more, or does again.
+    fn fall_silent(&mut self) {
+        if let Some(conn) = self.conn(|body| matches!(body, Body::Link(_))) {
+            let ms = [0, DEAD_MS - 1, DEAD_MS, 60_000][self.below(4)];
+            self.world.shell.unanswered_ms.insert(conn.bits(), ms);
+        }
+    }
+
     fn end_job(&mut self) {
         if !self.world.shell.jobs.is_empty() {
             let failure = [None, None, Some("exit=1")][self.below(3)];
@@ -400,7 +409,8 @@ impl Walk {
             14..19 => self.say(),
             19 => self.reset(),
             20..22 => self.dial(),
-            22..25 => self.advance(),
+            22..24 => self.advance(),
+            24 => self.fall_silent(),
             25..27 => self.end_job(),
             27 => self.end_element(),
             28..31 => self.sense(),

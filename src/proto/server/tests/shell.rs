@@ -6,7 +6,7 @@ use crate::proto::Core;
 use crate::proto::conn::ConnId;
 use crate::proto::effect::{Drain, Effect, Reply};
 use crate::proto::ids::{JobId, MirageId};
-use crate::proto::input::{ElementOutcome, End, Fault, Input, SavedBan};
+use crate::proto::input::{ElementOutcome, End, Examined, Fault, Input, SavedBan};
 use crate::proto::scheme::knock::Hop;
 use crate::proto::scheme::token::TOKEN;
 use crate::proto::table::Id;
@@ -91,6 +91,8 @@ pub struct Element {
 pub struct Shell {
     /// Connections, by the bits of their ids.
     pub bodies: BTreeMap<u32, Body>,
+    /// For how long the clients of sessions have not answered, by the bits of their ids.
+    pub unanswered_ms: BTreeMap<u32, u64>,
     /// A visitor is in hand.
     pub has_in_hand: bool,
     /// Who took the visitor in hand last.
@@ -139,6 +141,7 @@ impl Shell {
 
     /// Closes a connection by itself.
     pub fn drop_conn(&mut self, conn: ConnId) {
+        self.unanswered_ms.remove(&conn.bits());
         self.bodies.remove(&conn.bits());
         self.unread.retain(|(other, _)| *other != conn);
         self.reset.retain(|other| *other != conn);
@@ -197,6 +200,21 @@ impl Shell {
         self.answers.push_back(answer);
     }
 
+    fn examine(&mut self, sessions: &[ConnId]) {
+        let examine = |&conn: &ConnId| {
+            let has_socket = self.body(conn).expect("it is there") != Body::Process;
+            let unanswered_ms = self.unanswered_ms.get(&conn.bits());
+            has_socket.then(|| Examined {
+                conn,
+                unanswered_ms: unanswered_ms.copied().unwrap_or_default(),
+                bytes_in: 5,
+                bytes_out: 7,
+            })
+        };
+        let found = sessions.iter().filter_map(examine).collect();
+        self.answer(Input::Examined(found));
+    }
+
     /// Does what the core wants.
     pub fn perform(&mut self, effect: Effect, core: &Core) {
         match effect {
@@ -251,6 +269,12 @@ impl Shell {
                 assert!(self.body(conn).is_some(), "nothing to close");
                 self.drop_conn(conn);
             }
+            Effect::Cut(conn) => {
+                self.tell("cut");
+                assert!(self.body(conn).is_some(), "nothing to cut");
+                self.drop_conn(conn);
+            }
+            Effect::Examine(sessions) => self.examine(&sessions),
             Effect::Ports(mirage) => {
                 self.tell(format!("ports {}", core.name(mirage)));
                 let open = self.follow(mirage, core);

@@ -1,0 +1,22 @@
+//! Who has come, and where.
+
+use crate::proto::conn::ConnId;
+use crate::proto::ids::MirageId;
+use crate::proto::source::Source;
+use core::net::IpAddr;
+
+/// A visitor, and where they came to.
+#[derive(Clone, Copy)]
+pub struct Arrival {
+    pub mirage: MirageId,
+    pub source: Source,
+    pub peer: IpAddr,
+    pub port: u16,
+}
+
+/// A visitor who would be admitted if their source had a place. They are held, or else in the shell's hand.
+#[derive(Clone, Copy)]
+pub struct Newcomer {
+    pub arrival: Arrival,
+    pub held: Option<ConnId>,
+}
