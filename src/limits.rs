@@ -71,9 +71,29 @@ pub const TOKEN_MS: u64 = 3_000;
 /// [`TOKEN_MS`], or the end of a connection would tell whether it had been judged.
 pub const MIN_TOKEN_TRAP_S: u32 = 4;
 
-/// Good tokens that one mirage remembers, so that none counts twice: 96 KiB. A token is remembered for 13
-/// minutes if windows last one minute, so that allows 315 logins a minute.
+/// Used tokens or datagrams that one mirage remembers: 128 KiB of memory if all places are taken, and of the state
+/// folder. Three windows share them, so if these last one minute, 1,365 logins a minute are possible.
 pub const NONCES: usize = 4_096;
+
+/// A source may have as many of [`NONCES`] as one of so many sources that fill them at the same time: an eighth.
+pub const NONCE_SHARES: usize = 8;
+
+/// Keys that are no longer served, or with windows of another length, whose used tokens are still remembered.
+pub const FORMER_KEYS: usize = 8;
+
+/// Runs of windows that are closed for ever, for one mirage.
+pub const CLOSED_RUNS: usize = 14;
+
+/// The most bytes of a file of used nonces that are read: 63 mirages.
+pub const NONCE_FILE_BYTES: u64 = 8_388_608;
+
+/// The longest window, in seconds, in which one login a minute from one source does not use its share of
+/// [`NONCES`] up: 170 minutes.
+pub const LONG_PERIOD_S: u32 = (NONCES / NONCE_SHARES / LIVE_WINDOWS * 60) as u32;
+
+/// The longest window, in seconds, for which tokens and datagrams may do without a state file: without one, nobody
+/// gets in for two windows after each restart.
+pub const FORGETFUL_PERIOD_S: u32 = 600;
 
 /// Knocks of a rotating sequence by default.
 pub const DEFAULT_KNOCKS: u8 = 3;

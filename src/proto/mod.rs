@@ -9,6 +9,7 @@
 //!   server/    the core of the daemon: Input ──▶ Core ──▶ Effects
 //!   gates/     (evidence, visitor) ──▶ verdict         doors/   what is open, for whom, until when
 //!   bans.rs    who is shut out, in a ring.rs           conn.rs  one connection, from first to last
+//!   nonces/    which tokens and datagrams were used
 //!   event.rs   everything that the log can say
 //!   settings.rs, input.rs, effect.rs, ids.rs           what crosses the line to the shell
 //!   table.rs, timers.rs, tally.rs, source.rs, time.rs, number.rs
@@ -30,6 +31,8 @@ pub mod gates;
 pub mod ids;
 #[cfg(target_os = "linux")]
 pub mod input;
+#[cfg(target_os = "linux")]
+pub mod nonces;
 mod number;
 mod ring;
 pub mod scheme;

@@ -31,9 +31,23 @@ impl core::fmt::Debug for Key {
     }
 }
 
-/// Identifies a key without revealing anything about it. Kept in memory only.
+/// Identifies a key without revealing anything about it, except to who guesses the secret, as a port scan would.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyId([u8; 16]);
+
+impl KeyId {
+    /// The identity that a file has.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// The same as a file has it.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
 
 impl Key {
     /// Stretches a secret in one go: 24 ms on a laptop, seconds on a router.
