@@ -7,13 +7,16 @@ use super::log::log_path;
 use super::reload::{Complete, common_settings};
 use super::shell::Shell;
 use super::store::{Store, StoreError};
+use super::used::UsedFile;
 use crate::config::{
     Common, DEFAULT_STATE_FILE, Diagnostic, Location, LogTarget, OwnerHint, ServerConfig,
     ServerMirage,
 };
 use crate::proto::doors::RestoredOpening;
 use crate::proto::event::{Event, Warning};
+use crate::proto::gates::Gate;
 use crate::proto::input::Input;
+use crate::proto::nonces::{Memory, Past};
 use crate::proto::settings::Settings;
 use crate::sys::signal;
 use crate::terms::Level;
@@ -107,6 +110,11 @@ impl<H: Host> Shell<H> {
                         store.replace(old);
                     }
                     self.store = store;
+                    let path = self.store.as_ref().map(Store::used);
+                    // What it may hold was before our start, of which the one in use says what there is to say.
+                    let used = UsedFile::create(path);
+                    let old = core::mem::replace(&mut self.used, used);
+                    self.used.replace(old);
                     let restored = self.read_journal();
                     self.answers.push_back(Input::Restored(restored));
                 }
@@ -157,6 +165,21 @@ impl<H: Host> Shell<H> {
                 Err(Failure::State(path, why))
             }
         }
+    }
+
+    /// Which tokens and datagrams were used before the start, as far as our state file knows.
+    pub(super) fn read_used(&mut self, mirages: &[ServerMirage]) -> Memory {
+        let path = self.store.as_ref().map(Store::used);
+        let (used, memory, past) = UsedFile::open(path, self.now.boot);
+        let is_needed =
+            |mirage: &ServerMirage| matches!(mirage.settings.gate(), Gate::Token | Gate::Packet);
+        if past != Past::Known && mirages.iter().any(is_needed) {
+            let path = used.path().map(Path::to_path_buf);
+            let warning = Warning::UsedUnknown(path, past);
+            self.log.write(&Event::Warning(warning));
+        }
+        self.used = used;
+        memory
     }
 
     /// What a previous daemon with our state file has left open.

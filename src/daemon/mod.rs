@@ -13,6 +13,7 @@
 //!   store.rs    the state file, the journal     reload.rs    the keys of a new configuration
 //!   log.rs      the log                         configuration.rs   the file becomes input for the core
 //!   user.rs     the daemon's user               retried_socket.rs   a port that may have to wait
+//!   used.rs     used tokens
 //!   host.rs     time and signals, as a value
 //! ```
 
@@ -36,6 +37,7 @@ mod shell;
 mod sockets;
 mod store;
 mod trap;
+mod used;
 mod user;
 mod wake;
 
@@ -94,8 +96,9 @@ impl<H: Host> Daemon<H> {
         let common = reload::common_settings(&server.common, descriptors);
         let most_held = TRAPS.min(descriptors / 8).max(1);
         let mut core = Core::new(common, now, host.clock_is_kept(), most_held);
-        let (shell, restored) = Shell::new(config_path, server, host, descriptors, log)?;
-        core.restore(restored);
+        let (shell, before) = Shell::new(config_path, server, host, descriptors, log)?;
+        core.restore(before.openings);
+        core.recall(before.used);
         Ok(Self {
             core,
             effects: Effects::new(),

@@ -8,12 +8,15 @@ use super::sensor::{BOUND_MEANS, Sensor, Way};
 use super::shell::Shell;
 use super::sockets::Dial;
 use super::store::LoadError;
-use crate::limits::RETRY_MS;
+use super::used::NotWritten;
+use crate::limits::{RETRY_MS, TELL_FULL_MS};
 use crate::proto::Core;
 use crate::proto::effect::Effect;
 use crate::proto::event::{Event, Warning};
 use crate::proto::input::{ElementOutcome, Input, SavedBan};
 use crate::sys::socket::ListenAddress;
+use std::io;
+use std::path::PathBuf;
 
 impl<H: Host> Shell<H> {
     /// Performs one effect.
@@ -86,7 +89,14 @@ impl<H: Host> Shell<H> {
                 self.answers.extend(ended);
                 self.log_sets();
             }
-            Effect::Journal => self.write_journal(core),
+            Effect::Journal => {
+                let is_written = self.write_journal(core);
+                self.answers.push_back(Input::Journalled { is_written });
+            }
+            Effect::Remember => {
+                let changes = self.write_used(core);
+                self.answers.push_back(Input::Remembered { changes });
+            }
             Effect::Save => {
                 let changes = self.save(core);
                 self.answers.push_back(Input::Saved { changes });
@@ -114,12 +124,44 @@ impl<H: Host> Shell<H> {
         }
     }
 
-    fn write_journal(&mut self, core: &Core) {
-        let Some(store) = &mut self.store else { return };
+    /// Writes the journal, if there is a state file.
+    fn write_journal(&mut self, core: &Core) -> bool {
+        let Some(store) = &mut self.store else {
+            return true;
+        };
         let written = store.write_journal(core.openings(), |id| core.name(id), self.now);
-        if let Err(error) = written {
-            let path = store.journal();
-            self.log.write(&Event::JournalNotWritten { path, error });
+        let Err(error) = written else { return true };
+        let path = store.journal();
+        self.tell_unrecorded(path, error);
+        false
+    }
+
+    /// Writes down what was used. Returns the count of changes that the file has then; where none is kept, nothing
+    /// is missing in it.
+    fn write_used(&mut self, core: &Core) -> Option<u64> {
+        let changes = core.memory().unwritten().changes();
+        match self.used.write(core.memory()) {
+            Ok(()) => Some(changes),
+            Err(NotWritten::NoRoom(path, error)) => {
+                let warning = Warning::UsedNotKept(path, error);
+                self.log.write(&Event::Warning(warning));
+                Some(changes)
+            }
+            Err(NotWritten::Failed(path, error)) => {
+                self.tell_unrecorded(path, error);
+                None
+            }
+        }
+    }
+
+    fn tell_unrecorded(&mut self, path: PathBuf, error: io::Error) {
+        let now = self.now.boot;
+        if self
+            .told_unrecorded
+            .is_none_or(|told| told.after(TELL_FULL_MS) <= now)
+        {
+            self.told_unrecorded = Some(now);
+            self.log.write(&Event::NotRecorded { path, error });
         }
     }
 

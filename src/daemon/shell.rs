@@ -18,6 +18,7 @@ use super::reload::Reload;
 use super::sensor::Sensor;
 use super::sockets::{Answers, Sockets};
 use super::store::Store;
+use super::used::UsedFile;
 use super::wake::Wake;
 use crate::config::{Common, ServerConfig};
 use crate::limits::{EVENTS, TURN_ACCEPTS};
@@ -26,6 +27,7 @@ use crate::proto::doors::RestoredOpening;
 use crate::proto::event::{Event, Warning};
 use crate::proto::ids::JobId;
 use crate::proto::input::{ElementOutcome, Input};
+use crate::proto::nonces::Memory;
 use crate::proto::table::Id;
 use crate::proto::{Core, Instant, Now, sooner};
 use crate::sys::child;
@@ -75,6 +77,14 @@ struct Unannounced {
     has_asked: bool,
 }
 
+/// What is known of the time before the start.
+pub struct Before {
+    /// What was open.
+    pub openings: Vec<RestoredOpening>,
+    /// Which tokens and datagrams were used.
+    pub used: Memory,
+}
+
 pub struct Shell<H> {
     pub(super) host: H,
     pub(super) now: Now,
@@ -96,6 +106,9 @@ pub struct Shell<H> {
     pub(super) nft: Nft<JobId>,
     pub(super) control: Control,
     pub(super) store: Option<Store>,
+    pub(super) used: UsedFile,
+    /// When the log was last told that something could not be recorded.
+    pub(super) told_unrecorded: Option<Instant>,
     pub(super) configuration: Configuration,
 }
 
@@ -112,7 +125,7 @@ pub(super) struct Configuration {
 
 impl<H: Host> Shell<H> {
     /// Opens what outlives reloads, and the files and the socket that a configuration names. Also returns what
-    /// the journal says is open.
+    /// they say of the time before.
     ///
     /// # Errors
     /// The log, the state file, the control socket or the poll can't be opened.
@@ -122,7 +135,7 @@ impl<H: Host> Shell<H> {
         mut host: H,
         descriptors: usize,
         mut log: Log,
-    ) -> Result<(Self, Vec<RestoredOpening>), Failure> {
+    ) -> Result<(Self, Before), Failure> {
         let ServerConfig {
             common,
             mirages,
@@ -165,6 +178,8 @@ impl<H: Host> Shell<H> {
             nft: Nft::new(NFT, Wake::Nft.into()),
             control: Control::new(),
             store: None,
+            used: UsedFile::default(),
+            told_unrecorded: None,
             configuration: Configuration {
                 path: config_path.to_path_buf(),
                 common: Rc::clone(&common),
@@ -175,10 +190,11 @@ impl<H: Host> Shell<H> {
             },
         };
         shell.store = shell.take_store(&common)?;
-        let restored = shell.read_journal();
+        let openings = shell.read_journal();
+        let used = shell.read_used(&mirages);
         shell.take_control(&common)?;
         shell.begin_reload(common, mirages, &warnings);
-        Ok((shell, restored))
+        Ok((shell, Before { openings, used }))
     }
 
     /// Begins a turn of the loop and returns its time.

@@ -20,6 +20,8 @@
 //! not read. A router without a battery boots with a clock that is behind. Nothing must stay open until the
 //! distant end that such a clock suggests: after a restart nothing stays open longer than the time it had left
 //! when it was recorded.
+//!
+//! The third file beside them, of used tokens, is written in place: `used.rs`.
 
 use crate::limits::{BANS, OPENINGS, STATE_BYTES, STATE_LINE_BYTES, STATE_WRITE_BYTES};
 use crate::proto::doors::{OpenFor, Openings, RestoredOpening};
@@ -45,7 +47,7 @@ const BETWEEN: char = '\u{1f}';
 const SERVICE: &str = "service";
 
 /// Permission bits by which others could have written a file.
-const WRITABLE_BY_OTHERS: u32 = 0o022;
+pub const WRITABLE_BY_OTHERS: u32 = 0o022;
 
 /// The state file and its journal, locked while this value lives.
 #[derive(Debug)]
@@ -108,6 +110,11 @@ impl Store {
     /// The path of the journal.
     pub fn journal(&self) -> PathBuf {
         beside(&self.path, ".open")
+    }
+
+    /// The path of the file of used tokens and datagrams.
+    pub fn used(&self) -> PathBuf {
+        beside(&self.path, ".used")
     }
 
     /// Replaces another store, whose journal is removed once this one's has all of it.

@@ -49,6 +49,11 @@ pub enum Stage {
         /// When the trap lets it go.
         until: Instant,
     },
+    /// Its token is good, and is being recorded.
+    Proven {
+        /// When the trap lets it go, if that is impossible.
+        until: Instant,
+    },
     /// The hidden service is being dialled.
     Dialling {
         /// Whether the log has its `accept` line.

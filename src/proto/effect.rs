@@ -86,8 +86,12 @@ pub enum Effect {
         /// How long it stays in the set, in seconds; 0 takes it out.
         seconds: u32,
     },
-    /// Notice: the journal of what a restart has to close must be written before anything else is done.
+    /// Notice: the journal of what a restart has to close must be written before anything else is done. Answered
+    /// by `Journalled`.
     Journal,
+    /// Notice: what [`super::Core::memory`] has not written must be in its file before anything else is done.
+    /// Answered by `Remembered`.
+    Remember,
     /// Notice: the bans have to be saved. Answered by `Saved`.
     Save,
     /// Read the state file. Answered by `Loaded`.

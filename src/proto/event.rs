@@ -6,6 +6,7 @@
 use super::bans::Ban;
 use super::doors::OpenFor;
 use super::gates::Reason;
+use super::nonces::Past;
 use super::scheme::knock::Hop;
 use super::settings::MirageSettings;
 use super::source::Source;
@@ -125,10 +126,12 @@ pub enum Event {
         /// Its capacity.
         bans: usize,
     },
-    /// There is no room to remember another used token.
+    /// A source has used as many tokens as it may have in these minutes.
     NoncesFull {
         /// The mirage.
         mirage: SectionName,
+        /// The source's address.
+        peer: IpAddr,
     },
     /// A door has opened.
     Open {
@@ -330,8 +333,8 @@ pub enum Event {
         /// The pool's port.
         port: u16,
     },
-    /// The journal can't be written.
-    JournalNotWritten {
+    /// The journal or the file of used tokens can't be written.
+    NotRecorded {
         /// The file.
         path: PathBuf,
         /// The kernel's error.
@@ -376,6 +379,10 @@ pub enum Warning {
     StateSetAside(PathBuf, PathBuf),
     /// The state file is damaged and can't be renamed.
     StateDamaged(PathBuf, io::Error),
+    /// What was used before the start is not known: the file, and how much it says.
+    UsedUnknown(Option<PathBuf>, Past),
+    /// The file of used tokens can't have its size, so there is none.
+    UsedNotKept(PathBuf, io::Error),
     /// The state file could not be written.
     StateNotWritten(io::Error),
     /// The sensor has failed, so knocks are not seen.
@@ -416,8 +423,10 @@ pub enum Limit {
     Sessions,
     /// The mirage has as many sessions as it may have; those that are left are for other mirages.
     Mirage,
-    /// No more used tokens can be remembered.
+    /// No more used tokens of this source can be remembered.
     Nonces,
+    /// What would be opened could not be recorded before.
+    Unrecorded,
     /// All openings are taken.
     Openings,
     /// A door lets no more addresses in.
@@ -432,6 +441,7 @@ impl Limit {
             Self::Sessions => "sessions",
             Self::Mirage => "mirage",
             Self::Nonces => "nonces",
+            Self::Unrecorded => "unrecorded",
             Self::Openings => "openings",
             Self::Admitted => "admitted",
         }
@@ -445,6 +455,8 @@ pub enum DatagramRefusal {
     Clock(u64),
     /// It was used before.
     Replayed,
+    /// Nobody knows any more whether it was used.
+    Forgotten,
     /// It names no address, although it has to.
     NoAddress,
     /// It names another address than its sender's, or one that no host can have.
@@ -465,7 +477,7 @@ impl Event {
             | Self::SetFailing { .. }
             | Self::KnockPortClosed(..)
             | Self::ReloadFailed { .. }
-            | Self::JournalNotWritten { .. } => Level::Error,
+            | Self::NotRecorded { .. } => Level::Error,
             Self::Full { .. }
             | Self::DoorsFull { .. }
             | Self::BansFull { .. }

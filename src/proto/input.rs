@@ -109,6 +109,16 @@ pub enum Input {
         /// written.
         changes: Option<u64>,
     },
+    /// Answer to `Journal`.
+    Journalled {
+        /// Whether the file has all now.
+        is_written: bool,
+    },
+    /// Answer to `Remember`.
+    Remembered {
+        /// The count of changes that the file has now. None: it could not be written.
+        changes: Option<u64>,
+    },
     /// Answer to `Load`: the bans of the state file; none if it could not be read.
     Loaded(Vec<SavedBan>),
     /// The shell has opened a state file: what its journal says is open.

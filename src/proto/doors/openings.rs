@@ -1,16 +1,16 @@
 //! What commands have opened, for whom and until when; makes sure that it is closed again.
 //!
 //! ```text
-//!   Begin ─▶ Recorded ─▶ Opening ─▶ Open ───time──▶ End ─▶ Closing ─▶ (gone)
-//!     ▲                     │         ▲              ▲        │
-//!     │                  it fails   once more        └─Again ◀┴─ it fails: with growing pauses
-//!     │                     ▼                                 │
-//!     │                   (gone)                              │
-//!     └──── somebody has passed meanwhile ────────────────────┘
+//!   Begin ─▶ Recording ─▶ Recorded ─▶ Opening ─▶ Open ───time──▶ End ─▶ Closing ─▶ (gone)
+//!     ▲          │                       │         ▲              ▲        │
+//!     │       it fails                it fails   once more        └─Again ◀┴─ it fails: with growing pauses
+//!     │          ▼                       ▼                                 │
+//!     │        (gone)                  (gone)                              │
+//!     └──────── somebody has passed meanwhile ─────────────────────────────┘
 //! ```
 //!
 //! A visitor who passes again finds it open and keeps it open for longer. The journal records what will
-//! have to be closed before the command that opens it runs.
+//! have to be closed before the command that opens it runs; if it can't, the command does not run.
 
 use crate::limits::{CLOSE_AGAIN_MOST_MS, CLOSE_AGAIN_MS, GUESTS, OPENINGS};
 use crate::proto::conn::ConnId;
@@ -48,6 +48,8 @@ impl fmt::Display for OpenFor {
 enum OpeningStage {
     /// To be recorded; then the opening command can run.
     Begin,
+    /// It is being recorded.
+    Recording,
     /// The journal has it; the opening command can run.
     Recorded,
     /// The opening command runs.
@@ -80,6 +82,8 @@ pub struct Opening {
     stage: OpeningStage,
     /// Somebody has passed while it was being closed.
     is_wanted: bool,
+    /// It could not be closed before it is opened again.
+    is_doubtful: bool,
     pause_ms: u64,
     /// The connections that wait for it, [`GUESTS`] at most.
     guests: Vec<ConnId>,
@@ -195,7 +199,10 @@ impl Openings {
             }
             let is_open = match opening.stage {
                 OpeningStage::Open { .. } => true,
-                OpeningStage::Begin | OpeningStage::Recorded | OpeningStage::Opening => false,
+                OpeningStage::Begin
+                | OpeningStage::Recording
+                | OpeningStage::Recorded
+                | OpeningStage::Opening => false,
                 OpeningStage::End if opening.is_wanted => false,
                 OpeningStage::End => {
                     let (since, is_ready) = (now, false);
@@ -209,6 +216,7 @@ impl Openings {
                 // Nobody knows whether it is open.
                 OpeningStage::Again(_) => {
                     opening.stage = OpeningStage::Begin;
+                    opening.is_doubtful = true;
                     false
                 }
             };
@@ -233,6 +241,7 @@ impl Openings {
             close: request.close,
             stage: OpeningStage::Begin,
             is_wanted: false,
+            is_doubtful: false,
             pause_ms: CLOSE_AGAIN_MS,
             guests: Vec::from_iter(guest.take()),
         });
@@ -299,6 +308,7 @@ impl Openings {
                 is_ready: true,
             },
             is_wanted: false,
+            is_doubtful: false,
             pause_ms: CLOSE_AGAIN_MS,
             guests: Vec::new(),
         });
@@ -342,7 +352,8 @@ impl Openings {
             .find(mirage, OpenFor::Service)
             .map(|opening| (opening.stage, opening.is_wanted))
         {
-            Some((OpeningStage::Begin | OpeningStage::Recorded | OpeningStage::Opening, _))
+            Some((OpeningStage::Begin | OpeningStage::Recording, _))
+            | Some((OpeningStage::Recorded | OpeningStage::Opening, _))
             | Some((OpeningStage::Closing, true)) => true,
             Some((OpeningStage::Open { since, is_ready }, _)) => {
                 !is_ready && now < since.after(ready_ms)
@@ -374,16 +385,42 @@ impl Openings {
         Some((mirage, open_for))
     }
 
-    /// Whether the journal has to be written. It then has everything that was requested until now, and the
-    /// commands can run.
+    /// Whether the journal has to be written. It then has everything that was requested until now, and
+    /// [`Self::recorded`] has to follow.
     pub fn record(&mut self) -> bool {
         for opening in &mut self.all {
             if opening.stage == OpeningStage::Begin {
-                opening.stage = OpeningStage::Recorded;
+                opening.stage = OpeningStage::Recording;
                 self.is_unrecorded = true;
             }
         }
         core::mem::take(&mut self.is_unrecorded)
+    }
+
+    /// The journal was written, and the commands can run; or it was not. Then this takes out one that is not
+    /// opened, as often as there is one, and returns whom it was for and the connections that waited.
+    pub fn recorded(&mut self, is_written: bool) -> Option<(MirageId, OpenFor, Vec<ConnId>)> {
+        let is_recording = |opening: &Opening| opening.stage == OpeningStage::Recording;
+        if is_written {
+            for opening in self.all.iter_mut().filter(|opening| is_recording(opening)) {
+                opening.stage = OpeningStage::Recorded;
+            }
+            return None;
+        }
+        let place = self.all.iter().position(is_recording)?;
+        let opening = &mut self.all[place];
+        let unopened = (
+            opening.mirage,
+            opening.open_for,
+            core::mem::take(&mut opening.guests),
+        );
+        if opening.is_doubtful && opening.close.is_some() {
+            // The journal of before has it.
+            opening.stage = OpeningStage::End;
+        } else {
+            self.all.swap_remove(place);
+        }
+        Some(unopened)
     }
 
     /// A command that has to run now, for this job. Call again until it returns None.
@@ -432,6 +469,7 @@ impl Openings {
                 (true, true) => {
                     let (since, is_ready) = (now, false);
                     opening.stage = OpeningStage::Open { since, is_ready };
+                    opening.is_doubtful = false;
                     opening.pause_ms = CLOSE_AGAIN_MS;
                     // The time begins now: the command may have taken as long as that.
                     if let OpenFor::Address(_) = opening.open_for {
@@ -446,6 +484,7 @@ impl Openings {
                 }
                 (false, _) if core::mem::take(&mut opening.is_wanted) => {
                     opening.stage = OpeningStage::Begin;
+                    opening.is_doubtful = !has_succeeded;
                     match has_succeeded {
                         true => CommandEnd::Closed,
                         false => CommandEnd::StillOpen,
@@ -473,7 +512,7 @@ impl Openings {
             OpeningStage::Again(at) => Some(at),
             // At once.
             OpeningStage::Begin | OpeningStage::Recorded | OpeningStage::End => Some(Instant(0)),
-            OpeningStage::Opening | OpeningStage::Closing => None,
+            OpeningStage::Recording | OpeningStage::Opening | OpeningStage::Closing => None,
         };
         let at_once = self.is_unrecorded.then_some(Instant(0));
         self.all
@@ -497,7 +536,10 @@ impl Opening {
     pub fn is_open(&self) -> bool {
         !matches!(
             self.stage,
-            OpeningStage::Begin | OpeningStage::Recorded | OpeningStage::Opening
+            OpeningStage::Begin
+                | OpeningStage::Recording
+                | OpeningStage::Recorded
+                | OpeningStage::Opening
         )
     }
 

@@ -3,6 +3,7 @@
 use super::{DatagramRefusal, Event, UnbanCause, Warning};
 use crate::limits::{LOG_WINDOW_MS, NONCES, SENSED_PER_SECOND};
 use crate::proto::gates::Gate;
+use crate::proto::nonces::Past;
 use crate::proto::settings::MirageSettings;
 use crate::terms::Door;
 use core::fmt;
@@ -76,10 +77,10 @@ impl fmt::Display for Event {
                 f,
                 "warn the ban list is full, bans={bans}: the oldest bans make room"
             ),
-            Self::NoncesFull { mirage } => write!(
+            Self::NoncesFull { mirage, peer } => write!(
                 f,
-                "warn mirage={mirage} all places for {NONCES} used tokens are taken: \
-                 new tokens are refused"
+                "warn mirage={mirage} source={peer} has its share of the {NONCES} places for used \
+                 tokens: its new ones are refused until these minutes are over"
             ),
             Self::Open {
                 mirage,
@@ -107,6 +108,7 @@ impl fmt::Display for Event {
                 match reason {
                     DatagramRefusal::Clock(off) => write!(f, "clock off={off}s"),
                     DatagramRefusal::Replayed => f.write_str("replayed"),
+                    DatagramRefusal::Forgotten => f.write_str("forgotten"),
                     DatagramRefusal::NoAddress => f.write_str("no-address"),
                     DatagramRefusal::Address => f.write_str("address"),
                 }
@@ -204,9 +206,9 @@ impl fmt::Display for Event {
                 "warn mirage={mirage} a connection came to pool-port {port} directly: the redirect is \
                  missing; `shimmer firewall` prints it"
             ),
-            Self::JournalNotWritten { path, error } => write!(
+            Self::NotRecorded { path, error } => write!(
                 f,
-                "error {}: {error}; doors that are open now would stay open after a restart",
+                "error {}: {error}; what can't be recorded here is not opened",
                 path.display()
             ),
             Self::LeftOut { lines } => {
@@ -264,6 +266,28 @@ impl fmt::Display for Warning {
                     path.display()
                 )
             }
+            Self::UsedUnknown(path, past) => {
+                match path {
+                    Some(path) => write!(f, "{}", path.display())?,
+                    None => f.write_str("state-file = none")?,
+                }
+                f.write_str(match past {
+                    Past::Known | Past::Missing if path.is_none() => "",
+                    Past::Known | Past::Missing => " is missing",
+                    Past::Damaged => " is damaged",
+                    Past::OtherBoot => " is of an earlier boot",
+                })?;
+                f.write_str(
+                    ": tokens and datagrams that may have been used before the start are refused, \
+                     for two windows at most",
+                )
+            }
+            Self::UsedNotKept(path, error) => write!(
+                f,
+                "{}: {error}; it is removed, and after a restart nobody gets in with a token or a \
+                 datagram for up to two windows",
+                path.display()
+            ),
             Self::StateNotWritten(error) => write!(f, "state was not written: {error}"),
             Self::SensorFailed(error) => write!(f, "knocks are not seen: {error}"),
             Self::KnockPortsOpen(what) => f.write_str(what),

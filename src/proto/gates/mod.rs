@@ -143,8 +143,8 @@ pub enum Reason {
     Forgiven,
     /// The clock was set a moment ago: the port may have been the right one until then.
     ClockSet,
-    /// Their token is good, but there is no room to remember that it was used.
-    Unremembered,
+    /// Their token is right, but nobody knows any more whether it was used.
+    Forgotten,
 }
 
 impl Reason {
@@ -156,7 +156,7 @@ impl Reason {
             Self::Allowed => "allow",
             Self::Forgiven => "session",
             Self::ClockSet => "clock",
-            Self::Unremembered => "nonces",
+            Self::Forgotten => "forgotten",
         }
     }
 }
@@ -195,8 +195,8 @@ pub fn judge(evidence: Evidence, visitor: Visitor, is_settled: bool) -> Verdict 
     let is_forgiven = |touches: usize| touches < FORGIVEN_TOUCHES;
     if is_grace {
         Verdict::Hold(Reason::Grace)
-    } else if visitor.is_welcome && evidence == Evidence::Token(Proof::Unremembered) {
-        Verdict::Hold(Reason::Unremembered)
+    } else if visitor.is_welcome && evidence == Evidence::Token(Proof::Forgotten) {
+        Verdict::Hold(Reason::Forgotten)
     } else if visitor.is_allowed {
         Verdict::Hold(Reason::Allowed)
     } else if visitor.forgiven.is_some_and(is_forgiven) {
@@ -271,7 +271,7 @@ mod tests {
         };
         assert_eq!(at(Role::Real, outsider), Verdict::Ban);
         assert_eq!(with(Proof::Good, outsider), Verdict::Ban);
-        assert_eq!(with(Proof::Unremembered, outsider), Verdict::Ban);
+        assert_eq!(with(Proof::Forgotten, outsider), Verdict::Ban);
         let banned = Visitor {
             is_banned: true,
             ..outsider
@@ -316,18 +316,13 @@ mod tests {
 
     #[test]
     fn at_gate_token_a_ban_changes_nothing() {
-        for proof in [
-            Proof::Good,
-            Proof::Grace,
-            Proof::Unremembered,
-            Proof::Nothing,
-        ] {
+        for proof in [Proof::Good, Proof::Grace, Proof::Forgotten, Proof::Nothing] {
             assert_eq!(with(proof, STRANGER), with(proof, BANNED));
         }
         assert_eq!(with(Proof::Good, BANNED), Verdict::Admit);
         assert_eq!(with(Proof::Grace, BANNED), Verdict::Hold(Reason::Grace));
         assert_eq!(with(Proof::Nothing, BANNED), Verdict::Ban);
-        let full = with(Proof::Unremembered, BANNED);
-        assert_eq!(full, Verdict::Hold(Reason::Unremembered));
+        let full = with(Proof::Forgotten, BANNED);
+        assert_eq!(full, Verdict::Hold(Reason::Forgotten));
     }
 }

@@ -10,8 +10,7 @@
 
 use super::key::{DIGEST, Key};
 use super::schedule::Schedule;
-use super::token::{NONCE, Nonce, Nonces, Spent};
-use crate::proto::time::Instant;
+use super::token::{NONCE, Nonce};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Bytes of the time and the address.
@@ -86,20 +85,18 @@ pub enum Admits {
 /// What a datagram has shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shown {
-    /// The secret, a live minute and a new nonce: the address is admitted.
+    /// The secret and a live minute: the address is admitted, unless the datagram was used before.
     Good {
         /// The address to admit.
         address: IpAddr,
+        /// The minute.
+        minute: u64,
     },
     /// The secret, but its minute is not live.
     Stale {
         /// When it was made, in Unix seconds by the sender's clock.
         unix: u64,
     },
-    /// It was used before.
-    Replayed,
-    /// It would be good, but there is no room to remember its nonce.
-    Unremembered,
     /// It is for an address that is not its sender's, or that no host can have.
     WrongAddress {
         /// The address inside.
@@ -111,19 +108,14 @@ pub enum Shown {
     NotOurs,
 }
 
-/// Checks a datagram that came from `sender`. Only a good one uses up its nonce.
-pub fn prove(
-    schedule: &Schedule,
-    packet: &[u8; PACKET],
-    sender: IpAddr,
-    admits: Admits,
-    nonces: &mut Nonces,
-    now: Instant,
-) -> Shown {
+/// Checks a datagram that came from `sender`. Whether it was used before is not known here.
+#[must_use]
+pub fn verify(schedule: &Schedule, packet: &[u8; PACKET], sender: IpAddr, admits: Admits) -> Shown {
     let Some(Content { unix, address }) = open(schedule.key(), packet) else {
         return Shown::NotOurs;
     };
-    if !schedule.live().contains(&schedule.pattern().minute(unix)) {
+    let minute = schedule.pattern().minute(unix);
+    if !schedule.live().contains(&minute) {
         return Shown::Stale { unix };
     }
     let sender = sender.to_canonical();
@@ -135,11 +127,15 @@ pub fn prove(
     if !is_hosts(address) || admits == Admits::Sender && address != sender {
         return Shown::WrongAddress { address };
     }
-    match nonces.spend(&packet[..NONCE], now) {
-        Spent::First => Shown::Good { address },
-        Spent::Again => Shown::Replayed,
-        Spent::Full => Shown::Unremembered,
-    }
+    Shown::Good { address, minute }
+}
+
+/// The nonce of a datagram.
+#[must_use]
+pub fn nonce(packet: &[u8; PACKET]) -> Nonce {
+    let mut nonce = Nonce::default();
+    nonce.copy_from_slice(&packet[..NONCE]);
+    nonce
 }
 
 /// Whether an address can belong to one host: a firewall may take 0.0.0.0 for everybody.

@@ -9,8 +9,6 @@
 
 use super::key::{DIGEST, Key};
 use super::schedule::{Claims, Role};
-use crate::limits::{NONCES, SERVED_MEMORY_MS};
-use crate::proto::time::Instant;
 
 /// Random bytes that no other token has.
 pub type Nonce = [u8; NONCE];
@@ -42,121 +40,34 @@ pub enum Proof {
     Good,
     /// The secret, and a clock that is at most two minutes off.
     Grace,
-    /// The secret and the minute, but there is no room to remember the nonce.
-    Unremembered,
+    /// The secret and the right minute, but nobody knows any more whether it was used.
+    Forgotten,
     /// Nothing: the token is missing, wrong, used, or for another port.
     Nothing,
 }
 
-/// Checks a token at a port with these claims.
-pub fn prove(
-    key: &Key,
-    claims: &Claims,
-    port: u16,
-    token: &[u8; TOKEN],
-    nonces: &mut Nonces,
-    now: Instant,
-) -> Proof {
+/// Checks a token at a port with these claims: the port's role in the minute that the token is for, and that
+/// minute. Whether it was used before is not known here.
+#[must_use]
+pub fn verify(key: &Key, claims: &Claims, port: u16, token: &[u8; TOKEN]) -> (Role, u64) {
     let (nonce, tag) = token.split_at(NONCE);
     let port = port.to_be_bytes();
-    let mut role = Role::Trap;
+    let mut proven = (Role::Trap, 0);
     for (window, claimed) in (0..).zip(claims.roles) {
-        let minute = claims.first.wrapping_add(window).to_be_bytes();
-        if key.verify(&message(&minute, &port, nonce), tag) {
-            role = claimed;
+        let minute = claims.first.wrapping_add(window);
+        if key.verify(&message(&minute.to_be_bytes(), &port, nonce), tag) {
+            proven = (claimed, minute);
         }
     }
-    match role {
-        Role::Trap => Proof::Nothing,
-        Role::Grace => Proof::Grace,
-        Role::Real => match nonces.spend(nonce, now) {
-            Spent::First => Proof::Good,
-            Spent::Again => Proof::Nothing,
-            Spent::Full => Proof::Unremembered,
-        },
-    }
+    proven
 }
 
-#[derive(Clone, Copy)]
-struct Seen {
-    nonce: Nonce,
-    until: Instant,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Spent {
-    First,
-    Again,
-    Full,
-}
-
-/// The nonces of used tokens or datagrams, while these may still be valid: a fixed number of them.
-///
-/// Only clients with the secret can fill it, so it is searched from end to end and needs no index.
-pub struct Nonces {
-    seen: Vec<Seen>,
-    lifetime_ms: u64,
-}
-
-impl Default for Nonces {
-    /// Empty, with room for [`NONCES`] nonces. Unused memory is not resident.
-    fn default() -> Self {
-        Self {
-            seen: Vec::with_capacity(NONCES),
-            lifetime_ms: SERVED_MEMORY_MS,
-        }
-    }
-}
-
-impl Nonces {
-    /// Sets how long a port can be the real one, in ms. It holds for later nonces.
-    pub fn set_live_ms(&mut self, live_ms: u64) {
-        // If the clock is set back, a window can be served again until it was served and left this long ago.
-        self.lifetime_ms = live_ms.saturating_add(SERVED_MEMORY_MS);
-    }
-
-    /// The number of remembered nonces.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.seen.len()
-    }
-
-    /// Whether no nonce is remembered.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.seen.is_empty()
-    }
-
-    /// Forgets the nonces whose time is over.
-    pub fn expire(&mut self, now: Instant) {
-        self.seen.retain(|seen| now < seen.until);
-    }
-
-    pub(super) fn spend(&mut self, nonce: &[u8], now: Instant) -> Spent {
-        self.expire(now);
-        if self.seen.iter().any(|seen| seen.nonce == nonce) {
-            return Spent::Again;
-        }
-        // Forgetting a nonce would let its token in again. A full memory admits nobody, which is safe.
-        let Some(fresh) = nonce.first_chunk().filter(|_| self.seen.len() < NONCES) else {
-            return Spent::Full;
-        };
-        self.seen.push(Seen {
-            nonce: *fresh,
-            until: now.after(self.lifetime_ms),
-        });
-        Spent::First
-    }
-}
-
-#[cfg(test)]
-impl Nonces {
-    /// Uses so many up.
-    pub fn fill(&mut self, count: usize, now: Instant) {
-        for number in 0..count as u128 {
-            self.spend(&number.to_be_bytes(), now);
-        }
-    }
+/// The nonce of a token.
+#[must_use]
+pub fn nonce(token: &[u8; TOKEN]) -> Nonce {
+    let mut nonce = Nonce::default();
+    nonce.copy_from_slice(&token[..NONCE]);
+    nonce
 }
 
 #[cfg(test)]
@@ -169,8 +80,6 @@ mod tests {
     use std::sync::OnceLock;
 
     const PORT: u16 = 10_443;
-    const LIVE_MS: u64 = 180_000;
-    const NOW: Instant = Instant(1_000);
 
     fn key() -> &'static Key {
         static KEY: OnceLock<Key> = OnceLock::new();
@@ -188,66 +97,29 @@ mod tests {
         Claims { first: 97, roles }
     }
 
-    fn nonces() -> Nonces {
-        let mut nonces = Nonces::default();
-        nonces.set_live_ms(LIVE_MS);
-        nonces
-    }
-
-    fn try_at(minute: u64, port: u16, nonces: &mut Nonces) -> Proof {
+    fn shown(minute: u64, port: u16) -> (Role, u64) {
         let token = make(key(), minute, port, &[7; NONCE]);
-        prove(key(), &claims(), PORT, &token, nonces, NOW)
+        verify(key(), &claims(), PORT, &token)
     }
 
     #[test]
     fn a_token_is_good_for_its_port_in_its_minutes_alone() {
-        let fresh = nonces;
-        assert_eq!(try_at(100, PORT, &mut fresh()), Proof::Good);
-        assert_eq!(try_at(98, PORT, &mut fresh()), Proof::Grace);
+        assert_eq!(shown(100, PORT), (Role::Real, 100));
+        assert_eq!(shown(98, PORT), (Role::Grace, 98));
         for minute in (90..110).filter(|minute| ![98, 100].contains(minute)) {
-            assert_eq!(try_at(minute, PORT, &mut fresh()), Proof::Nothing);
+            assert_eq!(shown(minute, PORT).0, Role::Trap);
         }
-        assert_eq!(try_at(100, PORT + 1, &mut fresh()), Proof::Nothing);
-    }
-
-    #[test]
-    fn a_nonce_counts_once_until_its_windows_cannot_come_back() {
-        let mut nonces = nonces();
-        assert_eq!(try_at(100, PORT, &mut nonces), Proof::Good);
-        assert_eq!(try_at(100, PORT, &mut nonces), Proof::Nothing);
-        let end = NOW.after(LIVE_MS + SERVED_MEMORY_MS);
-        assert_eq!(nonces.spend(&[7; NONCE], Instant(end.0 - 1)), Spent::Again);
-        assert_eq!(nonces.spend(&[7; NONCE], end), Spent::First);
-        assert_eq!(nonces.len(), 1);
-    }
-
-    #[test]
-    fn a_full_memory_refuses_and_forgets_nothing() {
-        let mut nonces = nonces();
-        let nonce = |number: usize| (number as u128).to_be_bytes();
-        for number in 0..NONCES {
-            assert_eq!(nonces.spend(&nonce(number), NOW), Spent::First);
-        }
-        let before = nonces.seen.capacity();
-        assert_eq!(nonces.spend(&nonce(NONCES), NOW), Spent::Full);
-        assert_eq!(nonces.spend(&nonce(0), NOW), Spent::Again);
-        assert_eq!(try_at(100, PORT, &mut nonces), Proof::Unremembered);
-        assert_eq!(nonces.seen.capacity(), before);
-        let later = NOW.after(LIVE_MS + SERVED_MEMORY_MS);
-        assert_eq!(nonces.spend(&nonce(NONCES), later), Spent::First);
+        assert_eq!(shown(100, PORT + 1).0, Role::Trap);
     }
 
     proptest! {
         #[test]
-        fn a_changed_bit_makes_it_worthless(nonce: Nonce, bit in 0..TOKEN * 8) {
-            let mut token = make(key(), 100, PORT, &nonce);
-            let mut nonces = nonces();
+        fn a_changed_bit_makes_it_worthless(random: Nonce, bit in 0..TOKEN * 8) {
+            let mut token = make(key(), 100, PORT, &random);
+            prop_assert_eq!(nonce(&token), random);
+            prop_assert_eq!(verify(key(), &claims(), PORT, &token), (Role::Real, 100));
             token[bit / 8] ^= 1 << (bit % 8);
-            let proof = prove(key(), &claims(), PORT, &token, &mut nonces, NOW);
-            prop_assert_eq!(proof, Proof::Nothing);
-            token[bit / 8] ^= 1 << (bit % 8);
-            let proof = prove(key(), &claims(), PORT, &token, &mut nonces, NOW);
-            prop_assert_eq!(proof, Proof::Good);
+            prop_assert_eq!(verify(key(), &claims(), PORT, &token).0, Role::Trap);
         }
     }
 }

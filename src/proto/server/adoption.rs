@@ -8,10 +8,9 @@ use crate::proto::doors::Admitted;
 use crate::proto::effect::{Drain, Effect, Effects};
 use crate::proto::event::Event;
 use crate::proto::gates::{Gate, GateSettings};
-use crate::proto::scheme::key::{Key, KeyId};
+use crate::proto::scheme::key::Key;
 use crate::proto::scheme::knock::{Sequences, Tracker};
 use crate::proto::scheme::schedule::Schedule;
-use crate::proto::scheme::token::Nonces;
 use crate::proto::settings::{MirageSettings, Settings};
 use std::hash::RandomState;
 use std::rc::Rc;
@@ -77,13 +76,6 @@ impl Core {
             addresses.map(|(address, _)| (*id, address))
         });
         let admitted = admitted.collect();
-        // Used nonces stay used, wherever the file has their secret now, and even if it has it no more: it may
-        // come back.
-        let now = self.now.boot;
-        self.nonces.retain_mut(|(_, nonces)| {
-            nonces.expire(now);
-            !nonces.is_empty()
-        });
         let left = mirages.len();
         for (settings, key) in mirages {
             let id = self.mirages.intern(&settings.section);
@@ -93,6 +85,7 @@ impl Core {
             self.mirages.push(id, mirage);
             effects.push_back(Effect::Ports(id));
         }
+        self.serve_proofs(effects);
         let dropped = old.iter().map(|(id, _)| *id).collect();
         Adopted {
             left,
@@ -153,20 +146,8 @@ impl Core {
         mirage.settings = settings;
         let takes_nonces = matches!(mirage.settings.gate(), Gate::Token | Gate::Packet);
         mirage.nonces = key_id.filter(|_| takes_nonces);
-        if let Some(key) = mirage.nonces {
-            self.remember_nonces(key, mirage.live_ms());
-        }
         mirage.sequences = mirage.count_sequences();
         mirage
-    }
-
-    fn remember_nonces(&mut self, key: KeyId, live_ms: u64) {
-        if self.nonces_of(key).is_none() {
-            self.nonces.push((key, Nonces::default()));
-        }
-        if let Some(nonces) = self.nonces_of(key) {
-            nonces.set_live_ms(live_ms);
-        }
     }
 }
 

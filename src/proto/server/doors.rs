@@ -3,6 +3,7 @@
 
 use super::arrival::Arrival;
 use super::tables::{Core, log};
+use crate::limits::STATE_MS;
 use crate::proto::conn::{ConnId, Stage};
 use crate::proto::doors::{
     Admission, CommandEnd, Element, OpenFor, OpenRequest, Requested, RestoredOpening,
@@ -20,9 +21,14 @@ impl Core {
     /// Opens the door for an address that has passed a silent gate. An address that may not pass gets no
     /// answer.
     pub(super) fn pass(&mut self, mirage: MirageId, address: IpAddr, effects: &mut Effects) {
-        if self.judge(Evidence::Datagram(Passage::Passed), mirage, address) == Verdict::Admit {
+        if self.may_pass(mirage, address) {
             self.open_door(mirage, address, &mut None, effects);
         }
+    }
+
+    /// Whether the door opens for an address that has passed a silent gate.
+    pub(super) fn may_pass(&self, mirage: MirageId, address: IpAddr) -> bool {
+        self.judge(Evidence::Datagram(Passage::Passed), mirage, address) == Verdict::Admit
     }
 
     /// Opens the door for a visitor whose connection is closed once that is done.
@@ -172,7 +178,9 @@ impl Core {
             log(effects, Event::Shut { mirage, open_for });
             return true;
         }
-        if self.openings.record() {
+        let is_time = self.journal_again.is_some_and(|again| again <= now);
+        if self.openings.record() || is_time {
+            self.journal_again = None;
             effects.push_back(Effect::Journal);
             return true;
         }
@@ -181,6 +189,26 @@ impl Core {
         let is_due = command.is_some();
         effects.extend(command.map(|words| Effect::Run { job, words }));
         is_due
+    }
+
+    /// Runs what is recorded. What is not would stay open after a crash, so it is not opened.
+    pub(super) fn journalled(&mut self, is_written: bool, effects: &mut Effects) {
+        if !is_written {
+            self.journal_again = Some(self.now.boot.after(STATE_MS));
+        }
+        while let Some((mirage, open_for, guests)) = self.openings.recorded(is_written) {
+            let event = Event::CommandFailed {
+                mirage: self.section(mirage),
+                open_for,
+                key: "open",
+                outcome: "not run, because it could not be recorded".to_owned(),
+            };
+            log(effects, event);
+            if open_for == OpenFor::Service {
+                self.strand_waiting(mirage);
+            }
+            self.let_guests_go(guests, effects);
+        }
     }
 
     /// Handles the end of a command; `failure` says why it failed.

@@ -45,11 +45,6 @@ impl Mirage {
         pattern.map_or(0, |pattern| u64::from(pattern.period()) * 1_000)
     }
 
-    /// How long a port can be the real one, in ms.
-    pub fn live_ms(&self) -> u64 {
-        LIVE_WINDOWS as u64 * self.period_ms()
-    }
-
     /// The most sessions that it may have.
     pub fn most_sessions(&self) -> usize {
         self.settings.plain.max_sessions.unwrap_or(usize::MAX)

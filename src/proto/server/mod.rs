@@ -5,7 +5,7 @@
 //!
 //! ```text
 //!   begin_turn(now) ─▶ watch.rs: a step of the clock, a state file to be read
-//!   handle(input)   ─▶ visitors.rs, sessions.rs, doors.rs, silent.rs, orders.rs,
+//!   handle(input)   ─▶ visitors.rs, proofs.rs, sessions.rs, doors.rs, silent.rs, orders.rs,
 //!                       turns.rs and adoption.rs, which take more than one step (transaction.rs)
 //!   tick()          ─▶ one due thing per call: a connection, the end of an admission, ban or opening,
 //!                      the state file, a minute's turn
@@ -25,6 +25,7 @@ mod doors;
 mod mirages;
 mod orders;
 mod places;
+mod proofs;
 mod queries;
 mod room;
 mod sessions;
@@ -90,10 +91,14 @@ impl Core {
             Input::Loaded(bans) => self.loaded(bans, effects),
             Input::Restored(openings) => {
                 self.restore(openings);
+                self.memory.rewrite();
+                self.record_changes(effects);
                 self.openings.record();
                 effects.push_back(Effect::Journal);
                 self.saved.changes = None;
             }
+            Input::Journalled { is_written } => self.journalled(is_written, effects),
+            Input::Remembered { changes } => self.remembered(changes, effects),
             Input::ClockKept(is_kept) => self.clock_kept(is_kept, effects),
             Input::Configuration(settings) => self.adopt(settings, effects),
             Input::Operator(order) => self.carry_out(order, effects),

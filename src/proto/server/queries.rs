@@ -239,14 +239,10 @@ impl Core {
                 taken: self.conns.sessions_of(id),
                 places,
             }));
-            let used = self
-                .nonces
-                .iter()
-                .find(|(key, _)| mirage.nonces == Some(*key));
-            all.extend(used.map(|(_, nonces)| TableUse {
+            all.extend(Self::book(mirage).map(|(key, period)| TableUse {
                 of: "nonces",
                 mirage: section(),
-                taken: nonces.len(),
+                taken: self.memory.count(key, period, self.now),
                 places: NONCES,
             }));
         }
@@ -269,10 +265,10 @@ impl Core {
         })
     }
 
-    /// Whether no transaction waits for an answer.
+    /// Whether nothing waits for an answer.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        self.transaction.is_none()
+        self.transaction.is_none() && self.recording.is_empty()
     }
 
     /// When to save the bans. Never while the clock is not trusted: it would give the bans dates that are not
@@ -302,6 +298,7 @@ impl Core {
         soonest = sooner(soonest, self.save_is_due());
         soonest = sooner(soonest, self.clock.next_look());
         soonest = sooner(soonest, self.openings.next_deadline());
+        soonest = sooner(soonest, self.journal_again);
         for (_, mirage) in self.mirages() {
             soonest = sooner(soonest, mirage.next_turn(now));
             soonest = sooner(soonest, mirage.admitted.next_end());

@@ -309,7 +309,14 @@ impl Core {
                 let error = io::ErrorKind::ConnectionRefused.into();
                 self.end_without_service(id, &error, effects);
             }
-            Some(Stage::Leaving { .. } | Stage::Open | Stage::Process | Stage::Guest) | None => {}
+            Some(
+                Stage::Leaving { .. }
+                | Stage::Proven { .. }
+                | Stage::Open
+                | Stage::Process
+                | Stage::Guest,
+            )
+            | None => {}
         }
         true
     }

@@ -6,6 +6,7 @@ use crate::proto::event::{DatagramRefusal, Event, Limit};
 use crate::proto::gates::GateSettings;
 use crate::proto::ids::MirageId;
 use crate::proto::input::Sensed;
+use crate::proto::nonces::Use;
 use crate::proto::scheme::knock::{KnockAnswer, Protocol, Which};
 use crate::proto::scheme::packet::{self, Shown};
 use crate::proto::source::Source;
@@ -75,37 +76,38 @@ impl Core {
     }
 
     fn read_packet(&mut self, id: MirageId, sensed: &Sensed, effects: &mut Effects) {
-        let (now, peer, port) = (self.now, sensed.from, sensed.hop.port);
-        let Self {
-            mirages, nonces, ..
-        } = self;
-        let Some(mirage) = mirages.get(id) else {
+        let (peer, port) = (sensed.from, sensed.hop.port);
+        let Some(mirage) = self.mirages.get(id) else {
             return;
         };
         let GateSettings::Packet(rules) = &mirage.settings.gate_settings else {
             return;
         };
         let is_its = sensed.hop.protocol == Protocol::Udp && mirage.packet_ports().contains(&port);
-        let nonces = mirage.nonces.and_then(|key| {
-            let mut all = nonces.iter_mut();
-            all.find(|(known, _)| *known == key)
-        });
-        let (Some(datagram), Some(schedule), Some((_, nonces)), true) =
-            (&sensed.said, &mirage.schedule, nonces, is_its)
+        let (Some(datagram), Some(schedule), true) = (&sensed.said, &mirage.schedule, is_its)
         else {
             return;
         };
-        let shown = packet::prove(schedule, datagram, peer, rules.address, nonces, now.boot);
-        let reason = match shown {
-            Shown::Good { address } => return self.pass(id, address, effects),
-            Shown::Unremembered => {
-                self.turn_away_full(peer, port, Limit::Nonces, effects);
-                return self.log_nonces_full(id, effects);
+        let reason = match packet::verify(schedule, datagram, peer, rules.address) {
+            Shown::Good { address, minute } => {
+                // Who may not come in uses nothing up, and gets no answer.
+                if !self.may_pass(id, address) {
+                    return;
+                }
+                let passage = (id, peer, address);
+                match self.spend_packet(passage, minute, datagram, effects) {
+                    Use::First => return,
+                    Use::Full => {
+                        self.turn_away_full(peer, port, Limit::Nonces, effects);
+                        return self.log_nonces_full(id, peer, effects);
+                    }
+                    Use::Again => DatagramRefusal::Replayed,
+                    Use::Forgotten => DatagramRefusal::Forgotten,
+                }
             }
             // Anybody could have sent these bytes.
             Shown::NotOurs => return,
-            Shown::Stale { unix } => DatagramRefusal::Clock(now.unix().abs_diff(unix)),
-            Shown::Replayed => DatagramRefusal::Replayed,
+            Shown::Stale { unix } => DatagramRefusal::Clock(self.now.unix().abs_diff(unix)),
             Shown::NoAddress => DatagramRefusal::NoAddress,
             Shown::WrongAddress { .. } => DatagramRefusal::Address,
         };

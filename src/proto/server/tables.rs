@@ -4,15 +4,14 @@ use super::arrival::Newcomer;
 use super::clock::Clock;
 use super::conns::Conns;
 use super::mirages::{Mirage, Mirages};
-use super::transaction::Transaction;
+use super::transaction::{Passage, Transaction};
 use crate::limits::BANS;
 use crate::proto::bans::Blacklist;
 use crate::proto::doors::{Elements, OpenFor, Openings};
 use crate::proto::effect::{Effect, Effects};
 use crate::proto::event::{Event, SectionName};
 use crate::proto::ids::{JobId, MirageId};
-use crate::proto::scheme::key::KeyId;
-use crate::proto::scheme::token::Nonces;
+use crate::proto::nonces::{BootId, Memory};
 use crate::proto::settings::CommonSettings;
 use crate::proto::time::{Instant, Now};
 use std::collections::VecDeque;
@@ -75,12 +74,16 @@ pub struct Core {
     pub(super) common: CommonSettings,
     pub(super) mirages: Mirages,
     /// Used tokens and datagrams. They are remembered for longer than their mirage.
-    pub(super) nonces: Vec<(KeyId, Nonces)>,
+    pub(super) memory: Memory,
+    /// Who waits until `memory` is recorded: one for each answer that is to come.
+    pub(super) recording: VecDeque<Option<Passage>>,
     pub(super) conns: Conns,
     /// Those for whom a session of their source may have to make room, in the order of the questions.
     pub(super) newcomers: VecDeque<Newcomer>,
     pub(super) bans: Blacklist<RandomState>,
     pub(super) openings: Openings,
+    /// When to write the journal again, if that has failed.
+    pub(super) journal_again: Option<Instant>,
     pub(super) elements: Elements,
     pub(super) next_job: u32,
     pub(super) clock: Clock,
@@ -103,11 +106,13 @@ impl Core {
             clock: Clock::new(common.clock, now, is_kept),
             common,
             mirages: Mirages::default(),
-            nonces: Vec::new(),
+            memory: Memory::new(BootId::default(), now.boot),
+            recording: VecDeque::new(),
             conns: Conns::new(most_held),
             newcomers: VecDeque::new(),
             bans: Blacklist::new(BANS, ban_ms, RandomState::new()),
             openings: Openings::default(),
+            journal_again: None,
             elements: Elements::default(),
             next_job: 0,
             transaction: None,
@@ -133,13 +138,6 @@ impl Core {
     /// A mirage's section name, for the log.
     pub(super) fn section(&self, id: MirageId) -> SectionName {
         self.mirages.name(id)
-    }
-
-    /// The used tokens or datagrams of a key.
-    pub(super) fn nonces_of(&mut self, key: KeyId) -> Option<&mut Nonces> {
-        let mut all = self.nonces.iter_mut();
-        all.find(|(known, _)| *known == key)
-            .map(|(_, nonces)| nonces)
     }
 
     /// Counts a door that has opened.

@@ -8,6 +8,7 @@
 //!   reload     Drain ⇒ visitors, judged by the old settings ⇒ Drained, Ports of each ⇒ Listening, …
 //! ```
 
+use crate::proto::conn::ConnId;
 use crate::proto::ids::MirageId;
 use crate::proto::settings::Settings;
 use core::net::IpAddr;
@@ -51,4 +52,20 @@ pub struct Adopted {
     pub admitted: Vec<(MirageId, IpAddr)>,
     /// Whether nothing was served before.
     pub is_first: bool,
+}
+
+/// Who comes in once their proof is recorded.
+#[derive(Clone, Copy, Debug)]
+pub enum Passage {
+    /// A visitor with a token.
+    Visitor(ConnId),
+    /// The sender of a datagram, and whom it lets in.
+    Sender {
+        /// The mirage.
+        mirage: MirageId,
+        /// The sender.
+        peer: IpAddr,
+        /// The address that is let in.
+        address: IpAddr,
+    },
 }

@@ -86,6 +86,8 @@ impl Core {
                 mirage.sequences = mirage.count_sequences();
                 effects.push_back(Effect::Sense);
             }
+            self.close_unknown(id);
+            self.record_changes(effects);
         }
     }
 

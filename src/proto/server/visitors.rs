@@ -18,7 +18,7 @@ use crate::proto::event::{Event, Limit, Touched, UnbanCause};
 use crate::proto::gates::{self, Evidence, Gate, Reason, Verdict, Visitor};
 use crate::proto::ids::MirageId;
 use crate::proto::scheme::schedule::Claims;
-use crate::proto::scheme::token::{self, Proof, TOKEN};
+use crate::proto::scheme::token::{Proof, TOKEN};
 use crate::proto::source::{self, Network, Source};
 use crate::proto::time::Instant;
 use core::net::IpAddr;
@@ -144,10 +144,6 @@ impl Core {
         };
         let (section, touched) = (Rc::clone(&served.settings.section), touched(served, port));
         match verdict {
-            Verdict::Hold(Reason::Unremembered) => {
-                self.turn_away_full(peer, port, Limit::Nonces, effects);
-                self.log_nonces_full(mirage, effects);
-            }
             Verdict::Hold(reason) => {
                 self.counters.held += 1;
                 if reason == Reason::Forgiven {
@@ -205,10 +201,15 @@ impl Core {
         log(effects, Event::Full { peer, port, what });
     }
 
-    pub(super) fn log_nonces_full(&mut self, mirage: MirageId, effects: &mut Effects) {
+    pub(super) fn log_nonces_full(
+        &mut self,
+        mirage: MirageId,
+        peer: IpAddr,
+        effects: &mut Effects,
+    ) {
         if self.is_news(|told| &mut told.nonces) {
             let mirage = self.section(mirage);
-            log(effects, Event::NoncesFull { mirage });
+            log(effects, Event::NoncesFull { mirage, peer });
         }
     }
 
@@ -327,45 +328,32 @@ impl Core {
             port: conn.port,
         };
         if self.mirage(arrival.mirage).is_some() {
-            let proof = self.prove(arrival, &claims, token);
+            // What the source may not use is not read, so it is not used up either.
+            if token.is_some() && !self.has_room_for_proof(arrival.mirage, arrival.source) {
+                self.turn_away_full(arrival.peer, arrival.port, Limit::Nonces, effects);
+                self.log_nonces_full(arrival.mirage, arrival.peer, effects);
+                return self.mute(id, until, effects);
+            }
+            let (proof, window) = self.prove(arrival, &claims, token.as_ref());
             match proof {
                 Proof::Good => self.counters.good_tokens += 1,
                 _ => self.counters.bad_tokens += 1,
             }
             let verdict = self.judge(Evidence::Token(proof), arrival.mirage, arrival.peer);
-            if verdict == Verdict::Admit {
-                if let Some(ban) = self.bans.lift(arrival.source) {
-                    let by = UnbanCause::Token;
-                    log(effects, Event::Unban { ban, by });
-                }
-                return self.admit(arrival, Some(id), effects);
+            if let (Verdict::Admit, Some(token)) = (verdict, token) {
+                return self.spend_token((id, until), window, &token, effects);
             }
             self.turn_away(verdict, arrival, Why::Token, effects);
         }
+        self.mute(id, until, effects);
+    }
+
+    /// Holds a visitor who was judged until their time is over.
+    pub(super) fn mute(&mut self, id: ConnId, until: Instant, effects: &mut Effects) {
         self.conns.enter(id, Stage::Muted { until }, Some(until));
         effects.push_back(Effect::Mute(id));
         // A connection that was to leave but stays after all needs a place.
         self.make_room_in_traps(0, effects);
-    }
-
-    fn prove(&mut self, arrival: Arrival, claims: &Claims, token: Option<[u8; TOKEN]>) -> Proof {
-        let now = self.now.boot;
-        let Self {
-            mirages, nonces, ..
-        } = self;
-        let Some(mirage) = mirages.get(arrival.mirage) else {
-            return Proof::Nothing;
-        };
-        let nonces = mirage.nonces.and_then(|key| {
-            let mut all = nonces.iter_mut();
-            all.find(|(known, _)| *known == key)
-        });
-        match (token, &mirage.schedule, nonces) {
-            (Some(token), Some(schedule), Some((_, nonces))) => {
-                token::prove(schedule.key(), claims, arrival.port, &token, nonces, now)
-            }
-            _ => Proof::Nothing,
-        }
     }
 
     /// Forgets a held or waiting connection that no longer exists.

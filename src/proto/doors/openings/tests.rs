@@ -47,6 +47,7 @@ struct Run {
 fn next(openings: &mut Openings, now: u64) -> Option<Run> {
     static JOBS: AtomicU32 = AtomicU32::new(0);
     openings.record();
+    openings.recorded(true);
     let job = JobId::of(JOBS.fetch_add(1, Ordering::Relaxed));
     let words = openings.next_command(job, Instant(now))?;
     let is_opening = words[0] == "open";

@@ -1,11 +1,10 @@
 use super::*;
-use crate::limits::{NONCES, SERVED_MEMORY_MS};
 use crate::proto::scheme::schedule::{Pattern, Range};
+use crate::proto::time::Instant;
 use proptest::prelude::*;
 use std::sync::OnceLock;
 
 const NOON: u64 = 1_794_000_000;
-const LIVE_MS: u64 = 180_000;
 const NOW: Instant = Instant(1_000);
 
 fn key() -> &'static Key {
@@ -21,14 +20,15 @@ fn schedule() -> Schedule {
     schedule
 }
 
-fn nonces() -> Nonces {
-    let mut nonces = Nonces::default();
-    nonces.set_live_ms(LIVE_MS);
-    nonces
-}
-
 fn address(text: &str) -> IpAddr {
     text.parse().unwrap()
+}
+
+fn good() -> Shown {
+    Shown::Good {
+        address: sender(),
+        minute: NOON / 60,
+    }
 }
 
 fn sender() -> IpAddr {
@@ -41,13 +41,16 @@ fn packet(unix: u64, address: Option<IpAddr>) -> [u8; PACKET] {
 
 fn shown(unix: u64, address: Option<IpAddr>, admits: Admits) -> Shown {
     let packet = packet(unix, address);
-    prove(&schedule(), &packet, sender(), admits, &mut nonces(), NOW)
+    verify(&schedule(), &packet, sender(), admits)
 }
 
 #[test]
 fn a_datagram_is_for_the_address_inside_or_for_its_sender() {
     let inside = address("192.0.2.7");
-    let good = |address| Shown::Good { address };
+    let good = |address| Shown::Good {
+        address,
+        minute: NOON / 60,
+    };
     let wrong = |address| Shown::WrongAddress { address };
     for (of, admits, expected) in [
         (None, Admits::Any, good(sender())),
@@ -68,15 +71,8 @@ fn a_datagram_is_for_the_address_inside_or_for_its_sender() {
 fn a_sender_that_comes_mapped_is_the_ipv4_host_that_it_is() {
     let packet = packet(NOON, Some(sender()));
     let mapped = address("::ffff:198.51.100.9");
-    let shown = prove(
-        &schedule(),
-        &packet,
-        mapped,
-        Admits::Sender,
-        &mut nonces(),
-        NOW,
-    );
-    assert_eq!(shown, Shown::Good { address: sender() });
+    let shown = verify(&schedule(), &packet, mapped, Admits::Sender);
+    assert_eq!(shown, good());
 }
 
 /// Bans count a /64 as one source, but a datagram is for one address.
@@ -84,14 +80,7 @@ fn a_sender_that_comes_mapped_is_the_ipv4_host_that_it_is() {
 fn a_neighbour_in_the_same_network_is_not_the_sender() {
     let packet = packet(NOON, Some(address("2001:db8::7")));
     let neighbour = address("2001:db8::8");
-    let shown = prove(
-        &schedule(),
-        &packet,
-        neighbour,
-        Admits::Sender,
-        &mut nonces(),
-        NOW,
-    );
+    let shown = verify(&schedule(), &packet, neighbour, Admits::Sender);
     let address = address("2001:db8::7");
     assert_eq!(shown, Shown::WrongAddress { address });
 }
@@ -107,7 +96,7 @@ fn an_address_that_no_host_has_is_let_in_nowhere() {
     }
     // All zeros are not an address.
     let shown = shown(NOON, Some(address("::")), Admits::Any);
-    assert_eq!(shown, Shown::Good { address: sender() });
+    assert_eq!(shown, good());
 }
 
 #[test]
@@ -130,67 +119,9 @@ fn a_clock_that_is_not_believed_or_set_back_lets_none_in() {
     let stale = Shown::Stale { unix: NOON };
     for (unix, boot) in [(None, 2_000), (Some(NOON), 3_000)] {
         schedule.turn(unix, Instant(boot)).unwrap();
-        let now = Instant(boot);
-        let shown = prove(
-            &schedule,
-            &packet,
-            sender(),
-            Admits::Any,
-            &mut nonces(),
-            now,
-        );
+        let shown = verify(&schedule, &packet, sender(), Admits::Any);
         assert_eq!(shown, stale, "{unix:?}");
     }
-}
-
-#[test]
-fn a_nonce_counts_once_until_its_minute_cannot_come_back() {
-    let (schedule, mut nonces) = (schedule(), nonces());
-    let packet = packet(NOON, None);
-    let mut at = |now| prove(&schedule, &packet, sender(), Admits::Any, &mut nonces, now);
-    let good = Shown::Good { address: sender() };
-    assert_eq!(at(NOW), good);
-    assert_eq!(at(NOW), Shown::Replayed);
-    let end = NOW.after(LIVE_MS + SERVED_MEMORY_MS);
-    assert_eq!(at(Instant(end.0 - 1)), Shown::Replayed);
-    assert_eq!(at(end), good);
-}
-
-/// An attacker who intercepts a datagram and sends it on must not lock its owner out by that.
-#[test]
-fn what_is_refused_uses_no_nonce() {
-    let (schedule, mut nonces) = (schedule(), nonces());
-    let packet = packet(NOON, Some(sender()));
-    let thief = address("203.0.113.5");
-    let mut from = |who, packet: &[u8; PACKET]| {
-        prove(&schedule, packet, who, Admits::Sender, &mut nonces, NOW)
-    };
-    let other = make(key(), NOON, Some(thief), &[7; NONCE]);
-    let old = make(key(), NOON - 3_600, Some(sender()), &[7; NONCE]);
-    let refused = Shown::WrongAddress { address: thief };
-    assert_eq!(from(sender(), &other), refused);
-    let stale = Shown::Stale { unix: NOON - 3_600 };
-    assert_eq!(from(sender(), &old), stale);
-    let wrong = Shown::WrongAddress { address: sender() };
-    assert_eq!(from(thief, &packet), wrong);
-    let good = Shown::Good { address: sender() };
-    assert_eq!(from(sender(), &packet), good);
-}
-
-#[test]
-fn a_full_memory_refuses_and_forgets_nothing() {
-    let (schedule, mut nonces) = (schedule(), nonces());
-    let mut with = |number: usize| {
-        let nonce = (number as u128).to_be_bytes();
-        let packet = make(key(), NOON, None, &nonce);
-        prove(&schedule, &packet, sender(), Admits::Any, &mut nonces, NOW)
-    };
-    for number in 0..NONCES {
-        assert_eq!(with(number), Shown::Good { address: sender() });
-    }
-    assert_eq!(with(NONCES), Shown::Unremembered);
-    assert_eq!(with(0), Shown::Replayed);
-    assert_eq!(nonces.len(), NONCES);
 }
 
 #[test]
@@ -237,18 +168,18 @@ proptest! {
     fn what_is_made_is_opened(nonce: Nonce, unix: u64, address in any_address()) {
         let packet = make(key(), unix, address, &nonce);
         prop_assert_eq!(open(key(), &packet), Some(Content { unix, address }));
-        prop_assert_eq!(packet[..NONCE].to_vec(), nonce.to_vec());
+        prop_assert_eq!(super::nonce(&packet), nonce);
     }
 
     #[test]
     fn a_changed_bit_makes_it_worthless(nonce: Nonce, bit in 0..PACKET * 8) {
         let mut packet = make(key(), NOON, None, &nonce);
-        let (schedule, mut nonces) = (schedule(), nonces());
-        let mut tried = |packet: &[u8; PACKET]| prove(&schedule, packet, sender(), Admits::Any, &mut nonces, NOW);
+        let schedule = schedule();
+        let tried = |packet: &[u8; PACKET]| verify(&schedule, packet, sender(), Admits::Any);
         packet[bit / 8] ^= 1 << (bit % 8);
         prop_assert_eq!(tried(&packet), Shown::NotOurs);
         packet[bit / 8] ^= 1 << (bit % 8);
-        prop_assert_eq!(tried(&packet), Shown::Good { address: sender() });
+        prop_assert_eq!(tried(&packet), good());
     }
 
     #[test]
@@ -257,9 +188,7 @@ proptest! {
     ) {
         let bytes: [u8; PACKET] = [&head[..], &body, &end].concat().try_into().unwrap();
         prop_assert_eq!(open(key(), &bytes), None);
-        let mut nonces = nonces();
-        let shown = prove(&schedule(), &bytes, sender(), Admits::Any, &mut nonces, NOW);
+        let shown = verify(&schedule(), &bytes, sender(), Admits::Any);
         prop_assert_eq!(shown, Shown::NotOurs);
-        prop_assert!(nonces.is_empty());
     }
 }

@@ -41,7 +41,7 @@ impl World {
             let is_right = match conn.stage {
                 Stage::Listening { .. } => body == Some(Body::Trap { listens: true }),
                 Stage::Muted { .. } => body == Some(Body::Trap { listens: false }),
-                Stage::Leaving { .. } => false,
+                Stage::Leaving { .. } | Stage::Proven { .. } => false,
                 Stage::Dialling { .. } => body == Some(Body::Link(Dialled::Pending)),
                 Stage::Waiting | Stage::Stranded => {
                     matches!(body, Some(Body::Link(Dialled::Pending | Dialled::Failed)))

@@ -74,6 +74,42 @@ fn a_command_runs_once_it_is_written_down_what_closes_again() {
 }
 
 #[test]
+fn a_command_that_can_not_be_written_down_does_not_run() {
+    let mut world = World::serving(&[with_command()]);
+    world.shell.is_disk_full = true;
+    come(&mut world, MEMBER).unwrap();
+    world.assert_trace(&[
+        "> wait",
+        "> journal",
+        "error mirage=home source=203.0.113.5 open-command: not run, because",
+        "> close",
+    ]);
+    assert!(world.shell.jobs.is_empty() && world.shell.bodies.is_empty());
+    // The journal is tried again in a minute. Then there is nothing to close.
+    world.pass(59_999);
+    world.assert_log(&[]);
+    world.shell.is_disk_full = false;
+    world.pass(1);
+    assert!(world.shell.trace.contains(&"> journal".to_owned()));
+    world.shell.trace.clear();
+    come(&mut world, MEMBER).unwrap();
+    world.assert_trace(&["> wait", "> journal", "> run /bin/open 203.0.113.5"]);
+}
+
+#[test]
+fn what_may_still_be_open_is_closed_if_it_can_not_be_written_down_again() {
+    let mut world = World::serving(&[with_command()]);
+    come(&mut world, MEMBER).unwrap();
+    world.end_job(None);
+    world.pass(20_000);
+    world.end_job(Some("exit=1"));
+    world.shell.is_disk_full = true;
+    come(&mut world, MEMBER).unwrap();
+    assert_eq!(&*world.shell.jobs[0].1, ["/bin/close", MEMBER]);
+    assert_eq!(world.shell.journal, ["/bin/close 203.0.113.5"]);
+}
+
+#[test]
 fn a_command_that_fails_opens_nothing() {
     let mut world = World::serving(&[with_command()]);
     come(&mut world, MEMBER).unwrap();

@@ -9,7 +9,7 @@ use crate::proto::doors::{OpenFor, RestoredOpening};
 use crate::proto::gates::{GateSettings, KnockSettings, PacketSettings};
 use crate::proto::input::{ElementOutcome, End, Input, Order};
 use crate::proto::scheme::knock::{Hop, parse_sequence};
-use crate::proto::scheme::packet;
+use crate::proto::scheme::packet::{self, PACKET};
 use crate::proto::scheme::schedule::{Pattern, Range};
 use crate::proto::scheme::token::{self, TOKEN};
 use crate::proto::settings::{CommonSettings, MirageSettings};
@@ -132,8 +132,11 @@ struct Walk {
     world: World,
     random: TestRng,
     configurations: Vec<Vec<MirageSettings>>,
-    /// Tokens that were said.
+    /// Tokens that were said, and datagrams that were sent.
     said: Vec<[u8; TOKEN]>,
+    sent: Vec<[u8; PACKET]>,
+    /// Those that counted.
+    counted: Vec<Vec<u8>>,
     nonce: u8,
 }
 
@@ -147,6 +150,8 @@ impl Walk {
             random: TestRng::from_seed(RngAlgorithm::XorShift, &bytes),
             configurations: configurations(),
             said: Vec::new(),
+            sent: Vec::new(),
+            counted: Vec::new(),
             nonce: 0,
         }
     }
@@ -229,6 +234,8 @@ impl Walk {
             return;
         };
         let token = self.token(conn);
+        let before = self.world.core.memory().unwritten().changes();
+        let is_alone = self.world.shell.unread.is_empty();
         match self.below(6) {
             0 => self.world.say(conn, None),
             1 => self.world.shell.unread.push((conn, token)),
@@ -237,7 +244,21 @@ impl Walk {
                 self.world.shell.reset.push(conn);
                 self.world.say(conn, None);
             }
-            _ => self.world.say(conn, Some(token)),
+            _ => {
+                self.world.say(conn, Some(token));
+                if is_alone {
+                    self.check_once(before, &token);
+                }
+            }
+        }
+    }
+
+    /// If something counted, it was this, for the first time. What could not be recorded let nobody in.
+    fn check_once(&mut self, before: u64, proof: &[u8]) {
+        let is_used = self.world.core.memory().unwritten().changes() != before;
+        if is_used && !self.world.shell.is_disk_full {
+            assert!(!self.counted.iter().any(|other| other == proof));
+            self.counted.push(proof.to_vec());
         }
     }
 
@@ -308,8 +329,12 @@ impl Walk {
                 let key = key(&narrow("away", 1));
                 let said = packet::make(&key, unix, None, &[self.nonce; 16]);
                 let hops = self.world.shell.hops.clone();
+                self.sent.push(said);
+                let said = self.pick(&self.sent.clone()).unwrap_or(said);
                 if let Some((_, hop)) = self.pick(&hops) {
+                    let before = self.world.core.memory().unwritten().changes();
                     self.world.sense_from(from, hop, Some(said));
+                    self.check_once(before, &said);
                 }
             }
             2 => {
@@ -370,7 +395,11 @@ impl Walk {
             1 => shell.is_disk_full ^= true,
             2 => shell.is_clock_kept ^= true,
             _ => {
-                let ms = [500, 5_000, 61_000, -5_000, -200_000][self.below(5)];
+                const YEAR_MS: i64 = 31_536_000_000;
+                const STEPS_MS: [i64; 8] = [
+                    500, 5_000, 61_000, -5_000, -200_000, -840_000, YEAR_MS, -YEAR_MS,
+                ];
+                let ms = STEPS_MS[self.below(8)];
                 self.world.set_clock(ms);
             }
         }
@@ -417,8 +446,12 @@ impl Walk {
             31..36 => self.pass(),
             RELOAD => self.reload(),
             37 => self.order(),
-            38 => match self.below(3) {
+            38 => match self.below(5) {
                 0 => self.restore(),
+                3 => {
+                    self.world.restart(common());
+                    self.reload();
+                }
                 1 => self.world.handle(Input::Short),
                 _ => {
                     let peer = self.peer();

@@ -104,6 +104,25 @@ fn the_first_who_comes_starts_it_and_all_wait() {
 }
 
 #[test]
+fn one_that_can_not_be_written_down_is_not_started_and_all_who_wait_end() {
+    let mut world = World::serving(&[lazy()]);
+    world.shell.is_disk_full = true;
+    world.shell.dials = [Dial::Refused, Dial::Refused].into();
+    come(&mut world, MEMBER);
+    world.turn();
+    world.assert_trace(&[
+        "> dial",
+        "accept source=203.0.113.5",
+        "> journal",
+        "error mirage=home service open-command: not run, because",
+        "error mirage=home source=203.0.113.5 service:",
+        "close end=no-service",
+        "> close",
+    ]);
+    assert!(world.shell.jobs.is_empty() && world.shell.bodies.is_empty());
+}
+
+#[test]
 fn one_that_is_not_ready_in_time_ends_the_session() {
     let mut world = World::serving(&[lazy()]);
     world.shell.dials = [Dial::Refused; 60].into();

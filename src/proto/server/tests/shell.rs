@@ -7,6 +7,7 @@ use crate::proto::conn::ConnId;
 use crate::proto::effect::{Drain, Effect, Reply};
 use crate::proto::ids::{JobId, MirageId};
 use crate::proto::input::{ElementOutcome, End, Examined, Fault, Input, SavedBan};
+use crate::proto::nonces::{Memory, RECORD};
 use crate::proto::scheme::knock::Hop;
 use crate::proto::scheme::token::TOKEN;
 use crate::proto::table::Id;
@@ -121,6 +122,8 @@ pub struct Shell {
     pub taken: Vec<u16>,
     pub is_disk_full: bool,
     pub is_clock_kept: bool,
+    /// The file of used tokens and datagrams.
+    pub used: Vec<u8>,
     /// What was done, in its order: lines of the log, and behind `> ` all else.
     pub trace: Vec<String>,
 }
@@ -310,11 +313,22 @@ impl Shell {
             }
             Effect::Journal => {
                 self.tell("journal");
-                let to_close = core
-                    .openings()
-                    .iter()
-                    .filter_map(|opening| opening.to_close());
-                self.journal = to_close.map(|words| words.join(" ")).collect();
+                let is_written = !self.is_disk_full;
+                if is_written {
+                    let openings = core.openings().iter();
+                    let to_close = openings.filter_map(|opening| opening.to_close());
+                    self.journal = to_close.map(|words| words.join(" ")).collect();
+                }
+                self.answer(Input::Journalled { is_written });
+            }
+            Effect::Remember => {
+                let unwritten = core.memory().unwritten();
+                let is_written = !self.is_disk_full;
+                if is_written {
+                    self.remember(core.memory());
+                }
+                let changes = is_written.then(|| unwritten.changes());
+                self.answer(Input::Remembered { changes });
             }
             Effect::Save => {
                 self.tell("save");
@@ -337,6 +351,15 @@ impl Shell {
                 self.tell("reply");
                 self.replies.push(reply);
             }
+        }
+    }
+
+    /// Writes what was used.
+    pub fn remember(&mut self, memory: &Memory) {
+        self.used.resize(memory.size() as usize, 0);
+        for write in memory.unwritten().iter() {
+            let at = write.at as usize;
+            self.used[at..at + RECORD].copy_from_slice(&write.bytes);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::shell::Dial;
 use super::world::{World, but, home, key, mirage};
-use crate::limits::{ADMITTED, NONCES};
+use crate::limits::ADMITTED;
 use crate::proto::gates::{GateSettings, KnockSettings, PacketSettings};
 use crate::proto::input::{ElementOutcome, Input, Sensed};
 use crate::proto::scheme::knock::{Hop, Lock, Scope, parse_sequence};
@@ -200,11 +200,63 @@ fn a_datagram_says_why_it_does_not_count() {
     let mut world = World::serving(&[with_packet(home(), Admits::Any)]);
     send(&mut world, MEMBER, stale);
     world.assert_trace(&["refuse reason=clock"]);
-    let (id, now) = (world.mirage("home").nonces.unwrap(), world.now.boot);
-    world.core.nonces_of(id).unwrap().fill(NONCES, now);
+    world.use_up("home", MEMBER);
     let said = datagram(&world, None, 1);
     send(&mut world, MEMBER, said);
     world.assert_trace(&["full source=203.0.113.5 reason=nonces", "warn mirage=home"]);
+}
+
+#[test]
+fn a_datagram_that_cannot_be_recorded_opens_nothing_and_is_used_up() {
+    let mut world = World::serving(&[with_packet(home(), Admits::Any)]);
+    world.shell.is_disk_full = true;
+    let said = datagram(&world, None, 1);
+    send(&mut world, MEMBER, said);
+    world.assert_log(&["full mirage=home source=203.0.113.5 reason=unrecorded"]);
+    world.shell.is_disk_full = false;
+    send(&mut world, MEMBER, said);
+    world.assert_log(&["refuse source=203.0.113.5 reason=replayed"]);
+}
+
+#[test]
+fn a_datagram_for_whom_is_not_welcome_is_not_used_up() {
+    let from = vec!["203.0.113.0/24".parse().unwrap()];
+    let welcome = but(with_packet(home(), Admits::Any), |plain| plain.from = from);
+    let mut world = World::serving(&[welcome]);
+    let said = datagram(&world, None, 1);
+    send(&mut world, STRANGER, said);
+    world.assert_trace(&[]);
+    send(&mut world, MEMBER, said);
+    world.assert_log(&["open source=203.0.113.5"]);
+}
+
+#[test]
+fn who_fills_their_share_of_the_memory_keeps_nobody_else_out() {
+    let mut world = World::serving(&[with_packet(home(), Admits::Any)]);
+    let mut sent = 0u128;
+    world.shell.trace.clear();
+    while !world
+        .shell
+        .trace
+        .iter()
+        .any(|line| line.starts_with("full "))
+    {
+        sent += 1;
+        let nonce = sent.to_be_bytes();
+        let said = packet::make(&key(&home()), world.now.unix(), None, &nonce);
+        send(&mut world, STRANGER, said);
+    }
+    assert_eq!(sent, 513);
+    world.shell.trace.clear();
+    let said = datagram(&world, None, 1);
+    send(&mut world, MEMBER, said);
+    world.assert_log(&["open source=203.0.113.5"]);
+    // Their windows end.
+    world.pass(240_000);
+    world.shell.trace.clear();
+    let said = datagram(&world, None, 2);
+    send(&mut world, STRANGER, said);
+    world.assert_log(&["open source=192.0.2.7"]);
 }
 
 #[test]

@@ -1,12 +1,12 @@
 //! gate = token: when the verdict falls, and what it says.
 
 use super::shell::{Body, Dial};
-use super::world::{TRAPS, World, home, home_with_token, key};
-use crate::limits::NONCES;
+use super::world::{TRAPS, World, but, common, home, home_with_token, key};
 use crate::proto::conn::ConnId;
+use crate::proto::input::End;
 use crate::proto::scheme::schedule::{Pattern, Range, Role};
 use crate::proto::scheme::token::{self, TOKEN};
-use crate::proto::settings::MirageSettings;
+use crate::proto::settings::{CommonSettings, MirageSettings};
 
 const STRANGER: &str = "192.0.2.7";
 const MEMBER: &str = "203.0.113.5";
@@ -214,21 +214,85 @@ fn a_whole_token_is_heard_before_its_place_is_given_to_another() {
 }
 
 #[test]
-fn without_room_for_its_nonce_a_token_bans_nobody() {
+fn a_source_that_has_used_too_many_tokens_is_refused_and_nobody_else() {
     let mut world = World::serving(&[home_with_token()]);
-    let id = world.mirage("home").nonces.unwrap();
-    let now = world.now.boot;
-    let nonces = world.core.nonces_of(id).unwrap();
-    nonces.fill(NONCES, now);
+    world.use_up("home", MEMBER);
     let conn = member(&mut world);
     let token = world.token("home", 1);
     world.shell.trace.clear();
     world.say(conn, Some(token));
     let expected = [
         "full source=203.0.113.5 reason=nonces",
-        "warn mirage=home",
+        "warn mirage=home source=203.0.113.5",
         "> mute",
     ];
     world.assert_trace(&expected);
     assert!(!world.is_banned(MEMBER));
+    // What was not read was not used up.
+    let other = world.visit(STRANGER, world.real("home")).unwrap();
+    world.say(other, Some(token));
+    assert!(is_let_in(&world, other));
+    // Nor is it refused once its windows are over.
+    world.pass(240_000);
+    let conn = member(&mut world);
+    let token = world.token("home", 2);
+    world.say(conn, Some(token));
+    assert!(is_let_in(&world, conn));
+}
+
+#[test]
+fn a_token_of_a_network_that_is_not_welcome_is_not_used_up() {
+    let from = vec!["203.0.113.0/24".parse().unwrap()];
+    let mut world = World::serving(&[but(home_with_token(), |plain| plain.from = from)]);
+    let token = world.token("home", 1);
+    let conn = world.visit(STRANGER, world.real("home")).unwrap();
+    world.say(conn, Some(token));
+    assert!(world.is_banned(STRANGER));
+    let conn = member(&mut world);
+    world.say(conn, Some(token));
+    assert!(is_let_in(&world, conn));
+}
+
+#[test]
+fn a_token_that_finds_no_place_is_used_up_all_the_same() {
+    let common = CommonSettings {
+        max_sessions: 1,
+        ..common()
+    };
+    let mut world = World::configured(common, &[home_with_token()]);
+    let conn = world.visit(STRANGER, world.real("home")).unwrap();
+    let token = world.token("home", 1);
+    world.shell.dials.push_back(Dial::Accepted);
+    world.say(conn, Some(token));
+    let late = member(&mut world);
+    let token = world.token("home", 2);
+    world.shell.trace.clear();
+    world.say(late, Some(token));
+    world.assert_trace(&["full source=203.0.113.5 reason=sessions", "> close"]);
+    world.end(conn, End::Closed);
+    let again = member(&mut world);
+    world.say(again, Some(token));
+    assert!(!is_let_in(&world, again) && world.is_banned(MEMBER));
+}
+
+#[test]
+fn a_token_that_cannot_be_recorded_opens_nothing_and_is_used_up() {
+    let mut world = World::serving(&[home_with_token()]);
+    world.shell.is_disk_full = true;
+    let conn = member(&mut world);
+    let token = world.token("home", 1);
+    world.shell.trace.clear();
+    world.say(conn, Some(token));
+    world.assert_trace(&["full source=203.0.113.5 reason=unrecorded", "> mute"]);
+    assert!(!world.is_banned(MEMBER));
+    world.shell.is_disk_full = false;
+    let again = world.visit(STRANGER, world.real("home")).unwrap();
+    world.say(again, Some(token));
+    assert!(!is_let_in(&world, again));
+    // The next one is recorded, and with it what could not be before.
+    let conn = member(&mut world);
+    let token = world.token("home", 2);
+    world.say(conn, Some(token));
+    assert!(is_let_in(&world, conn));
+    assert!(world.core.memory().unwritten().is_empty());
 }

@@ -8,6 +8,7 @@ use crate::proto::effect::Effects;
 use crate::proto::gates::GateSettings;
 use crate::proto::ids::MirageId;
 use crate::proto::input::{ElementOutcome, End, Input, Sensed};
+use crate::proto::nonces::{BootId, Memory, Use, Window};
 use crate::proto::scheme::key::Key;
 use crate::proto::scheme::knock::Hop;
 use crate::proto::scheme::packet::PACKET;
@@ -29,6 +30,9 @@ const START: Now = Now {
     boot: Instant(1_000_000),
     real_ms: (RELEASE_UNIX as i64 + 86_400) * 1_000,
 };
+
+/// The boot of this machine.
+pub const BOOT: BootId = [7; 16];
 
 /// Effects that one input may have, and how many more for each mirage.
 const MOST_EFFECTS: (usize, usize) = (64, 8);
@@ -122,8 +126,11 @@ pub struct World {
 impl World {
     /// One that serves nothing yet.
     pub fn new(common: CommonSettings) -> Self {
+        let mut core = Core::new(common, START, false, TRAPS);
+        // It has been up for long enough to know all that was used.
+        core.recall(Memory::new(BOOT, Instant(0)));
         Self {
-            core: Core::new(common, START, false, TRAPS),
+            core,
             shell: Shell::default(),
             now: START,
             effects: Effects::new(),
@@ -143,6 +150,17 @@ impl World {
         world.turn();
         world.shell.trace.clear();
         world
+    }
+
+    /// The daemon is killed, and another one starts, which knows what the file of used tokens says.
+    pub fn restart(&mut self, common: CommonSettings) {
+        let before = core::mem::take(&mut self.shell);
+        let (memory, _) = Memory::read(Some(&before.used), Some(BOOT), self.now.boot);
+        self.core = Core::new(common, self.now, before.is_clock_kept, TRAPS);
+        self.core.recall(memory);
+        self.shell.used = before.used;
+        self.shell.is_clock_kept = before.is_clock_kept;
+        self.turn();
     }
 
     /// Takes another configuration over.
@@ -276,6 +294,26 @@ impl World {
         let minute = schedule.pattern().minute(self.now.unix());
         let port = self.real(section);
         token::make(schedule.key(), minute, port, &[nonce; 16])
+    }
+
+    /// A source uses up as many tokens of this minute as it may.
+    pub fn use_up(&mut self, section: &str, peer: &str) {
+        let source = Source::of(peer.parse().unwrap());
+        let (now, id) = (self.now, self.id(section));
+        let mirage = self.core.mirage(id).unwrap();
+        let (key, period) = Core::book(mirage).unwrap();
+        let number = now.unix() / u64::from(period);
+        let window = Window {
+            key,
+            period,
+            number,
+        };
+        let mut nonces = (1u128 << 64..).map(u128::to_be_bytes);
+        while self.core.has_room_for_proof(id, source) {
+            let nonce = nonces.next().unwrap();
+            let used = self.core.memory.spend(window, &nonce, source, now);
+            assert_eq!(used, Use::First);
+        }
     }
 
     /// Somebody comes to a port. Whom the core keeps has an id. None where nothing listens, too.
