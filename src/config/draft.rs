@@ -86,6 +86,11 @@ impl<'a> Draft<'a> {
         !self.is_fixed() || self.door.kind == DoorKind::Forward
     }
 
+    /// Whether it takes tokens or datagrams, which count once.
+    pub fn takes_proofs(&self) -> bool {
+        matches!(self.gate, Gate::Token | Gate::Packet)
+    }
+
     /// Whether its service is started when somebody comes.
     pub fn is_on_demand(&self) -> bool {
         self.door.kind == DoorKind::Forward && self.section.find("open-command").is_some()

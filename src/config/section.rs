@@ -11,7 +11,9 @@ use super::reader::{ConfigReader, Purpose};
 use super::secret::Secret;
 use super::value::{self, displayed};
 use crate::ini::{Document, KeyValue, Section};
-use crate::limits::{MIN_TOKEN_TRAP_S, RANGE_FACTOR};
+use crate::limits::{
+    FORGETFUL_PERIOD_S, LONG_PERIOD_S, MIN_TOKEN_TRAP_S, NONCE_SHARES, NONCES, RANGE_FACTOR,
+};
 use crate::message::{Parsed, wrong};
 use crate::proto::gates::Gate;
 use crate::proto::scheme::knock::Scope;
@@ -104,6 +106,7 @@ impl ConfigReader<'_> {
         self.warn_of_close(&draft);
         draft.plain.listen = without_covered(&draft.plain.listen);
         self.check_trap_time(&draft);
+        self.warn_of_long_period(&draft);
         draft.pool_port = self.pool_port(&draft);
         draft
     }
@@ -199,6 +202,28 @@ impl ConfigReader<'_> {
                             remove state-file = none";
                 self.error(entry.line, Some(entry.key), what);
             }
+            if draft.takes_proofs() && draft.period > FORGETFUL_PERIOD_S {
+                let what = format_args!(
+                    "{}s is too long without a state file, which knows the used tokens: after each \
+                     restart nobody would get in for two windows; remove state-file = none, or use \
+                     {FORGETFUL_PERIOD_S}s at most",
+                    draft.period
+                );
+                self.error(draft.section.line_of("period"), Some("period"), what);
+            }
+        }
+    }
+
+    /// In long windows, one source needs many places for the nonces of its proofs.
+    fn warn_of_long_period(&mut self, draft: &Draft) {
+        if self.is_for_server() && draft.takes_proofs() && draft.period > LONG_PERIOD_S {
+            let share = NONCES / NONCE_SHARES;
+            let what = format_args!(
+                "{}s is so long that a member can fill their share of the memory: one source can \
+                 get in {share} times in three windows; use {LONG_PERIOD_S}s at most",
+                draft.period
+            );
+            self.warn(draft.section.line_of("period"), "period", what);
         }
     }
 

@@ -254,6 +254,46 @@ fn without_a_state_file_nothing_is_opened_that_has_to_be_closed() {
 }
 
 #[test]
+fn without_a_state_file_tokens_and_datagrams_need_short_windows() {
+    for gate in ["token", "packet"] {
+        let text = |period| {
+            let rest = format!("{KEYED}port = 22\ngate = {gate}\nperiod = {period}\n");
+            format!("[common]\nstate-file = none\n{rest}")
+        };
+        assert_eq!(
+            errors(text("11m")),
+            [
+                "8: period: 660s is too long without a state file, which knows the used tokens: \
+                 after each restart nobody would get in for two windows; remove state-file = none, \
+                 or use 600s at most"
+            ]
+        );
+        assert!(server(text("10m")).warnings.is_empty());
+    }
+    let port = format!("[common]\nstate-file = none\n{KEYED}port = 22\nperiod = 1d\n");
+    assert!(server(port).warnings.is_empty());
+}
+
+#[test]
+fn a_window_so_long_that_a_member_fills_the_memory_is_a_warning() {
+    let config = |gate, period| {
+        server(format!(
+            "{KEYED}port = 22\ngate = {gate}\nperiod = {period}\n"
+        ))
+    };
+    for gate in ["token", "packet"] {
+        let warnings = config(gate, "1d").warnings;
+        let expected = "t.conf:6: period: 86400s is so long that a member can fill their share of \
+                        the memory: one source can get in 512 times in three windows; use 10200s \
+                        at most";
+        assert_eq!(warnings.len(), 1);
+        assert_eq!(warnings[0].to_string(), expected);
+        assert!(config(gate, "10200s").warnings.is_empty());
+    }
+    assert!(config("port", "1d").warnings.is_empty());
+}
+
+#[test]
 fn a_lock_warns_that_anybody_can_turn_it() {
     for (scope, whom) in [("", "you"), ("lock-scope = all\n", "everybody")] {
         let config = server(format!(
