@@ -14,6 +14,7 @@ use std::io::{Read, Write};
 use std::net::Ipv4Addr;
 use std::process::Command;
 use std::thread;
+use std::time::Duration;
 
 /// A daemon that the test drives, and a member of its mirage.
 struct Stage {
@@ -58,7 +59,7 @@ impl Stage {
             range = (10_000, 10_047);
         }
         let path = folder.file("shimmer.conf");
-        write(&path, &text);
+        write(&path, &memory::with_memory(&folder.0, &text));
         prepare(&folder);
         let mut world = World::at(unix);
         world.is_kept = is_kept;
@@ -224,6 +225,63 @@ fn a_token_is_tried_for_the_minutes_that_its_visitor_found() {
     late.write_all(&stage.member.token(minute, port)).unwrap();
     stage.change(|_| {});
     assert_held(&mut late);
+}
+
+/// Says a token of a minute at its port. Whether that leads to the service.
+fn is_good(stage: &Stage, source: Ipv4Addr, unix: u64, token: &[u8]) -> bool {
+    let mut stream = stage.member.connect(source, stage.real(unix)).unwrap();
+    stream.write_all(token).unwrap();
+    stage.change(|_| {});
+    stream
+        .set_read_timeout(Some(Duration::from_millis(300)))
+        .unwrap();
+    stream.write_all(b"x").unwrap();
+    matches!(stream.read(&mut [0]), Ok(1))
+}
+
+fn token_of(stage: &Stage, unix: u64) -> Vec<u8> {
+    stage.member.token(unix / 60, stage.real(unix)).to_vec()
+}
+
+#[test]
+fn a_clock_set_back_brings_no_used_token_back() {
+    let stage = Stage::start(NOON, "", "gate = token\n");
+    let token = token_of(&stage, NOON);
+    assert!(is_good(&stage, visitor(1), NOON, &token));
+    for _ in 0..14 {
+        stage.pass(60);
+    }
+    stage.set(NOON);
+    // The window is served again.
+    assert!(!is_good(&stage, visitor(2), NOON, &token));
+    stage.wait_for_lines(" trap mirage=ssh source=127.1.0.2 ", 1);
+    assert!(is_good(&stage, visitor(3), NOON, &token_of(&stage, NOON)));
+}
+
+#[test]
+fn without_a_memory_of_before_nobody_gets_in_for_two_windows() {
+    let forget = |folder: &Folder| std::fs::remove_file(folder.file("state.used")).unwrap();
+    let stage = Stage::start_with(NOON, "", "gate = token\n", forget);
+    for unix in [NOON, NOON + 60] {
+        assert!(!is_good(&stage, visitor(1), unix, &token_of(&stage, unix)));
+        stage.pass(60);
+    }
+    stage.wait_for_lines(" trap mirage=ssh source=127.1.0.1", 2);
+    stage.wait_for_lines(" reason=forgotten", 2);
+    let unix = NOON + 120;
+    assert!(is_good(&stage, visitor(1), unix, &token_of(&stage, unix)));
+}
+
+#[test]
+fn a_clock_that_was_a_year_ahead_for_a_minute_locks_no_token_out() {
+    let stage = Stage::start(NOON, "", "gate = token\n");
+    let ahead = NOON + 31_536_000;
+    stage.set(ahead);
+    assert!(is_good(&stage, visitor(1), ahead, &token_of(&stage, ahead)));
+    stage.pass(60);
+    let right = NOON + 180;
+    stage.set(right);
+    assert!(is_good(&stage, visitor(2), right, &token_of(&stage, right)));
 }
 
 #[test]

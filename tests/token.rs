@@ -161,21 +161,22 @@ fn a_token_counts_once_and_a_reload_does_not_forget_it() {
 }
 
 #[test]
-fn a_full_memory_refuses_new_tokens_and_says_so() {
+fn a_source_that_fills_the_memory_is_refused_and_nobody_else() {
     let Setting {
         daemon,
         member,
         echo,
     } = start("");
-    for number in 0..shimmer::limits::NONCES {
-        let mut stream = member.enter_with_token(visitor((number % 200) as u16));
-        assert_echo(&mut stream, "x");
+    let share = shimmer::limits::NONCES / shimmer::limits::NONCE_SHARES;
+    for _ in 0..share {
+        assert_echo(&mut member.enter_with_token(visitor(1)), "x");
     }
-    assert_held(&mut member.enter_with_token(visitor(201)));
+    assert_held(&mut member.enter_with_token(visitor(1)));
     // Lines that peers cause are bounded, and this one is not among them.
-    let line = daemon.wait_for_line(" warn mirage=ssh ");
-    assert!(line.contains("4096 used tokens"), "{line}");
-    assert_eq!(echo.accepted(), shimmer::limits::NONCES);
+    let line = daemon.wait_for_line(" warn mirage=ssh source=127.1.0.1 ");
+    assert!(line.contains("4096 places for used tokens"), "{line}");
+    assert_echo(&mut member.enter_with_token(visitor(2)), "x");
+    assert_eq!(echo.accepted(), share + 1);
     assert_eq!(daemon.count(" ban "), 0);
 }
 

@@ -10,6 +10,8 @@ pub mod driven;
 #[cfg(target_os = "linux")]
 pub mod gates;
 #[cfg(target_os = "linux")]
+pub mod memory;
+#[cfg(target_os = "linux")]
 pub mod processes;
 #[cfg(target_os = "linux")]
 pub mod silent;
@@ -345,15 +347,30 @@ impl Daemon {
         config: &str,
         prepare: impl FnOnce(&mut Command),
     ) -> Self {
+        let config = memory::with_memory(&folder.0, config);
+        let mut command = Self::command(&folder, &config);
+        prepare(&mut command);
+        Self::run(folder, host, command)
+    }
+
+    /// Starts a daemon that knows of used tokens what the folder says. Does not wait.
+    pub fn spawn_as_it_is(folder: Folder, host: Ipv4Addr, config: &str) -> Self {
+        let command = Self::command(&folder, config);
+        Self::run(folder, host, command)
+    }
+
+    fn command(folder: &Folder, config: &str) -> Command {
         let path = folder.file("shimmer.conf");
         std::fs::write(&path, config).unwrap();
         let mut command = Command::new(program());
+        command.args(["daemon", "--config"]).arg(&path);
         command
-            .args(["daemon", "--config"])
-            .arg(&path)
-            .stdin(Stdio::null());
-        prepare(&mut command);
-        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    }
+
+    /// Runs a command that becomes a daemon.
+    pub fn run(folder: Folder, host: Ipv4Addr, mut command: Command) -> Self {
+        command.stdin(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
         let lines = Lines::default();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let to = Arc::clone(&lines);
@@ -369,6 +386,11 @@ impl Daemon {
             folder,
             lines,
         }
+    }
+
+    /// Its folder, for the next daemon. It has ended.
+    pub fn take_folder(mut self) -> Folder {
+        std::mem::replace(&mut self.folder, Folder::new())
     }
 
     pub fn config_path(&self) -> PathBuf {
@@ -419,6 +441,7 @@ impl Daemon {
 
     /// Writes a new configuration and signals the daemon.
     pub fn reload(&self, config: &str) {
+        let config = memory::with_memory(&self.folder.0, config);
         std::fs::write(self.config_path(), config).unwrap();
         self.signal(libc::SIGHUP);
     }

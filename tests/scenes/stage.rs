@@ -123,6 +123,7 @@ impl Stage {
             .replace("FOLDER", self.folder.0.to_str().unwrap())
             .replace("SERVICE", &self.echo.address.to_string())
             .replace("SECRET", SECRET);
+        let text = memory::with_memory(&self.folder.0, &text);
         write_private(&self.config_path(), text);
     }
 
