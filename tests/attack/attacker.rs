@@ -20,6 +20,8 @@ mod driven;
 mod flood;
 mod held;
 mod likeness;
+#[path = "../common/memory.rs"]
+mod memory;
 mod network;
 mod process;
 mod silence;

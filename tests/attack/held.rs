@@ -59,6 +59,7 @@ impl Held {
         let path = folder.join("shimmer.conf");
         let text = text.replace("FOLDER", &folder.display().to_string());
         let text = text.replace("HOST", &host.to_string());
+        let text = crate::memory::with_memory(&folder, &text);
         std::fs::write(&path, text).expect("a file");
 
         let daemon = DrivenDaemon::start(path, World::at(NOON), |_| {

@@ -138,7 +138,9 @@ impl Plan {
             self.mirage(service, mirage)
         );
         let path = folder.join("shimmer.conf");
-        fs::write(&path, text.replace("HOST", &host.to_string())).expect("a file");
+        let text = text.replace("HOST", &host.to_string());
+        let text = crate::memory::with_memory(&folder, &text);
+        fs::write(&path, text).expect("a file");
         let mut command = Command::new(env!("CARGO_BIN_EXE_shimmer"));
         command.args(["daemon", "--config"]).arg(&path);
         command.stdin(Stdio::null());

@@ -141,6 +141,7 @@ test_first_start() {
   expect "first start: no new privileges" called "procd_set_param 'no_new_privs' '1'"
   expect "first start: a jail with the log" called "procd_add_jail 'shimmer' 'log'"
   expect "first start: the jail can read the configuration's folder" called "procd_add_jail_mount '/var/etc/shimmer'"
+  expect "first start: the jail knows the boot" called "procd_add_jail_mount '/proc/sys/kernel/random/boot_id'"
   expect "first start: the jail can write two folders" \
     test "$(grep -c procd_add_jail_mount_rw "$calls")" = 2
   expect "first start: no capability" \

@@ -86,6 +86,8 @@ start_dropbear() {
 write_configuration() {
   sed "s|^\[common\]\$|&\nlog = $FOLDER/$1.log\nstate-file = $FOLDER/$1.state\ncontrol = $FOLDER/$1.control|
     /^\[mirage-keyless/!s|^\[mirage-.*|&\nsecret-file = $FOLDER/secret|" >"$FOLDER/$1.conf"
+  # Tokens and datagrams count at once.
+  [[ -e $FOLDER/$1.state.used ]] || python3 "$ROOT/tests/real/used.py" "$FOLDER/$1.state.used"
 }
 
 # start_daemon NAME [HOST [COMMAND…]] <CONFIGURATION. The command is one that runs another.
