@@ -181,6 +181,10 @@ pub const MOST_SESSIONS: usize = 65_535;
 /// The most sessions of one source by default.
 pub const MAX_SESSIONS_PER_SOURCE: usize = 32;
 
+/// The number of sources of which it is remembered at which address of 127/8 a service has seen them, for
+/// `shimmer status`: 7 KiB.
+pub const CLIENT_ADDRESSES: usize = 256;
+
 /// How long a hidden service has to accept a dial, in ms.
 pub const DIAL_MS: u64 = 10_000;
 

@@ -19,6 +19,8 @@
 
 pub mod bans;
 #[cfg(target_os = "linux")]
+pub mod client_address;
+#[cfg(target_os = "linux")]
 pub mod conn;
 #[cfg(target_os = "linux")]
 pub mod doors;

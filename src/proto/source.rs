@@ -46,6 +46,12 @@ impl Source {
         Self(bits.to_be_bytes())
     }
 
+    /// What it is known by, as 16 bytes: an IPv4 address is mapped, and of an IPv6 network the low half is 0.
+    #[must_use]
+    pub fn octets(&self) -> &[u8; 16] {
+        &self.0
+    }
+
     fn address(self) -> IpAddr {
         IpAddr::V6(Ipv6Addr::from(self.0)).to_canonical()
     }
