@@ -36,6 +36,8 @@ pub mod input;
 #[cfg(target_os = "linux")]
 pub mod nonces;
 mod number;
+#[cfg(target_os = "linux")]
+pub mod proxy;
 mod ring;
 pub mod scheme;
 #[cfg(target_os = "linux")]
