@@ -23,6 +23,8 @@ use std::os::fd::BorrowedFd;
 /// What a direction does now.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Flow {
+    /// It sends a header of ours.
+    Introduce,
     /// It waits for bytes.
     Fill,
     /// It sends what its pipe holds.
@@ -55,6 +57,8 @@ pub enum Broken {
 /// One direction of a session.
 pub struct Direction {
     flow: Flow,
+    /// What is left of the header.
+    header: Vec<u8>,
     /// The pipe that it has borrowed, empty or not.
     pub pipe: Option<Pipe>,
     queued: usize,
@@ -74,6 +78,7 @@ impl Direction {
     pub fn new() -> Self {
         Self {
             flow: Flow::Fill,
+            header: Vec::new(),
             pipe: None,
             queued: 0,
             moved: 0,
@@ -81,6 +86,13 @@ impl Direction {
             is_blocked: false,
             is_ending: false,
             is_reset: false,
+        }
+    }
+
+    /// Sends these bytes first. They do not count as moved.
+    pub fn introduce(&mut self, header: Vec<u8>) {
+        if !header.is_empty() {
+            (self.header, self.flow) = (header, Flow::Introduce);
         }
     }
 
@@ -95,6 +107,7 @@ impl Direction {
         let before = self.moved;
         loop {
             let step = match self.flow {
+                Flow::Introduce => self.send_header(to)?,
                 Flow::Fill if self.moved - before >= TURN_BYTES as u64 => return Ok(Step::Again),
                 Flow::Fill => self.fill(from, to, pipes, may_borrow)?,
                 Flow::Drain => self.drain(to)?,
@@ -114,6 +127,23 @@ impl Direction {
             }
             if step != Step::Go {
                 return Ok(step);
+            }
+        }
+    }
+
+    fn send_header(&mut self, to: BorrowedFd<'_>) -> Result<Step, Broken> {
+        match socket::send(to, &self.header) {
+            Ok(sent) => {
+                self.header.drain(..sent);
+                if self.header.is_empty() {
+                    self.is_blocked = false;
+                    (self.header, self.flow) = (Vec::new(), Flow::Fill);
+                }
+                Ok(Step::Go)
+            }
+            Err(error) => {
+                self.is_blocked = true;
+                self.wait_or_break(&error, Broken::Writing)
             }
         }
     }
@@ -303,5 +333,54 @@ impl Direction {
     pub fn stop(&mut self, pipes: &mut Pipes) {
         self.release(pipes);
         self.flow = Flow::Done;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::os::fd::AsFd;
+    use std::os::unix::net::UnixStream;
+
+    /// Two connected sockets; the first does not block.
+    fn pair() -> (UnixStream, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        (ours, theirs)
+    }
+
+    /// A socket takes a header in parts if it is full: each part follows the other, and the visitor's bytes follow
+    /// the header.
+    #[test]
+    fn a_header_goes_first_and_whole_however_much_room_there_is() {
+        let ((client, mut visitor), (service, mut server)) = (pair(), pair());
+        let mut pipes = Pipes::new();
+        let mut direction = Direction::new();
+        let header: Vec<u8> = (0..2_000_000u32).map(|byte| (byte % 251) as u8).collect();
+        direction.introduce(header.clone());
+        visitor.write_all(b"hello").unwrap();
+        drop(visitor);
+        let mut received = vec![0; header.len()];
+        let (mut taken, mut waits) = (0, 0);
+        while taken < received.len() {
+            let step = direction.run(client.as_fd(), service.as_fd(), &mut pipes, true);
+            assert!(matches!(step, Ok(Step::Wait)));
+            if taken + 1 < header.len() && direction.is_blocked {
+                assert_eq!(direction.moved, 0);
+                waits += 1;
+            }
+            taken += server.read(&mut received[taken..]).unwrap();
+        }
+        assert!(waits > 1, "it never had to wait");
+        assert!(received == header);
+        assert!(
+            direction
+                .run(client.as_fd(), service.as_fd(), &mut pipes, true)
+                .is_ok()
+        );
+        let mut rest = String::new();
+        server.read_to_string(&mut rest).unwrap();
+        assert_eq!((rest.as_str(), direction.moved), ("hello", 5));
     }
 }

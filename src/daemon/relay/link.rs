@@ -112,6 +112,11 @@ impl Link {
         }
     }
 
+    /// Sends a header to the service before the client's first byte.
+    pub fn introduce(&mut self, header: Vec<u8>) {
+        self.inbound.introduce(header);
+    }
+
     /// Dials the service again, with this socket.
     pub fn dial_again(&mut self, service: OwnedFd) {
         self.service = service;
