@@ -163,7 +163,7 @@ const FORWARD: AppliesTo = AppliesTo {
     mirages: "door = forward",
     includes: |draft| draft.door.kind == DoorKind::Forward,
 };
-// The daemon does not see the bytes of an exec's connection.
+// An exec has the visitor's connection itself, and the daemon does not see its bytes.
 const FORWARD_TO_PORT: AppliesTo = AppliesTo {
     mirages: "door = forward with port or forward",
     includes: |draft| draft.door.kind == DoorKind::Forward && draft.section.find("exec").is_none(),
@@ -264,6 +264,11 @@ pub(super) const MIRAGE: &[ConfigKey<SetMirage>] = &[
         FORWARD,
         "max-sessions",
         One(|m, text| put_some(&mut m.plain.max_sessions, value::sessions(text))),
+    ),
+    key_of(
+        FORWARD_TO_PORT,
+        "client-address",
+        One(|m, text| put_some(&mut m.plain.client_address, value::client_address(text))),
     ),
     key(
         "host",

@@ -188,6 +188,13 @@ fn is_on_this_host(service: SocketAddr, listen: &[IpAddr]) -> bool {
         || can_bind(service)
 }
 
+/// Whether a service is at an IPv4 address that this host has now.
+pub(super) fn is_own_ipv4(service: SocketAddr) -> bool {
+    let address = service.ip();
+    let is_one = address.is_ipv4() && !address.is_unspecified();
+    is_one && (address.is_loopback() || can_bind(service))
+}
+
 /// Whether the kernel lets a socket bind this address.
 fn can_bind(mut service: SocketAddr) -> bool {
     service.set_port(0);

@@ -7,6 +7,7 @@ use super::file::is_open_to_others;
 use super::keys;
 use super::listen::without_covered;
 use super::mirage::DoorKind;
+use super::neighbours::is_own_ipv4;
 use super::reader::{ConfigReader, Purpose};
 use super::secret::Secret;
 use super::value::{self, displayed};
@@ -18,6 +19,7 @@ use crate::message::{Parsed, wrong};
 use crate::proto::gates::Gate;
 use crate::proto::scheme::knock::Scope;
 use crate::proto::scheme::schedule::Pattern;
+use crate::terms::ClientAddress;
 use core::mem;
 use std::path::{Path, PathBuf};
 
@@ -102,6 +104,7 @@ impl ConfigReader<'_> {
             draft.pattern = self.fit_pattern(&draft);
         }
         self.check_door(&mut draft);
+        self.check_client_address(&draft);
         self.warn_of_lock(&draft);
         self.warn_of_close(&draft);
         draft.plain.listen = without_covered(&draft.plain.listen);
@@ -162,6 +165,41 @@ impl ConfigReader<'_> {
         {
             let what = "there is nothing to close without open-command";
             self.error(entry.line, Some(entry.key), what);
+        }
+    }
+
+    /// Only a service at an IPv4 address of this machine can be dialled from an address of 127/8.
+    fn check_client_address(&mut self, draft: &Draft) {
+        let (section, Some(service)) = (draft.section, draft.door.service) else {
+            return;
+        };
+        if !self.is_for_server() || !self.is_valid(section, "client-address") {
+            return;
+        }
+        let line = section.line_of("client-address");
+        match draft.plain.client_address {
+            Some(ClientAddress::Loopback) if service.is_ipv6() => {
+                let what = format_args!(
+                    "loopback needs an IPv4 service, such as forward = 127.0.0.1:{}; write plain, \
+                     proxy-v1 or proxy-v2, or use exec",
+                    service.port()
+                );
+                self.error(line, Some("client-address"), what);
+            }
+            Some(ClientAddress::Loopback) if !is_own_ipv4(service) => {
+                let what = format_args!(
+                    "loopback needs a service on this machine, and {} is not an address of it; \
+                     write plain, proxy-v1 or proxy-v2",
+                    service.ip()
+                );
+                self.error(line, Some("client-address"), what);
+            }
+            None if service.is_ipv6() => {
+                let what = "an IPv6 service sees one address for all visitors, so one who fails can \
+                            shut the others out; use an IPv4 address of it, or exec";
+                self.warn(section.line_of("forward"), "forward", what);
+            }
+            _ => {}
         }
     }
 

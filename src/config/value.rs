@@ -9,7 +9,7 @@ use crate::proto::scheme::knock::{self, Hop, Hops, Protocols, Scope};
 use crate::proto::scheme::packet::Admits;
 use crate::proto::scheme::schedule::{Pattern, Range};
 use crate::proto::source::{Network, NetworkError};
-use crate::terms::{ClockTrust, Level};
+use crate::terms::{ClientAddress, ClockTrust, Level, ProxyVersion};
 use core::fmt;
 use core::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -159,6 +159,16 @@ pub(super) fn idle_timeout(text: &str) -> Parsed<Option<u32>> {
     }
 }
 
+pub(super) fn client_address(text: &str) -> Parsed<ClientAddress> {
+    let addresses = [
+        ("loopback", ClientAddress::Loopback),
+        ("plain", ClientAddress::Plain),
+        ("proxy-v1", ClientAddress::Proxy(ProxyVersion::V1)),
+        ("proxy-v2", ClientAddress::Proxy(ProxyVersion::V2)),
+    ];
+    one_of(text, &addresses)
+}
+
 pub(super) fn sessions(text: &str) -> Parsed<usize> {
     number_between(text, 1, MOST_SESSIONS as u32).map(|sessions| sessions as usize)
 }
@@ -290,7 +300,10 @@ pub(super) fn forward(text: &str) -> Parsed<SocketAddr> {
     if let Ok(service) = text.parse::<SocketAddr>()
         && service.port() > 0
     {
-        return Ok(service);
+        return Ok(match service.ip().to_canonical() {
+            address @ IpAddr::V4(_) => SocketAddr::new(address, service.port()),
+            IpAddr::V6(_) => service,
+        });
     }
     if let Ok(IpAddr::V6(_)) = text.parse() {
         return wrong!("{text} has no port; write [{text}]:22");

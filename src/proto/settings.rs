@@ -5,7 +5,7 @@ use super::scheme::key::Key;
 use super::scheme::schedule::{Pattern, Range};
 use super::source::Network;
 use crate::limits::{DEFAULT_READY_S, DEFAULT_TRAP_S};
-use crate::terms::{ClockTrust, Door, Forward};
+use crate::terms::{ClientAddress, ClockTrust, Door, Forward};
 use core::net::IpAddr;
 use std::rc::Rc;
 
@@ -52,6 +52,8 @@ pub struct PlainSettings {
     /// `max-sessions`, 1 to [`crate::limits::MOST_SESSIONS`]: the most sessions of this mirage. None: no limit of
     /// its own.
     pub max_sessions: Option<usize>,
+    /// `client-address`. None: loopback where that is possible.
+    pub client_address: Option<ClientAddress>,
     /// `ready-timeout` in seconds, 1 to [`crate::limits::LONGEST_S`]: by then a service on demand must accept
     /// connections.
     pub ready_s: u32,
@@ -69,6 +71,7 @@ impl PlainSettings {
             trap_s: DEFAULT_TRAP_S,
             idle_s: None,
             max_sessions: None,
+            client_address: None,
             ready_s: DEFAULT_READY_S,
         }
     }

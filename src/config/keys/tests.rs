@@ -8,7 +8,7 @@ use crate::ini::Section;
 use crate::proto::scheme::knock::{Protocols, Scope, parse_sequence};
 use crate::proto::scheme::packet::Admits;
 use crate::proto::scheme::schedule::Range;
-use crate::terms::{ClockTrust, Level};
+use crate::terms::{ClientAddress, ClockTrust, Level};
 
 /// A key, a value that is not its default, and what that changes.
 type Case<T> = (&'static str, &'static str, fn(&mut T));
@@ -60,6 +60,9 @@ const MIRAGE_CASES: &[Case<Draft>] = &[
     ("trap-time", "7", |m| m.plain.trap_s = 7),
     ("idle-timeout", "7", |m| m.plain.idle_s = Some(7)),
     ("max-sessions", "7", |m| m.plain.max_sessions = Some(7)),
+    ("client-address", "plain", |m| {
+        m.plain.client_address = Some(ClientAddress::Plain)
+    }),
     ("host", "x", |m| m.plain.host = Some("x".to_owned())),
     ("knocks", "5", |m| m.knock.knocks = 5),
     ("protocols", "udp", |m| m.knock.protocols = Protocols::Udp),
@@ -152,6 +155,7 @@ const EFFECTS: &[(&str, &[&str])] = &[
             "trap-time = 7",
             "idle-timeout = 7",
             "max-sessions = 7",
+            "client-address = plain",
             "open-command = a",
         ],
     ),

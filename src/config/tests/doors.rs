@@ -28,6 +28,71 @@ fn a_silent_gate_has_no_traps_and_lets_in_for_half_a_minute() {
 }
 
 #[test]
+fn a_service_elsewhere_or_of_ipv6_has_no_client_address_of_its_own() {
+    let text = |forward: &str, line: &str| format!("{KEYED}forward = {forward}\n{line}\n");
+    for (forward, word, warnings) in [
+        ("127.0.0.1:22", "loopback", 0),
+        ("127.3.2.1:22", "loopback", 0),
+        ("[::ffff:127.0.0.1]:22", "loopback", 0),
+        ("192.0.2.9:22", "plain", 0),
+        ("[::1]:22", "plain", 0),
+        ("[2001:db8::9]:22", "proxy-v1", 0),
+        ("192.0.2.9:22", "proxy-v2", 0),
+    ] {
+        let config = server(text(forward, &format!("client-address = {word}")));
+        assert_eq!(config.warnings.len(), warnings, "{forward} {word}");
+    }
+    let none = server(text("192.0.2.9:22", ""));
+    assert!(none.warnings.is_empty());
+    assert_eq!(none.mirages[0].settings.plain.client_address, None);
+
+    let warned = server(text("[::1]:22", "")).warnings;
+    let warned: Vec<String> = warned.iter().map(ToString::to_string).collect();
+    let expected = "t.conf:4: forward: an IPv6 service sees one address for all visitors, so one \
+                    who fails can shut the others out; use an IPv4 address of it, or exec";
+    assert_eq!(warned, [expected]);
+
+    for (forward, wrong) in [
+        (
+            "[::1]:2222",
+            "loopback needs an IPv4 service, such as forward = 127.0.0.1:2222; write plain, \
+             proxy-v1 or proxy-v2, or use exec",
+        ),
+        (
+            "192.0.2.9:22",
+            "loopback needs a service on this machine, and 192.0.2.9 is not an address of it; \
+             write plain, proxy-v1 or proxy-v2",
+        ),
+        (
+            "0.0.0.0:22",
+            "loopback needs a service on this machine, and 0.0.0.0 is not an address of it; \
+             write plain, proxy-v1 or proxy-v2",
+        ),
+    ] {
+        let text = text(forward, "client-address = loopback");
+        assert_eq!(errors(&text), [format!("5: client-address: {wrong}")]);
+    }
+}
+
+#[test]
+fn who_dials_nobody_has_no_client_address() {
+    let wrong = "client-address: has no effect here; it is for door = forward with port or forward";
+    for door in [
+        "exec = /bin/cat",
+        "door = command\nopen-command = /bin/open",
+        "door = nft\nopen-set = ip/t/s",
+    ] {
+        for word in ["loopback", "plain", "proxy-v1", "proxy-v2"] {
+            let text = format!("{KEYED}client-address = {word}\n{door}\n");
+            assert_eq!(errors(&text), [format!("4: {wrong}")], "{door} {word}");
+        }
+    }
+    let text = format!("{KEYED}port = 22\nclient-address = proxy\n");
+    let wrong = "proxy is not one of loopback, plain, proxy-v1, proxy-v2";
+    assert_eq!(errors(&text), [format!("5: client-address: {wrong}")]);
+}
+
+#[test]
 fn a_rotating_sequence_has_its_keys() {
     let GateSettings::Knock(knock) = mirage(&format!("{KEYED}port = 22\ngate = knock\n"))
         .settings

@@ -16,7 +16,7 @@ fn an_unknown_key_has_the_nearest_named() {
             "umbrella = 1",
             "umbrella: unknown key; use one of name, secret, secret-file, port, forward, range, \
              decoys, period, gate, listen, pool-port, listen-address, from, trap-time, idle-timeout, \
-             max-sessions, host, knocks, protocols, once, sequence, close-sequence, seq-timeout, lock, lock-scope, \
+             max-sessions, client-address, host, knocks, protocols, once, sequence, close-sequence, seq-timeout, lock, lock-scope, \
              packet-address, packet-port, door, exec, open-command, close-command, open-timeout, \
              ready-timeout, open-set, open-port",
         ),
