@@ -382,6 +382,7 @@ mod tests {
             mirage: "ssh".into(),
             peer: Ipv4Addr::from(number).into(),
             port: 10_443,
+            client_address: None,
         }
     }
 

@@ -40,15 +40,21 @@ impl<H: Host> Shell<H> {
                 to,
                 source,
                 idle_ms,
+                introduction,
             } => {
                 let dial = Dial {
                     conn,
                     to,
                     source,
                     idle_ms,
+                    introduction,
                 };
                 let (visitor, answers) = (self.in_hand.take(), &mut self.answers);
                 self.sockets.dial(dial, visitor, (registry, now), answers);
+                if let Some((address, error)) = self.sockets.no_client_address.take() {
+                    let warning = Warning::NoClientAddress(address, error);
+                    self.log.write(&Event::Warning(warning));
+                }
             }
             Effect::Exec { conn, words } => {
                 let visitor = self.in_hand.take();

@@ -3,20 +3,23 @@
 //! A connection has one id and one registration for its whole life. The core decides what happens to it;
 //! immediate results become answers.
 
+use super::own_address::is_own_address;
 use super::relay::{Link, Pipes, Progress, Ready};
 use super::trap::{Received, Trap};
 use super::wake::{Side, Wake};
 use crate::limits::PIPES_PER_SOURCE;
 use crate::proto::Instant;
 use crate::proto::conn::{Conn, ConnId};
+use crate::proto::effect::Introduction;
 use crate::proto::input::{End, Examined, Fault, Input};
+use crate::proto::proxy;
 use crate::proto::source::Source;
 use crate::proto::table::Beside;
 use crate::proto::tally::Tally;
 use crate::proto::timers::Timers;
 use crate::sys::child::{self, Exit, Pid, Streams};
 use crate::sys::socket;
-use core::net::SocketAddr;
+use core::net::{Ipv4Addr, SocketAddr};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
 use std::collections::VecDeque;
@@ -50,6 +53,9 @@ pub struct Sockets {
     has_closed: bool,
     /// Links that have more to do than one turn allows.
     due: Vec<ConnId>,
+    /// Why a service could not be dialled from this address of 127/8, until the log is told. It is told once.
+    pub no_client_address: Option<(Ipv4Addr, io::Error)>,
+    lacks_client_addresses: bool,
 }
 
 /// The parameters of a dial.
@@ -59,6 +65,7 @@ pub struct Dial {
     pub to: SocketAddr,
     pub source: Source,
     pub idle_ms: Option<u64>,
+    pub introduction: Introduction,
 }
 
 impl Sockets {
@@ -72,6 +79,8 @@ impl Sockets {
             processes: Vec::new(),
             has_closed: false,
             due: Vec::new(),
+            no_client_address: None,
+            lacks_client_addresses: false,
         }
     }
 
@@ -243,12 +252,15 @@ impl Sockets {
                 return refuse(id, error, answers);
             }
         };
+        let from = self.set_source(service.as_fd(), dial);
         let dialled = socket::connect(service.as_fd(), to);
         let joined = register(registry, service.as_fd(), id, Side::Service).and_then(|()| {
             match (client, self.bodies.get_mut(id)) {
                 (Some(client), _) => {
+                    let header = header(client.as_fd(), dial.introduction)?;
                     register(registry, client.as_fd(), id, Side::Client)?;
-                    let link = Link::new(client, service, dial.source, dial.idle_ms, now);
+                    let mut link = Link::new(client, service, dial.source, dial.idle_ms, now);
+                    link.introduce(header);
                     self.bodies.insert(id, Body::Link(Box::new(link)));
                     Ok(())
                 }
@@ -264,7 +276,7 @@ impl Sockets {
         }
         answers.push_back(Input::Started {
             conn: id,
-            result: Ok(()),
+            result: Ok(from),
         });
         match dialled {
             // It may have been accepted already.
@@ -274,6 +286,27 @@ impl Sockets {
                     link.part();
                 }
                 answers.push_back(Input::DialFailed { conn: id, error });
+            }
+        }
+    }
+
+    /// Sets the address from which a service is dialled, if it is to be one of 127/8 and can be.
+    fn set_source(&mut self, service: BorrowedFd<'_>, dial: Dial) -> Option<Ipv4Addr> {
+        let Introduction::From(address) = dial.introduction else {
+            return None;
+        };
+        // Whoever is elsewhere can't answer to it.
+        let host = dial.to.ip();
+        if !host.is_loopback() && !is_own_address(host, 0) {
+            return None;
+        }
+        match socket::set_source(service, address) {
+            Ok(()) => Some(address),
+            Err(error) => {
+                if !core::mem::replace(&mut self.lacks_client_addresses, true) {
+                    self.no_client_address = Some((address, error));
+                }
+                None
             }
         }
     }
@@ -303,7 +336,7 @@ impl Sockets {
                 self.processes.push((pid, id));
                 answers.push_back(Input::Started {
                     conn: id,
-                    result: Ok(()),
+                    result: Ok(None),
                 });
             }
             Err(error) => refuse(id, error, answers),
@@ -425,6 +458,16 @@ impl Sockets {
             Progress::Over(end) => self.end(id, end, answers),
         }
     }
+}
+
+/// What the service is told before the visitor's first byte. It is never left out: the service would take the
+/// visitor for this host.
+fn header(visitor: BorrowedFd<'_>, introduction: Introduction) -> io::Result<Vec<u8>> {
+    let Introduction::Header(version) = introduction else {
+        return Ok(Vec::new());
+    };
+    let (from, to) = socket::ends(visitor)?;
+    Ok(proxy::header(version, from, to))
 }
 
 /// Reports something that could not be started.

@@ -5,7 +5,7 @@ use super::scheme::schedule::Claims;
 use super::source::Source;
 use super::table::Id;
 use super::time::Instant;
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv4Addr};
 
 /// Identifies a connection for its whole life, here and in the shell.
 pub type ConnId = Id<Conn>;
@@ -21,6 +21,8 @@ pub struct Conn {
     pub peer: IpAddr,
     /// The port that its peer dialled.
     pub port: u16,
+    /// The address of 127/8 at which the service sees its peer, if that is so.
+    pub client_address: Option<Ipv4Addr>,
     /// When it was accepted; for a session that was held before, when it was admitted.
     pub since: Instant,
     /// What happens to it now.

@@ -7,8 +7,8 @@ use super::conn::ConnId;
 use super::event::Event;
 use super::ids::{JobId, MirageId};
 use super::source::Source;
-use crate::terms::NftSet;
-use core::net::{IpAddr, SocketAddr};
+use crate::terms::{NftSet, ProxyVersion};
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
@@ -46,6 +46,8 @@ pub enum Effect {
         source: Source,
         /// It ends after this many milliseconds without a byte. None: never.
         idle_ms: Option<u64>,
+        /// How the service learns who has come.
+        introduction: Introduction,
     },
     /// Start a program with the connection, in hand or held, as its stdin and stdout. Answered by `Started`.
     Exec {
@@ -100,6 +102,17 @@ pub enum Effect {
     AskClock,
     /// Answer the operator's order in hand.
     Reply(Reply),
+}
+
+/// How a service learns who has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Introduction {
+    /// Not at all: it is dialled from this host's address.
+    Plain,
+    /// It is dialled from this address of 127/8, if it is on this host.
+    From(Ipv4Addr),
+    /// By a header before the visitor's first byte.
+    Header(ProxyVersion),
 }
 
 /// Where to accept waiting connections before something changes there.

@@ -12,7 +12,7 @@ use super::settings::MirageSettings;
 use super::source::Source;
 use crate::rfc3339::Rfc3339;
 use crate::terms::Level;
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv4Addr};
 use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -44,6 +44,8 @@ pub enum Event {
         peer: IpAddr,
         /// The port they dialled.
         port: u16,
+        /// The address of 127/8 at which the service sees them, if that is so.
+        client_address: Option<Ipv4Addr>,
     },
     /// A session has ended.
     Close {
@@ -359,6 +361,8 @@ pub enum Event {
 pub enum Warning {
     /// A warning about the configuration.
     Configuration(String),
+    /// Services can't be dialled from this address of 127/8, so they are dialled from this host's own.
+    NoClientAddress(Ipv4Addr, io::Error),
     /// A change of the user needs a restart.
     User,
     /// The kernel lacks an optional feature: its name and the error.

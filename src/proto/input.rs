@@ -9,7 +9,7 @@ use super::scheme::token::TOKEN;
 use super::settings::Settings;
 use super::source::Source;
 use core::fmt;
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv4Addr};
 use std::io;
 
 /// Something that has happened. An *answer* is the immediate result of an effect; it is handled before
@@ -50,8 +50,8 @@ pub enum Input {
     Started {
         /// The visitor's connection.
         conn: ConnId,
-        /// Why it failed.
-        result: Result<(), Fault>,
+        /// The address of 127/8 from which the service is dialled, if it is; or why it failed.
+        result: Result<Option<Ipv4Addr>, Fault>,
     },
     /// The service has accepted a connection.
     Dialled {

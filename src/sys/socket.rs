@@ -6,7 +6,7 @@ use crate::limits::{KEEP_ALIVE_AGAIN_S, KEEP_ALIVE_S, KEEP_ALIVE_TIMES, UNACKNOW
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::time::Duration;
 use rustix::net::{RecvFlags, SendFlags, SocketAddrAny, SocketFlags};
-use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{Domain, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
@@ -103,6 +103,48 @@ fn new_stream(address: SocketAddr) -> io::Result<Socket> {
     socket.set_tcp_user_timeout(Some(most))?;
     socket.set_tcp_nodelay(true)?;
     Ok(socket)
+}
+
+/// Makes a socket that will connect do so from this address (ip(7), IP_BIND_ADDRESS_NO_PORT, which neither socket2
+/// nor rustix has). Its port is chosen by connect(2): bind(2) would take one that no other connection from that
+/// address has, and there are 28,000 of these.
+///
+/// # Errors
+/// What bind(2) says: the address is not one of this host.
+pub fn set_source(socket: BorrowedFd<'_>, address: Ipv4Addr) -> io::Result<()> {
+    let yes: libc::c_int = 1;
+    // SAFETY: the call reads one int, from `yes`.
+    let set = check(unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_IP,
+            libc::IP_BIND_ADDRESS_NO_PORT,
+            (&raw const yes).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    });
+    match set {
+        // Before Linux 4.2 the ports of one address are all that there are.
+        Err(error) if error.raw_os_error() != Some(libc::ENOPROTOOPT) => return Err(error),
+        _ => {}
+    }
+    SockRef::from(&socket).bind(&SocketAddr::from((address, 0)).into())
+}
+
+/// The addresses of both ends of a visitor's connection: theirs, and the one that they dialled, before the firewall
+/// redirected them.
+///
+/// # Errors
+/// The visitor has gone.
+pub fn ends(visitor: BorrowedFd<'_>) -> io::Result<(SocketAddr, SocketAddr)> {
+    let socket = SockRef::from(&visitor);
+    let address = |address: SockAddr| address.as_socket().ok_or(io::ErrorKind::Unsupported.into());
+    let peer = socket.peer_addr().and_then(address)?;
+    let dialled = original_destination(visitor);
+    Ok((
+        peer,
+        dialled.or_else(|_| socket.local_addr().and_then(address))?,
+    ))
 }
 
 /// Begins to connect. Once the socket is writable, [`connected`] says how that ended.

@@ -11,8 +11,17 @@ use core::fmt;
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Accept { mirage, peer, port } => {
-                write!(f, "accept mirage={mirage} source={peer} port={port}")
+            Self::Accept {
+                mirage,
+                peer,
+                port,
+                client_address,
+            } => {
+                write!(f, "accept mirage={mirage} source={peer} port={port}")?;
+                match client_address {
+                    Some(address) => write!(f, " client-address={address}"),
+                    None => Ok(()),
+                }
             }
             Self::Close {
                 mirage,
@@ -225,6 +234,10 @@ impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Configuration(text) => f.write_str(text),
+            Self::NoClientAddress(address, error) => write!(
+                f,
+                "client-address {address}: {error}; services see 127.0.0.1 for all visitors"
+            ),
             Self::User => f.write_str("user: a change takes effect after a restart"),
             Self::Kernel(what, error) => write!(f, "kernel lacks {what}: {error}"),
             Self::Log(path, error) => {

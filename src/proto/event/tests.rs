@@ -48,8 +48,19 @@ fn visitors() {
             mirage: home(),
             peer,
             port,
+            client_address: None,
         },
         "accept mirage=home source=192.0.2.7 port=10443",
+        Cause::Member,
+    );
+    says(
+        Event::Accept {
+            mirage: home(),
+            peer,
+            port,
+            client_address: Some([127, 31, 4, 77].into()),
+        },
+        "accept mirage=home source=192.0.2.7 port=10443 client-address=127.31.4.77",
         Cause::Member,
     );
     says(
@@ -372,6 +383,13 @@ fn lines_of_the_daemon_and_their_levels() {
             Event::Warning(Warning::NoControl("/run/c".into(), "taken".into())),
             Level::Warn,
             "warn control /run/c: taken; `shimmer status` will not work",
+        ),
+        (
+            Event::Warning(Warning::NoClientAddress([127, 31, 4, 77].into(), denied())),
+            Level::Warn,
+            &format!(
+                "warn client-address 127.31.4.77: {denied_is}; services see 127.0.0.1 for all visitors"
+            ),
         ),
         (
             Event::Warning(Warning::StateSetAside("/s".into(), "/s.damaged".into())),

@@ -9,6 +9,7 @@ use crate::proto::tally::Tally;
 use crate::proto::time::Instant;
 use crate::proto::timers::Timers;
 use core::cmp::Reverse;
+use core::net::Ipv4Addr;
 
 /// All connections.
 pub struct Conns {
@@ -76,6 +77,13 @@ impl Conns {
     pub fn begin_at(&mut self, id: ConnId, now: Instant) {
         if let Some(conn) = self.table.get_mut(id) {
             conn.since = now;
+        }
+    }
+
+    /// Notes the address of 127/8 from which a connection's service is dialled.
+    pub fn dialled_from(&mut self, id: ConnId, address: Option<Ipv4Addr>) {
+        if let Some(conn) = self.table.get_mut(id) {
+            conn.client_address = address;
         }
     }
 

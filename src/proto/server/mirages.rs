@@ -1,7 +1,9 @@
 //! The served mirages, and the names of those that something still refers to.
 
 use crate::limits::{BACKLOG, LIVE_WINDOWS, POOL_BACKLOG, RETRY_MS};
+use crate::proto::client_address::loopback;
 use crate::proto::doors::Admitted;
+use crate::proto::effect::Introduction;
 use crate::proto::event::SectionName;
 use crate::proto::gates::GateSettings;
 use crate::proto::ids::MirageId;
@@ -9,8 +11,10 @@ use crate::proto::scheme::key::KeyId;
 use crate::proto::scheme::knock::{self, Hop, Protocol, Sequences, Tracker};
 use crate::proto::scheme::schedule::{Plan, Schedule};
 use crate::proto::settings::MirageSettings;
+use crate::proto::source::Source;
 use crate::proto::time::{Instant, Now};
-use core::net::IpAddr;
+use crate::terms::ClientAddress;
+use core::net::{IpAddr, SocketAddr};
 use std::hash::RandomState;
 use std::rc::Rc;
 
@@ -66,6 +70,20 @@ impl Mirage {
     /// Whether it has ports open now. Behind a silent gate it has them while an address is admitted.
     pub fn is_listening(&self) -> bool {
         !self.settings.is_silent() || !self.admitted.is_empty()
+    }
+
+    /// How its service, which is at `service`, learns that a source has come.
+    pub fn introduction(&self, source: Source, service: SocketAddr) -> Introduction {
+        match self.settings.plain.client_address {
+            Some(ClientAddress::Plain) => Introduction::Plain,
+            Some(ClientAddress::Proxy(version)) => Introduction::Header(version),
+            Some(ClientAddress::Loopback) | None => match &self.schedule {
+                Some(schedule) if service.is_ipv4() => {
+                    Introduction::From(loopback(schedule.key(), source))
+                }
+                _ => Introduction::Plain,
+            },
+        }
     }
 
     /// The addresses that alone may use its ports. None: all.

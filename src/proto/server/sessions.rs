@@ -3,6 +3,7 @@
 use super::arrival::{Arrival, Newcomer};
 use super::tables::{Core, log};
 use crate::limits::{DIAL_MS, SERVICE_LOOK_MS};
+use crate::proto::client_address::Client;
 use crate::proto::conn::{Conn, ConnId, Stage};
 use crate::proto::doors::{OpenFor, OpenRequest, Requested};
 use crate::proto::effect::{Effect, Effects};
@@ -10,6 +11,7 @@ use crate::proto::event::Event;
 use crate::proto::ids::MirageId;
 use crate::proto::input::{End, Fault};
 use crate::terms::{OnDemand, Service};
+use core::net::Ipv4Addr;
 use std::io;
 use std::rc::Rc;
 
@@ -61,7 +63,8 @@ impl Core {
     /// The effect that joins a connection to its service as it is configured now.
     fn start(&self, id: ConnId) -> Option<Effect> {
         let conn = self.conns.get(id)?;
-        let settings = &self.mirage(conn.mirage)?.settings;
+        let mirage = self.mirage(conn.mirage)?;
+        let settings = &mirage.settings;
         let forward = settings.forward()?;
         Some(match &forward.to {
             Service::At(to) => Effect::Dial {
@@ -72,6 +75,7 @@ impl Core {
                     .plain
                     .idle_s
                     .map(|seconds| u64::from(seconds) * 1_000),
+                introduction: mirage.introduction(conn.source, *to),
             },
             Service::Exec(program) => Effect::Exec {
                 conn: id,
@@ -81,7 +85,15 @@ impl Core {
     }
 
     /// Handles the beginning of a dial or a process, or its failure.
-    pub(super) fn started(&mut self, id: ConnId, result: Result<(), Fault>, effects: &mut Effects) {
+    pub(super) fn started(
+        &mut self,
+        id: ConnId,
+        result: Result<Option<Ipv4Addr>, Fault>,
+        effects: &mut Effects,
+    ) {
+        if let Ok(from) = result {
+            self.conns.dialled_from(id, from);
+        }
         let Some(conn) = self.conns.get(id) else {
             return;
         };
@@ -91,12 +103,21 @@ impl Core {
             _ => return,
         };
         match result {
-            Ok(()) if was_told => {}
-            Ok(()) => {
+            Ok(_) if was_told => {}
+            Ok(client_address) => {
+                let mirage = self.section(conn.mirage);
+                if let Some(address) = client_address {
+                    self.last_clients.note(Client {
+                        address,
+                        source: conn.source,
+                        mirage: Rc::clone(&mirage),
+                    });
+                }
                 let event = Event::Accept {
-                    mirage: self.section(conn.mirage),
+                    mirage,
                     peer: conn.peer,
                     port: conn.port,
+                    client_address,
                 };
                 log(effects, event);
                 self.counters.accepted += 1;

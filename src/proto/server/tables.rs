@@ -7,6 +7,7 @@ use super::mirages::{Mirage, Mirages};
 use super::transaction::{Passage, Transaction};
 use crate::limits::BANS;
 use crate::proto::bans::Blacklist;
+use crate::proto::client_address::LastClients;
 use crate::proto::doors::{Elements, OpenFor, Openings};
 use crate::proto::effect::{Effect, Effects};
 use crate::proto::event::{Event, SectionName};
@@ -89,6 +90,7 @@ pub struct Core {
     pub(super) clock: Clock,
     pub(super) transaction: Option<Transaction>,
     pub(super) counters: Counters,
+    pub(super) last_clients: LastClients,
     pub(super) told_full: ToldFull,
     pub(super) saved: SavedState,
 }
@@ -117,6 +119,7 @@ impl Core {
             next_job: 0,
             transaction: None,
             counters: Counters::default(),
+            last_clients: LastClients::default(),
             told_full: ToldFull::default(),
             saved: SavedState {
                 changes: None,

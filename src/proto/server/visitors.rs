@@ -257,6 +257,7 @@ impl Core {
             source: arrival.source,
             peer: arrival.peer,
             port: arrival.port,
+            client_address: None,
             since: self.now.boot,
             stage,
         })?;

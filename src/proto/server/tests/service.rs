@@ -6,7 +6,7 @@ use crate::proto::conn::ConnId;
 use crate::proto::gates::GateSettings;
 use crate::proto::input::End;
 use crate::proto::settings::MirageSettings;
-use crate::terms::{Door, Forward, OnDemand, Service};
+use crate::terms::{ClientAddress, Door, Forward, OnDemand, ProxyVersion, Service};
 
 const MEMBER: &str = "203.0.113.5";
 const OTHER: &str = "203.0.113.6";
@@ -299,4 +299,72 @@ fn one_who_could_not_be_joined_to_it_does_not_keep_it() {
     assert_eq!(world.counts(), (0, 0));
     world.pass(60_000);
     assert_eq!(&world.shell.jobs[0].1[..], ["/bin/stop"]);
+}
+
+fn seen(
+    mut mirage: MirageSettings,
+    to: &str,
+    client_address: Option<ClientAddress>,
+) -> MirageSettings {
+    mirage.plain.client_address = client_address;
+    mirage.door = Door::Forward(Forward {
+        to: Service::At(to.parse().unwrap()),
+        on_demand: None,
+    });
+    mirage
+}
+
+#[test]
+fn a_service_sees_each_source_at_an_address_of_its_own() {
+    let local = "127.0.0.1:22";
+    let mut world = World::serving(&[
+        home(),
+        seen(
+            mirage("same", (20_000, 20_999)),
+            local,
+            Some(ClientAddress::Loopback),
+        ),
+    ]);
+    let mut address_of = |peer: &str, section: &str| {
+        let conn = world.join(peer, section);
+        let address = world.core.conns.get(conn).unwrap().client_address.unwrap();
+        let (dial, accept) = (
+            format!("> dial from {address}"),
+            format!("accept client-address={address}"),
+        );
+        world.assert_trace(&[&dial, &accept]);
+        address
+    };
+    let member = address_of(MEMBER, "home");
+    assert_eq!(address_of(MEMBER, "home"), member);
+    assert_ne!(address_of(OTHER, "home"), member);
+    assert_ne!(address_of(MEMBER, "same"), member);
+    let neighbours = ["2001:db8::1", "2001:db8::2"].map(|peer| address_of(peer, "home"));
+    assert_eq!(neighbours[0], neighbours[1]);
+}
+
+#[test]
+fn a_service_elsewhere_or_that_is_told_otherwise_sees_what_it_is_told() {
+    use ClientAddress::{Loopback, Plain, Proxy};
+    for (to, how, told) in [
+        ("127.0.0.1:22", None, "from"),
+        ("192.0.2.9:22", None, "from"),
+        ("[::1]:22", None, ""),
+        ("127.0.0.1:22", Some(Loopback), "from"),
+        ("127.0.0.1:22", Some(Plain), ""),
+        ("127.0.0.1:22", Some(Proxy(ProxyVersion::V1)), "header V1"),
+        ("[::1]:22", Some(Proxy(ProxyVersion::V2)), "header V2"),
+    ] {
+        let mut world = World::serving(&[seen(home(), to, how)]);
+        world.join(MEMBER, "home");
+        let dial = world.shell.trace.remove(0);
+        let rest = dial
+            .strip_prefix(&format!("> dial {to}"))
+            .unwrap()
+            .trim_start();
+        assert!(
+            rest.starts_with(told) && rest.is_empty() == told.is_empty(),
+            "{dial}"
+        );
+    }
 }

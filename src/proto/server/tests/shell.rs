@@ -4,7 +4,7 @@
 use crate::limits::{CLOSING_ACCEPTS, HOOKS, HOOKS_QUEUED, NFT_QUEUED};
 use crate::proto::Core;
 use crate::proto::conn::ConnId;
-use crate::proto::effect::{Drain, Effect, Reply};
+use crate::proto::effect::{Drain, Effect, Introduction, Reply};
 use crate::proto::ids::{JobId, MirageId};
 use crate::proto::input::{ElementOutcome, End, Examined, Fault, Input, SavedBan};
 use crate::proto::nonces::{Memory, RECORD};
@@ -12,7 +12,7 @@ use crate::proto::scheme::knock::Hop;
 use crate::proto::scheme::token::TOKEN;
 use crate::proto::table::Id;
 use crate::terms::{NftFamily, NftSet};
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv4Addr};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::rc::Rc;
@@ -252,9 +252,19 @@ impl Shell {
                 self.take(conn);
                 self.bodies.insert(conn.bits(), Body::Waiting);
             }
-            Effect::Dial { conn, to, .. } => {
-                self.tell(format!("dial {to}"));
-                self.dial(conn);
+            Effect::Dial {
+                conn,
+                to,
+                introduction,
+                ..
+            } => {
+                let (from, how) = match introduction {
+                    Introduction::Plain => (None, String::new()),
+                    Introduction::From(address) => (Some(address), format!(" from {address}")),
+                    Introduction::Header(version) => (None, format!(" header {version:?}")),
+                };
+                self.tell(format!("dial {to}{how}"));
+                self.dial(conn, from);
             }
             Effect::Exec { conn, words } => {
                 self.tell(format!("exec {}", words.join(" ")));
@@ -262,7 +272,7 @@ impl Shell {
                 let dial = self.dials.pop_front().unwrap_or(Dial::Accepted);
                 let (body, result) = match fault(dial) {
                     Some(fault) => (Body::Waiting, Err(fault)),
-                    None => (Body::Process, Ok(())),
+                    None => (Body::Process, Ok(None)),
                 };
                 self.bodies.insert(conn.bits(), body);
                 self.answer(Input::Started { conn, result });
@@ -400,7 +410,7 @@ impl Shell {
         }
     }
 
-    fn dial(&mut self, conn: ConnId) {
+    fn dial(&mut self, conn: ConnId, from: Option<Ipv4Addr>) {
         let body = self.body(conn);
         assert_ne!(
             body,
@@ -425,7 +435,7 @@ impl Shell {
             Dial::Pending | Dial::Short | Dial::Failed => Dialled::Pending,
         };
         self.bodies.insert(conn.bits(), Body::Link(dialled));
-        let result = Ok(());
+        let result = Ok(from);
         self.answer(Input::Started { conn, result });
         match dial {
             Dial::Accepted => self.answer(Input::Dialled { conn }),
