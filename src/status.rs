@@ -137,6 +137,8 @@ objects! {
         pub bytes_out: u64,
         /// Its duration in seconds.
         pub age: u64,
+        /// The address of 127/8 at which the service sees the visitor; missing if it sees another.
+        pub client_address: Option<String>,
     }
 
     /// An open door.
@@ -185,6 +187,18 @@ objects! {
         pub bans: Vec<BanRow>,
         /// In the order of the configuration.
         pub mirages: Vec<ForecastRow>,
+        /// The sources that services see, or have last seen, at this address; missing if there are none.
+        pub clients: Option<Vec<ClientRow>>,
+    }
+
+    /// A source that a service sees at an address of 127/8.
+    pub struct ClientRow {
+        /// An IPv4 address, or the /64 of an IPv6 address.
+        pub source: String,
+        /// The mirage's section.
+        pub mirage: String,
+        /// The number of its sessions from that address.
+        pub sessions: u64,
     }
 
     /// What would happen to an address at a mirage.

@@ -318,6 +318,7 @@ usage: shimmer status [OPTION]...
        shimmer status ADDRESS [OPTION]...
 
   ADDRESS          show what would happen to this address now, and why
+                   or, for one of 127/8 in a service's log, whose it is
 
   --json           print one JSON object, for programs
   --ports          show the ports that are open now, and which are real

@@ -13,11 +13,11 @@ use crate::proto::server::{Mirage, MirageForecast};
 use crate::proto::source::{self, Source};
 use crate::proto::{Core, Instant};
 use crate::status::{
-    self, BanRow, Banned, CounterList, DoorRow, ForecastRow, MirageRow, PlacesRow, Refusal,
-    SessionRow, Unbanned,
+    self, BanRow, Banned, ClientRow, CounterList, DoorRow, ForecastRow, MirageRow, PlacesRow,
+    Refusal, SessionRow, Unbanned,
 };
 use core::fmt;
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv4Addr};
 
 /// A client's question.
 pub enum Question {
@@ -233,6 +233,7 @@ impl View<'_> {
                 bytes_in,
                 bytes_out,
                 age: self.core.now().boot.since(conn.since) / 1_000,
+                client_address: conn.client_address.map(|address| address.to_string()),
             };
             status::push_row(text, is_first, &row);
             is_first = false;
@@ -354,8 +355,29 @@ impl View<'_> {
             status::push_row(&mut text, number == 0, &row);
         }
         status::end_list(&mut text);
+        if let IpAddr::V4(address) = address {
+            self.push_clients(&mut text, address);
+        }
         status::end(&mut text);
         text
+    }
+
+    /// Adds the sources that services see at an address of 127/8, if there are any.
+    fn push_clients(&self, text: &mut String, address: Ipv4Addr) {
+        let clients = self.core.clients_at(address);
+        if clients.is_empty() {
+            return;
+        }
+        status::begin_list(text, "clients");
+        for (number, client) in clients.into_iter().enumerate() {
+            let row = ClientRow {
+                source: client.source.to_string(),
+                mirage: client.mirage.to_string(),
+                sessions: client.sessions,
+            };
+            status::push_row(text, number == 0, &row);
+        }
+        status::end_list(text);
     }
 }
 

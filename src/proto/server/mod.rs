@@ -37,7 +37,7 @@ mod visitors;
 mod watch;
 
 pub use mirages::Mirage;
-pub use queries::{MirageForecast, TableUse, Wanted};
+pub use queries::{ClientSessions, MirageForecast, TableUse, Wanted};
 pub use tables::{Core, Counters};
 
 use super::effect::{Effect, Effects};

@@ -14,8 +14,9 @@ use crate::proto::scheme::schedule::{Range, Role};
 use crate::proto::source::Source;
 use crate::proto::time::{Instant, Now, sooner};
 use crate::terms::Level;
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv4Addr};
 use std::hash::RandomState;
+use std::rc::Rc;
 
 /// The ports that a mirage wants open.
 #[derive(Debug, Default)]
@@ -43,6 +44,29 @@ pub struct MirageForecast {
     pub wrong: Verdict,
     /// What is known about the address.
     pub visitor: Visitor,
+}
+
+/// A source that a service sees, or has last seen, at an address of 127/8.
+#[derive(Debug)]
+pub struct ClientSessions {
+    /// The source.
+    pub source: Source,
+    /// The section's name of the mirage that leads to the service.
+    pub mirage: SectionName,
+    /// The number of its sessions from that address.
+    pub sessions: u64,
+}
+
+fn note_client(all: &mut Vec<ClientSessions>, source: Source, mirage: SectionName, sessions: u64) {
+    let is_it = |known: &&mut ClientSessions| known.source == source && known.mirage == mirage;
+    match all.iter_mut().find(is_it) {
+        Some(known) => known.sessions += sessions,
+        None => all.push(ClientSessions {
+            source,
+            mirage,
+            sessions,
+        }),
+    }
 }
 
 /// How full a table is.
@@ -193,6 +217,22 @@ impl Core {
     pub fn sessions_from(&self, slot: usize) -> impl Iterator<Item = (ConnId, &Conn)> {
         let all = self.conns.iter_from(slot);
         all.filter(|(_, conn)| conn.stage.is_session())
+    }
+
+    /// The sources that services see, or have last seen, at an address of 127/8: those with sessions first.
+    #[must_use]
+    pub fn clients_at(&self, address: Ipv4Addr) -> Vec<ClientSessions> {
+        let mut all: Vec<ClientSessions> = Vec::new();
+        for (_, conn) in self.sessions_from(0) {
+            if conn.client_address == Some(address) {
+                let mirage = self.section(conn.mirage);
+                note_client(&mut all, conn.source, mirage, 1);
+            }
+        }
+        for client in self.last_clients.at(address) {
+            note_client(&mut all, client.source, Rc::clone(&client.mirage), 0);
+        }
+        all
     }
 
     /// The number of a source's sessions.

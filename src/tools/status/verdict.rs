@@ -2,21 +2,20 @@
 
 use super::table::wrap;
 use super::units::Time;
-use crate::status::{BanRow, Forecast, ForecastRow};
+use crate::status::{BanRow, ClientRow, Forecast, ForecastRow};
 
 /// The answer to `status ADDRESS`, for people.
 pub fn show(forecast: &Forecast) -> String {
     let source = &forecast.source;
+    if let Some(clients) = forecast.clients.as_deref().filter(|rows| !rows.is_empty()) {
+        return behind(source, clients);
+    }
     let ban = forecast.bans.first();
     let state = match ban {
         Some(ban) => banned(ban),
         None => format!("{source} is not banned"),
     };
-    let sessions = match forecast.sessions {
-        0 => "no sessions".to_owned(),
-        1 => "1 session".to_owned(),
-        more => format!("{more} sessions"),
-    };
+    let sessions = sessions(forecast.sessions);
     let mut text = wrap("", format!("{state}. It has {sessions}.").split(' '));
     text.push('\n');
     for row in &forecast.mirages {
@@ -29,6 +28,29 @@ pub fn show(forecast: &Forecast) -> String {
                  gate on both sides.\n";
     }
     text
+}
+
+/// Whom services see at an address of 127/8, and how to ask about them.
+fn behind(address: &str, clients: &[ClientRow]) -> String {
+    let mut text = String::new();
+    for row in clients {
+        let (source, mirage, sessions) = (&row.source, &row.mirage, sessions(row.sessions));
+        let line = format!("{address} is {source} at {mirage}, with {sessions} now.");
+        text += &wrap("", line.split(' '));
+    }
+    text.push('\n');
+    for row in clients {
+        text += &format!("To see more: shimmer status {}\n", row.source);
+    }
+    text
+}
+
+fn sessions(count: u64) -> String {
+    match count {
+        0 => "no sessions".to_owned(),
+        1 => "1 session".to_owned(),
+        more => format!("{more} sessions"),
+    }
 }
 
 /// For how long it is banned, why, and how often it came: the one that began the ban is counted, too.

@@ -368,3 +368,26 @@ fn a_service_elsewhere_or_that_is_told_otherwise_sees_what_it_is_told() {
         );
     }
 }
+
+#[test]
+fn it_is_remembered_whom_an_address_stands_for() {
+    let mut world = World::serving(&[home()]);
+    let conn = world.join(MEMBER, "home");
+    let address = world.core.conns.get(conn).unwrap().client_address.unwrap();
+    world.join(OTHER, "home");
+    let told = |world: &World| {
+        let clients = world.core.clients_at(address);
+        let told = clients
+            .iter()
+            .map(|it| format!("{} {} {}", it.source, it.mirage, it.sessions));
+        told.collect::<Vec<_>>()
+    };
+    assert_eq!(told(&world), ["203.0.113.5 home 1"]);
+    let again = world.join(MEMBER, "home");
+    assert_eq!(told(&world), ["203.0.113.5 home 2"]);
+    for conn in [conn, again] {
+        world.end(conn, End::Closed);
+    }
+    assert_eq!(told(&world), ["203.0.113.5 home 0"]);
+    assert!(world.core.clients_at([127, 0, 0, 1].into()).is_empty());
+}
