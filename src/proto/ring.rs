@@ -4,7 +4,7 @@
 //! the timer: a touch moves an entry to the tail, and the head ends first.
 //!
 //! ```text
-//!   index  │ 7 │   │ 0 │ 3 │  …   keyed hash, linear probing: source → entry
+//!   index  │ 7 │   │ 0 │ 3 │  …   keyed hash, linear probing: source, or source and port → entry
 //!            │
 //!   entries  0 ⇄ 3 ⇄ 7            by last touch: the head ends first, a touch moves to the tail
 //! ```
@@ -20,9 +20,29 @@ use core::hash::BuildHasher;
 /// No entry: the end of the list, or an empty slot of the index.
 const NONE: u16 = u16::MAX;
 
+/// Whom an entry is for: a source, or what it sends from one of its ports.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    source: Source,
+    port: u16,
+}
+
+impl Key {
+    /// A source and one of its ports.
+    pub fn at_port(source: Source, port: u16) -> Self {
+        Self { source, port }
+    }
+}
+
+impl From<Source> for Key {
+    fn from(source: Source) -> Self {
+        Self { source, port: 0 }
+    }
+}
+
 #[derive(Clone, Copy)]
 struct Entry {
-    source: Source,
+    key: Key,
     last: Instant,
     before: u16,
     behind: u16,
@@ -75,14 +95,14 @@ impl<H: BuildHasher> Ring<H> {
     }
 
     /// The entry of a source.
-    pub fn find(&self, source: Source) -> Option<u16> {
-        self.look(source).ok().map(|(_, entry)| entry)
+    pub fn find(&self, source: impl Into<Key>) -> Option<u16> {
+        self.look(source.into()).ok().map(|(_, entry)| entry)
     }
 
     /// The source of an entry and its last touch; None if the entry is free.
     pub fn get(&self, entry: u16) -> Option<(Source, Instant)> {
-        let Entry { source, last, .. } = *self.entry(entry)?;
-        (self.find(source) == Some(entry)).then_some((source, last))
+        let Entry { key, last, .. } = *self.entry(entry)?;
+        (self.find(key) == Some(entry)).then_some((key.source, last))
     }
 
     /// The entry that ends first, and its last touch.
@@ -104,7 +124,7 @@ impl<H: BuildHasher> Ring<H> {
     pub fn iter(&self) -> impl Iterator<Item = (u16, Source, Instant)> {
         let of = |at: u16| self.entry(at).map(|entry| (at, entry));
         core::iter::successors(of(self.head), move |(_, entry)| of(entry.behind))
-            .map(|(at, entry)| (at, entry.source, entry.last))
+            .map(|(at, entry)| (at, entry.key.source, entry.last))
     }
 
     /// Moves an entry to the tail.
@@ -114,15 +134,16 @@ impl<H: BuildHasher> Ring<H> {
     }
 
     /// Adds a source at the tail. None if it is there already or the ring is full.
-    pub fn add(&mut self, source: Source, now: Instant) -> Option<u16> {
-        let Err(place) = self.look(source) else {
+    pub fn add(&mut self, source: impl Into<Key>, now: Instant) -> Option<u16> {
+        let key = source.into();
+        let Err(place) = self.look(key) else {
             return None;
         };
         if self.is_full() {
             return None;
         }
         let fresh = Entry {
-            source,
+            key,
             last: now,
             before: NONE,
             behind: NONE,
@@ -143,8 +164,8 @@ impl<H: BuildHasher> Ring<H> {
     }
 
     /// Removes a source and returns the entry it had.
-    pub fn remove(&mut self, source: Source) -> Option<u16> {
-        let (gap, entry) = self.look(source).ok()?;
+    pub fn remove(&mut self, source: impl Into<Key>) -> Option<u16> {
+        let (gap, entry) = self.look(source.into()).ok()?;
         self.unlink(entry);
         self.entries[usize::from(entry)].behind = self.free;
         self.free = entry;
@@ -155,8 +176,8 @@ impl<H: BuildHasher> Ring<H> {
 
     /// Removes the head.
     pub fn remove_head(&mut self) -> Option<(u16, Source, Instant)> {
-        let Entry { source, last, .. } = *self.entry(self.head)?;
-        Some((self.remove(source)?, source, last))
+        let Entry { key, last, .. } = *self.entry(self.head)?;
+        Some((self.remove(key)?, key.source, last))
     }
 
     /// Bytes of one source, without its two slots in the index.
@@ -173,18 +194,18 @@ impl<H: BuildHasher> Ring<H> {
         self.entries.get(usize::from(entry))
     }
 
-    fn home(&self, source: Source) -> usize {
-        self.hasher.hash_one(source) as usize & (self.index.len() - 1)
+    fn home(&self, key: Key) -> usize {
+        self.hasher.hash_one(key) as usize & (self.index.len() - 1)
     }
 
     /// The index slot and the entry of a source; or the slot it would take.
-    fn look(&self, source: Source) -> Result<(usize, u16), usize> {
-        let mut place = self.home(source);
+    fn look(&self, key: Key) -> Result<(usize, u16), usize> {
+        let mut place = self.home(key);
         // Half of the index stays empty, so this ends.
         loop {
             match self.index[place].checked_sub(1) {
                 None => return Err(place),
-                Some(entry) if self.entries[usize::from(entry)].source == source => {
+                Some(entry) if self.entries[usize::from(entry)].key == key => {
                     return Ok((place, entry));
                 }
                 Some(_) => place = (place + 1) & (self.index.len() - 1),
@@ -201,7 +222,7 @@ impl<H: BuildHasher> Ring<H> {
             let Some(other) = self.index[place].checked_sub(1) else {
                 break;
             };
-            let home = self.home(self.entries[usize::from(other)].source);
+            let home = self.home(self.entries[usize::from(other)].key);
             let from_home = place.wrapping_sub(home) & mask;
             let from_gap = place.wrapping_sub(gap) & mask;
             if from_home >= from_gap {
