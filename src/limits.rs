@@ -107,8 +107,9 @@ pub const MAX_SEQUENCE: usize = 32;
 /// How long after its first knock a sequence has to be complete, in seconds, by default.
 pub const DEFAULT_SEQUENCE_S: u32 = 15;
 
-/// The most sources in the middle of a sequence at one mirage: 140 KiB, fixed. As many can be locked out: 36
-/// KiB. Only a source that hits a first knock is counted.
+/// The most sources in the middle of a sequence at one mirage: 140 KiB, fixed. They are counted by source and by
+/// source and port, so it is twice as much. As many can be locked out: 36 KiB. Only a source that hits a first
+/// knock is counted.
 pub const KNOCKERS: usize = 1_024;
 
 /// How long after the last knock of a sequence each of its knocks may be a retransmission, in ms. A SYN that

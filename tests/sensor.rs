@@ -155,7 +155,7 @@ fn beginnings_and_datagrams_to_the_range_are_sensed_and_nothing_else() {
         begin(SocketAddr::new(from, 0), at(10_010));
         say(from, at(9_999), b"outside");
         // Inside. Of what is refused, TCP sends nothing again.
-        begin(SocketAddr::new(from, 0), at(10_001));
+        begin(SocketAddr::new(from, 4_321), at(10_001));
         let datagram: [u8; PACKET] = std::array::from_fn(|byte| byte as u8);
         say(from, at(10_002), &datagram);
         say(from, at(10_003), b"knock");
@@ -167,6 +167,7 @@ fn beginnings_and_datagrams_to_the_range_are_sensed_and_nothing_else() {
             .map(|sensed| (sensed.from, sensed.to, name(sensed.hop)));
         let expected = hops.map(|hop| (from, Some(host), name(hop)));
         assert_eq!(ours.collect::<Vec<_>>(), expected);
+        assert_eq!(sensed[0].from_port, 4_321);
         let said = sensed.iter().map(|sensed| sensed.said);
         assert_eq!(said.collect::<Vec<_>>(), [None, Some(datagram), None]);
 
@@ -303,8 +304,9 @@ fn without_packet_sockets_the_hops_are_ports() {
         let spots = [tcp(10_001), udp(10_002), tcp(10_003)].map(|hop| (place, hop));
         rig.watch((10_000, 10_009), &spots);
 
-        begin(SocketAddr::new(from, 0), at(10_001));
+        begin(SocketAddr::new(from, 4_321), at(10_001));
         let sensed = rig.wait(1);
+        assert_eq!(sensed[0].from_port, 4_321);
         assert_eq!((sensed[0].from, sensed[0].to), (from, Some(host)));
         assert_eq!(name(sensed[0].hop), (10_001, "tcp"));
 

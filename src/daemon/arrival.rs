@@ -17,6 +17,8 @@ pub const SNAP: usize = 60 + 8 + PACKET;
 pub struct Packet<'a> {
     /// The source address in its canonical form. Anybody can forge it.
     pub from: IpAddr,
+    /// The source port. Anybody can forge it, too.
+    pub from_port: u16,
     /// The destination address.
     pub to: IpAddr,
     pub protocol: Protocol,
@@ -90,6 +92,7 @@ pub fn read(version: IpVersion, bytes: &[u8]) -> Option<Packet<'_>> {
     };
     Some(Packet {
         from: canonical(from),
+        from_port: u16::from_be_bytes([said[0], said[1]]),
         to: canonical(to),
         protocol,
         port: u16::from_be_bytes([said[2], said[3]]),
@@ -127,6 +130,7 @@ mod tests {
 
     fn datagram(port: u16, payload: &[u8]) -> Vec<u8> {
         let mut said = vec![0; UDP_HEADER];
+        said[..2].copy_from_slice(&40_000u16.to_be_bytes());
         said[2..4].copy_from_slice(&port.to_be_bytes());
         said.extend(payload);
         let length = said.len() as u16;
@@ -147,6 +151,7 @@ mod tests {
         let bytes = four(libc::IPPROTO_UDP, &datagram(10_007, &payload));
         let expected = Packet {
             from: "192.0.2.7".parse().unwrap(),
+            from_port: 40_000,
             to: "198.51.100.1".parse().unwrap(),
             protocol: Protocol::Udp,
             port: 10_007,

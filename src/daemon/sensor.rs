@@ -344,6 +344,7 @@ impl SensorSocket {
                     };
                     let sensed = Sensed {
                         from: packet.from,
+                        from_port: packet.from_port,
                         to: Some(packet.to),
                         hop,
                         said: packet.said.copied(),
@@ -374,9 +375,9 @@ impl SensorSocket {
                 (from, buffer[..received].try_into().ok())
             }
         };
-        let from = canonical(from.ip());
         let sensed = Sensed {
-            from,
+            from: canonical(from.ip()),
+            from_port: from.port(),
             to,
             hop,
             said,

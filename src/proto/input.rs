@@ -193,6 +193,8 @@ pub struct Examined {
 pub struct Sensed {
     /// The claimed source address, in its canonical form.
     pub from: IpAddr,
+    /// The claimed source port.
+    pub from_port: u16,
     /// The destination address; None if it is unknown.
     pub to: Option<IpAddr>,
     /// The destination port and the protocol.

@@ -54,7 +54,13 @@ impl Core {
         let Some(tracker) = &mut mirage.tracker else {
             return;
         };
-        let answer = tracker.knock(Source::of(peer), sensed.hop, &mirage.sequences, now);
+        let answer = tracker.knock(
+            Source::of(peer),
+            sensed.from_port,
+            sensed.hop,
+            &mirage.sequences,
+            now,
+        );
         let mirage = self.section(id);
         match answer {
             KnockAnswer::Passed(Which::Close) => self.close_door(id, peer, effects),

@@ -1,4 +1,4 @@
-//! Which source is in the middle of which sequence.
+//! Who is in the middle of which sequence.
 //!
 //! ```text
 //!   knock ─▶ locked? ─▶ the next of a sequence? ─▶ waiting, or passed
@@ -12,10 +12,16 @@
 //! none. A source takes memory only after it has hit a first knock, and until the sequence's time is over.
 //! Sources are kept in a ring like that of the bans; when all entries are taken, the one that would end
 //! first makes room.
+//!
+//! Anybody can send a wrong knock in somebody else's name. So each knock counts twice: for its source, and for its
+//! source and source port together. A member's client sends all of a sequence from one port, which others don't
+//! know. A sequence that is complete by either count passes, so whoever knocks from many ports, or behind a NAT
+//! that changes them, passes by the source's. No knock counts more than twice, so guessing is at most twice as
+//! likely to succeed.
 
 use super::{Hop, Sequence, Sequences, Which};
 use crate::limits::LIVE_WINDOWS;
-use crate::proto::ring::Ring;
+use crate::proto::ring::{Key, Ring};
 use crate::proto::scheme::schedule::Range;
 use crate::proto::source::Source;
 use crate::proto::time::{Instant, sooner};
@@ -80,7 +86,7 @@ pub enum KnockAnswer {
     },
 }
 
-/// How far a source is in one sequence.
+/// How far somebody is in one sequence.
 #[derive(Clone, Copy)]
 struct Position {
     which: Which,
@@ -92,12 +98,11 @@ struct Position {
 
 type Positions = Few<Position, LIVE_WINDOWS>;
 
-/// The sources in the middle of a mirage's sequences.
+/// Everybody in the middle of a mirage's sequences.
 pub struct Tracker<H> {
     rules: Rules,
-    knockers: Ring<H>,
-    /// Indexed by the ring's entry numbers.
-    places: Vec<Positions>,
+    by_source: Knockers<H>,
+    by_port: Knockers<H>,
     /// The sources that are locked out.
     locked: Ring<H>,
     /// The wrong knock that locked everybody out.
@@ -112,11 +117,10 @@ impl<H: BuildHasher + Clone> Tracker<H> {
     /// All memory is allocated here, but is not resident before it is used.
     #[must_use]
     pub fn new(capacity: usize, rules: Rules, hasher: H) -> Self {
-        let knockers = Ring::new(capacity, hasher.clone());
         Self {
             rules,
-            places: Vec::with_capacity(knockers.capacity()),
-            knockers,
+            by_source: Knockers::new(capacity, hasher.clone()),
+            by_port: Knockers::new(capacity, hasher.clone()),
             locked: Ring::new(capacity, hasher),
             all_since: None,
             used: Few::new(),
@@ -131,10 +135,11 @@ impl<H: BuildHasher> Tracker<H> {
         self.all_since.map(|since| since.after(self.lock_ms()))
     }
 
-    /// Handles a knock. `sequences` are those that are valid now.
+    /// Handles a knock that comes from this port of a source. `sequences` are those that are valid now.
     pub fn knock(
         &mut self,
         source: Source,
+        port: u16,
         hop: Hop,
         sequences: &Sequences,
         now: Instant,
@@ -147,46 +152,218 @@ impl<H: BuildHasher> Tracker<H> {
         // The schedule does not serve a minute that was left again before it has forgotten it.
         keep_if(&mut self.used, &mut |&which| counts(which));
 
-        let entry = self.knockers.find(source);
+        let knock = Knock {
+            hop,
+            sequences,
+            rules: &self.rules,
+            used: &self.used,
+            now,
+        };
+        let by_source = self.by_source.knock(source.into(), &knock);
+        let by_port = self.by_port.knock(Key::at_port(source, port), &knock);
+        let answer = self.answer(by_source).or(self.answer(by_port));
+        if let KnockAnswer::Wrong { .. } = answer {
+            self.lock(source, now);
+        }
+        answer
+    }
+
+    fn answer(&mut self, step: KnockStep) -> KnockAnswer {
+        match step {
+            KnockStep::Ahead { position, .. } => KnockAnswer::Waiting { position },
+            KnockStep::Complete(which) => self.complete(which),
+            KnockStep::Behind => KnockAnswer::Again,
+            KnockStep::Wrong { position } => KnockAnswer::Wrong { position },
+            KnockStep::Unexpected => KnockAnswer::Nothing,
+        }
+    }
+
+    fn complete(&mut self, which: Which) -> KnockAnswer {
+        if !self.rules.is_once || !matches!(which, Which::Minute(_)) {
+            return KnockAnswer::Passed(which);
+        }
+        if self.used.contains(&which) {
+            return KnockAnswer::Used(which);
+        }
+        // There is room: of the valid sequences, this one was missing.
+        let _ = self.used.push(which);
+        KnockAnswer::Passed(which)
+    }
+
+    /// Locks out whom a wrong knock locks out.
+    fn lock(&mut self, source: Source, now: Instant) {
+        match self.rules.lock.map(|lock| lock.scope) {
+            None => {}
+            Some(Scope::All) => self.all_since = Some(now),
+            Some(Scope::Source) => {
+                if self.locked.is_full() {
+                    self.locked.remove_head();
+                }
+                self.locked.add(source, now);
+            }
+        }
+    }
+
+    /// Forgets sources and locks whose time is over.
+    pub fn expire(&mut self, now: Instant) {
+        if self.all_locked_until().is_some_and(|until| until <= now) {
+            self.all_since = None;
+        }
+        let knock_ms = self.knock_ms();
+        expire(&mut self.by_source.ring, knock_ms, now);
+        expire(&mut self.by_port.ring, knock_ms, now);
+        let lock_ms = self.lock_ms();
+        expire(&mut self.locked, lock_ms, now);
+    }
+
+    /// When to call `expire`.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let (knock_ms, lock_ms) = (self.knock_ms(), self.lock_ms());
+        let rings = [
+            (&self.by_source.ring, knock_ms),
+            (&self.by_port.ring, knock_ms),
+            (&self.locked, lock_ms),
+        ];
+        let mut soonest = self.all_locked_until();
+        for (ring, ms) in rings {
+            let end = ring.head().map(|(_, last)| last.after(ms));
+            soonest = sooner(soonest, end);
+        }
+        soonest
+    }
+
+    /// How long an entry is kept after the last sequence that it began or completed, in ms.
+    fn knock_ms(&self) -> u64 {
+        self.rules.timeout_ms.max(self.rules.echo_ms)
+    }
+
+    fn lock_ms(&self) -> u64 {
+        self.rules.lock.map_or(0, |lock| lock.ms)
+    }
+}
+
+impl KnockAnswer {
+    /// What a knock means that means this by one count and `other` by the other: whatever leads farther.
+    fn or(self, other: Self) -> Self {
+        let rank = |answer: Self| match answer {
+            Self::Nothing | Self::Ignored => (0, 0),
+            Self::Again => (1, 0),
+            Self::Wrong { position } => (2, position),
+            Self::Waiting { position } => (3, position),
+            Self::Used(_) => (4, 0),
+            Self::Passed(_) => (5, 0),
+        };
+        if rank(other) > rank(self) {
+            other
+        } else {
+            self
+        }
+    }
+}
+
+/// Forgets entries whose last touch was so long ago.
+fn expire<H: BuildHasher>(ring: &mut Ring<H>, ms: u64, now: Instant) {
+    while ring.head().is_some_and(|(_, last)| last.after(ms) <= now) {
+        ring.remove_head();
+    }
+}
+
+/// A knock, and what it depends on whether it is right.
+struct Knock<'a> {
+    hop: Hop,
+    sequences: &'a Sequences,
+    rules: &'a Rules,
+    used: &'a [Which],
+    now: Instant,
+}
+
+/// Those in the middle of sequences, by one of the two counts.
+struct Knockers<H> {
+    ring: Ring<H>,
+    /// Indexed by the ring's entry numbers.
+    places: Vec<Positions>,
+}
+
+impl<H: BuildHasher> Knockers<H> {
+    fn new(capacity: usize, hasher: H) -> Self {
+        let ring = Ring::new(capacity, hasher);
+        Self {
+            places: Vec::with_capacity(ring.capacity()),
+            ring,
+        }
+    }
+
+    fn knock(&mut self, who: Key, knock: &Knock<'_>) -> KnockStep {
+        let entry = self.ring.find(who);
         let mut places = match entry.and_then(|entry| self.places.get(usize::from(entry))) {
             Some(places) => places.clone(),
             None => Positions::new(),
         };
         keep_if(&mut places, &mut |place| {
-            now < place.end && counts(place.which)
+            let mut valid = knock.sequences.iter();
+            knock.now < place.end && valid.any(|sequence| sequence.which == place.which)
         });
-        let step = self.step(&mut places, hop, sequences, now);
-        let answer = match step {
-            KnockStep::Ahead { position, .. } => KnockAnswer::Waiting { position },
-            KnockStep::Complete(which) => self.complete(which),
-            KnockStep::Behind => KnockAnswer::Again,
-            KnockStep::Unexpected => self.unexpected(&mut places, source, hop, sequences, now),
-        };
+        let mut step = knock.step(&mut places);
+        if step == KnockStep::Unexpected {
+            step = knock.unexpected(&mut places);
+        }
         let renews = matches!(
             step,
             KnockStep::Ahead { begins: true, .. } | KnockStep::Complete(_)
         );
-        self.keep(source, entry, places, renews, now);
-        answer
+        self.keep(who, entry, places, renews, knock.now);
+        step
     }
 
-    /// Moves a source on in each sequence whose next knock this is.
-    fn step(
-        &self,
-        places: &mut Positions,
-        hop: Hop,
-        sequences: &Sequences,
+    /// Stores the positions of a key, or forgets a key that has none.
+    fn keep(
+        &mut self,
+        who: Key,
+        entry: Option<u16>,
+        places: Positions,
+        renews: bool,
         now: Instant,
-    ) -> KnockStep {
+    ) {
+        if let Some(entry) = entry {
+            if places.is_empty() {
+                self.ring.remove(who);
+                return;
+            }
+            if renews {
+                self.ring.touch(entry, now);
+            }
+            self.places[usize::from(entry)] = places;
+            return;
+        }
+        if places.is_empty() {
+            return;
+        }
+        if self.ring.is_full() {
+            self.ring.remove_head();
+        }
+        let Some(entry) = self.ring.add(who, now) else {
+            return;
+        };
+        match self.places.get_mut(usize::from(entry)) {
+            Some(old) => *old = places,
+            None => self.places.push(places),
+        }
+    }
+}
+
+impl Knock<'_> {
+    /// Moves positions on in each sequence whose next knock this is.
+    fn step(&self, places: &mut Positions) -> KnockStep {
         let mut step = KnockStep::Unexpected;
-        for Sequence { which, hops } in sequences {
+        for Sequence { which, hops } in self.sequences {
             let place = places.iter_mut().find(|place| place.which == *which);
             let position = place
                 .as_ref()
                 .map_or(0, |place| usize::from(place.position));
-            if hops.get(position) != Some(&hop) {
+            if hops.get(position) != Some(&self.hop) {
                 if step == KnockStep::Unexpected
-                    && hops.iter().take(position).any(|&done| done == hop)
+                    && hops.iter().take(position).any(|&done| done == self.hop)
                 {
                     step = KnockStep::Behind;
                 }
@@ -208,12 +385,11 @@ impl<H: BuildHasher> Tracker<H> {
                     let _ = places.push(Position {
                         which: *which,
                         position: position as u8,
-                        end: now.after(self.rules.timeout_ms),
+                        end: self.now.after(self.rules.timeout_ms),
                     });
                 }
             }
             step = match step {
-                KnockStep::Complete(_) => step,
                 KnockStep::Ahead {
                     position: other,
                     begins: also,
@@ -222,149 +398,42 @@ impl<H: BuildHasher> Tracker<H> {
                     begins: begins || also,
                 },
                 KnockStep::Behind | KnockStep::Unexpected => KnockStep::Ahead { position, begins },
+                KnockStep::Complete(_) | KnockStep::Wrong { .. } => step,
             };
         }
         if let KnockStep::Complete(which) = step {
             places.clear();
             let _ = places.push(Position {
                 which,
-                position: length(sequences, which) as u8,
-                end: now.after(self.rules.echo_ms),
+                position: length(self.sequences, which) as u8,
+                end: self.now.after(self.rules.echo_ms),
             });
         }
         step
     }
 
-    fn complete(&mut self, which: Which) -> KnockAnswer {
-        if !self.rules.is_once || !matches!(which, Which::Minute(_)) {
-            return KnockAnswer::Passed(which);
-        }
-        if self.used.contains(&which) {
-            return KnockAnswer::Used(which);
-        }
-        // There is room: of the valid sequences, this one was missing.
-        let _ = self.used.push(which);
-        KnockAnswer::Passed(which)
-    }
-
-    /// Handles a knock that fits nothing: it is wrong if its source is within a sequence and its port is
-    /// watched.
-    fn unexpected(
-        &mut self,
-        places: &mut Positions,
-        source: Source,
-        hop: Hop,
-        sequences: &Sequences,
-        now: Instant,
-    ) -> KnockAnswer {
-        let mut all = sequences.iter().flat_map(|sequence| &sequence.hops);
-        let in_range = |range: Range| range.contains(hop.port);
-        if !self.rules.range.is_some_and(in_range) && !all.any(|other| other.port == hop.port) {
-            return KnockAnswer::Nothing;
+    /// A knock that fits nothing is wrong within a sequence and at a watched port. Then all that are not complete
+    /// start over.
+    fn unexpected(&self, places: &mut Positions) -> KnockStep {
+        let port = self.hop.port;
+        let mut all = self.sequences.iter().flat_map(|sequence| &sequence.hops);
+        let in_range = |range: Range| range.contains(port);
+        if !self.rules.range.is_some_and(in_range) && !all.any(|other| other.port == port) {
+            return KnockStep::Unexpected;
         }
         let mut farthest = 0;
         keep_if(places, &mut |place| {
             let position = usize::from(place.position);
-            let is_complete = position >= length(sequences, place.which);
+            let is_complete = position >= length(self.sequences, place.which);
             if !is_complete {
                 farthest = farthest.max(position);
             }
             is_complete
         });
-        if farthest == 0 {
-            return KnockAnswer::Nothing;
+        match farthest {
+            0 => KnockStep::Unexpected,
+            position => KnockStep::Wrong { position },
         }
-        match self.rules.lock.map(|lock| lock.scope) {
-            None => {}
-            Some(Scope::All) => self.all_since = Some(now),
-            Some(Scope::Source) => {
-                if self.locked.is_full() {
-                    self.locked.remove_head();
-                }
-                self.locked.add(source, now);
-            }
-        }
-        KnockAnswer::Wrong { position: farthest }
-    }
-
-    /// Stores the positions of a source, or forgets a source that has none.
-    fn keep(
-        &mut self,
-        source: Source,
-        entry: Option<u16>,
-        places: Positions,
-        renews: bool,
-        now: Instant,
-    ) {
-        if let Some(entry) = entry {
-            if places.is_empty() {
-                self.knockers.remove(source);
-                return;
-            }
-            if renews {
-                self.knockers.touch(entry, now);
-            }
-            self.places[usize::from(entry)] = places;
-            return;
-        }
-        if places.is_empty() {
-            return;
-        }
-        if self.knockers.is_full() {
-            self.knockers.remove_head();
-        }
-        let Some(entry) = self.knockers.add(source, now) else {
-            return;
-        };
-        match self.places.get_mut(usize::from(entry)) {
-            Some(old) => *old = places,
-            None => self.places.push(places),
-        }
-    }
-
-    /// Forgets sources and locks whose time is over.
-    pub fn expire(&mut self, now: Instant) {
-        if self.all_locked_until().is_some_and(|until| until <= now) {
-            self.all_since = None;
-        }
-        let knock_ms = self.knock_ms();
-        while self
-            .knockers
-            .head()
-            .is_some_and(|(_, last)| last.after(knock_ms) <= now)
-        {
-            self.knockers.remove_head();
-        }
-        let lock_ms = self.lock_ms();
-        while self
-            .locked
-            .head()
-            .is_some_and(|(_, last)| last.after(lock_ms) <= now)
-        {
-            self.locked.remove_head();
-        }
-    }
-
-    /// When to call `expire`.
-    #[must_use]
-    pub fn next_deadline(&self) -> Option<Instant> {
-        let mut soonest = self.all_locked_until();
-        if let Some((_, last)) = self.knockers.head() {
-            soonest = sooner(soonest, Some(last.after(self.knock_ms())));
-        }
-        if let Some((_, last)) = self.locked.head() {
-            soonest = sooner(soonest, Some(last.after(self.lock_ms())));
-        }
-        soonest
-    }
-
-    /// How long an entry is kept after the last sequence that it began or completed, in ms.
-    fn knock_ms(&self) -> u64 {
-        self.rules.timeout_ms.max(self.rules.echo_ms)
-    }
-
-    fn lock_ms(&self) -> u64 {
-        self.rules.lock.map_or(0, |lock| lock.ms)
     }
 }
 
@@ -397,6 +466,8 @@ enum KnockStep {
     Complete(Which),
     /// A knock that was right before.
     Behind,
+    /// A wrong one, after so many right ones.
+    Wrong { position: usize },
     /// None of these.
     Unexpected,
 }

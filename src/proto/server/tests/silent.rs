@@ -282,6 +282,7 @@ fn a_packet_is_for_those_at_its_address() {
         let said = None;
         world.handle(Input::Sensed(Sensed {
             from,
+            from_port: 40_000,
             to,
             hop,
             said,

@@ -453,6 +453,7 @@ impl World {
         let to = None;
         let sensed = Sensed {
             from,
+            from_port: 40_000,
             to,
             hop,
             said,

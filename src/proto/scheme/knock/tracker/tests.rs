@@ -10,7 +10,7 @@ mod oracle;
 impl<H: BuildHasher> Tracker<H> {
     /// The number of sources in the middle of a sequence.
     fn len(&self) -> usize {
-        self.knockers.len()
+        self.by_source.ring.len()
     }
 
     /// The number of sources that are locked out.
@@ -20,6 +20,9 @@ impl<H: BuildHasher> Tracker<H> {
 }
 
 const TIMEOUT_MS: u64 = 15_000;
+
+/// The port that a source knocks from, where that does not matter.
+const PORT: u16 = 40_000;
 const LOCK_MS: u64 = 300_000;
 
 const RULES: Rules = Rules {
@@ -72,7 +75,7 @@ fn answers(
 ) -> Vec<KnockAnswer> {
     let moments = (from..).step_by(100).zip(ports);
     moments
-        .map(|(at, &port)| tracker.knock(source(1), tcp(port), sequences, Instant(at)))
+        .map(|(at, &port)| tracker.knock(source(1), PORT, tcp(port), sequences, Instant(at)))
         .collect()
 }
 
@@ -115,7 +118,7 @@ fn the_protocol_is_a_part_of_the_knock() {
         protocol: Protocol::Udp,
     };
     answers(&mut tracker, &all, 1_000, &[7000]);
-    let got = tracker.knock(source(1), udp, &all, Instant(1_100));
+    let got = tracker.knock(source(1), PORT, udp, &all, Instant(1_100));
     assert_eq!(got, OPEN);
 }
 
@@ -123,10 +126,10 @@ fn the_protocol_is_a_part_of_the_knock() {
 fn sources_do_not_help_each_other() {
     let mut tracker = tracker(RULES);
     let all = opens("7000,8000");
-    tracker.knock(source(1), tcp(7000), &all, Instant(0));
-    let got = tracker.knock(source(2), tcp(8000), &all, Instant(1));
+    tracker.knock(source(1), PORT, tcp(7000), &all, Instant(0));
+    let got = tracker.knock(source(2), PORT, tcp(8000), &all, Instant(1));
     assert_eq!(got, KnockAnswer::Nothing);
-    let got = tracker.knock(source(1), tcp(8000), &all, Instant(2));
+    let got = tracker.knock(source(1), PORT, tcp(8000), &all, Instant(2));
     assert_eq!(got, OPEN);
 }
 
@@ -183,7 +186,7 @@ fn a_syn_sent_again_changes_nothing_even_late_and_under_lock() {
         // After the echo's time, a knock starts over.
         (6_000, 7000, waiting(1)),
     ] {
-        let got = tracker.knock(source(1), tcp(port), &all, Instant(at));
+        let got = tracker.knock(source(1), PORT, tcp(port), &all, Instant(at));
         assert_eq!(got, expected, "at {at}");
     }
 }
@@ -257,8 +260,8 @@ fn wrong_are_the_ports_of_the_sequences_and_of_the_range_and_no_others() {
     let all = opens("7000,8000,9000");
     let after_first = |range, hop: Hop| {
         let mut tracker = tracker(Rules { range, ..RULES });
-        tracker.knock(source(1), tcp(7000), &all, Instant(0));
-        tracker.knock(source(1), hop, &all, Instant(1))
+        tracker.knock(source(1), PORT, tcp(7000), &all, Instant(0));
+        tracker.knock(source(1), PORT, hop, &all, Instant(1))
     };
     let range = Range::new(8_500, 8_599);
     assert_eq!(after_first(None, tcp(9000)), wrong(1));
@@ -374,7 +377,7 @@ fn once_means_once_whoever_knocks() {
     let is_once = true;
     let mut tracker = tracker(Rules { is_once, ..RULES });
     let all = minutes(&["10,20", "40,50"]);
-    let mut by = |who, port, at| tracker.knock(source(who), tcp(port), &all, Instant(at));
+    let mut by = |who, port, at| tracker.knock(source(who), PORT, tcp(port), &all, Instant(at));
     by(1, 10, 0);
     by(2, 10, 0);
     assert_eq!(by(1, 20, 1), KnockAnswer::Passed(Which::Minute(0)));
@@ -413,7 +416,7 @@ fn used_minutes_are_remembered_while_they_are_live() {
             .collect();
         for (place, one) in (0u64..).zip(&all) {
             let now = Instant(first * 60_000 + place * 10_000);
-            let got = tracker.knock(source(1), one.hops[0], &all, now);
+            let got = tracker.knock(source(1), PORT, one.hops[0], &all, now);
             let which = one.which;
             // But in the first round, the first two of the three were live before.
             let expected = if first == 0 || place == 2 {
@@ -454,7 +457,7 @@ fn a_lock_ignores_the_source_until_its_time_is_over() {
     // The right sequence is ignored too, and trying does not renew the lock.
     let got = answers(&mut tracker, &all, end - 301, &[7000, 8000, 9000, 7000]);
     assert_eq!(got, [KnockAnswer::Ignored; 4]);
-    let other = tracker.knock(source(2), tcp(7000), &all, Instant(end - 1));
+    let other = tracker.knock(source(2), PORT, tcp(7000), &all, Instant(end - 1));
     assert_eq!(other, waiting(1));
     let got = answers(&mut tracker, &all, end, &[7000, 8000, 9000]);
     assert_eq!(got, [waiting(1), waiting(2), OPEN]);
@@ -468,7 +471,7 @@ fn a_lock_for_all_ignores_everybody() {
     answers(&mut tracker, &all, 0, &[7000, 9000]);
     let end = Instant(100 + LOCK_MS);
     assert_eq!(tracker.all_locked_until(), Some(end));
-    let mut at = |now| tracker.knock(source(2), tcp(7000), &all, now);
+    let mut at = |now| tracker.knock(source(2), PORT, tcp(7000), &all, now);
     assert_eq!(at(Instant(101)), KnockAnswer::Ignored);
     assert_eq!(at(Instant(end.0 - 1)), KnockAnswer::Ignored);
     assert_eq!(at(end), waiting(1));
@@ -513,7 +516,7 @@ fn the_next_deadline_is_the_first_end() {
     assert_eq!(tracker.next_deadline(), None);
     answers(&mut tracker, &all, 0, &[7000, 9000]);
     assert_eq!(tracker.next_deadline(), Some(Instant(100 + LOCK_MS)));
-    tracker.knock(source(2), tcp(7000), &all, Instant(500));
+    tracker.knock(source(2), PORT, tcp(7000), &all, Instant(500));
     let end = Instant(500 + TIMEOUT_MS);
     assert_eq!(tracker.next_deadline(), Some(end));
     tracker.expire(Instant(end.0 - 1));
@@ -530,15 +533,15 @@ fn where_all_are_taken_the_oldest_makes_room() {
     let mut tracker = Tracker::new(2, RULES, RandomState::new());
     let all = opens("7000,8000,9000");
     for (number, at) in [(1, 0), (2, 1), (3, 2)] {
-        tracker.knock(source(number), tcp(7000), &all, Instant(at));
+        tracker.knock(source(number), PORT, tcp(7000), &all, Instant(at));
     }
     assert_eq!(tracker.len(), 2);
-    let mut second = |number| tracker.knock(source(number), tcp(8000), &all, Instant(3));
+    let mut second = |number| tracker.knock(source(number), PORT, tcp(8000), &all, Instant(3));
     assert_eq!(second(1), KnockAnswer::Nothing);
     assert_eq!(second(2), waiting(2));
     assert_eq!(second(3), waiting(2));
     // An entry whose time is over makes room without a loss.
-    tracker.knock(source(4), tcp(7000), &all, Instant(TIMEOUT_MS + 2));
+    tracker.knock(source(4), PORT, tcp(7000), &all, Instant(TIMEOUT_MS + 2));
     assert_eq!(tracker.len(), 1);
 }
 
@@ -548,7 +551,7 @@ fn who_has_passed_makes_room_without_a_loss() {
     let all = opens("7000,8000");
     answers(&mut tracker, &all, 0, &[7000, 8000]);
     let later = Instant(100 + KNOCK_ECHO_MS);
-    tracker.knock(source(2), tcp(7000), &all, later);
+    tracker.knock(source(2), PORT, tcp(7000), &all, later);
     assert_eq!(tracker.len(), 1);
 }
 
@@ -561,26 +564,26 @@ fn no_peer_can_make_it_grow() {
     let rules = Rules { lock, ..RULES };
     let mut tracker = Tracker::new(KNOCKERS, rules, RandomState::new());
     let all = opens("7000,8000,9000");
-    let room = tracker.places.capacity();
+    let room = tracker.by_source.places.capacity();
     let mut number = 0;
     for _ in 0..5 * KNOCKERS {
         number += 1;
-        tracker.knock(source(number), tcp(7000), &all, Instant(0));
+        tracker.knock(source(number), PORT, tcp(7000), &all, Instant(0));
     }
     assert_eq!(tracker.len(), KNOCKERS);
     for _ in 0..5 * KNOCKERS {
         number += 1;
         for port in [7000, 9000] {
-            tracker.knock(source(number), tcp(port), &all, Instant(1));
+            tracker.knock(source(number), PORT, tcp(port), &all, Instant(1));
         }
     }
     assert_eq!(tracker.locked(), KNOCKERS);
     assert!(tracker.len() <= KNOCKERS);
-    assert_eq!(tracker.places.capacity(), room);
+    assert_eq!(tracker.by_source.places.capacity(), room);
     // A source that hits no first knock takes no memory and pushes nobody out.
     let before = tracker.len();
     for number in 1_000_000..1_010_000 {
-        tracker.knock(source(number), tcp(8000), &all, Instant(2));
+        tracker.knock(source(number), PORT, tcp(8000), &all, Instant(2));
     }
     assert_eq!(tracker.len(), before);
 }
@@ -591,9 +594,66 @@ fn no_peer_can_make_it_grow() {
 fn it_takes_the_memory_that_is_said() {
     let entry = Ring::<RandomState>::ENTRY_BYTES;
     let index = 2 * 2 * KNOCKERS;
-    assert_eq!(
-        KNOCKERS * (entry + size_of::<Positions>()) + index,
-        140 << 10
-    );
+    let knockers = KNOCKERS * (entry + size_of::<Positions>()) + index;
+    assert_eq!(knockers, 140 << 10);
     assert_eq!(KNOCKERS * entry + index, 36 << 10);
+}
+
+/// A source knocks from one port, and others send wrong knocks in its name from every other port.
+#[test]
+fn forged_knocks_keep_out_nobody_who_knocks_from_one_port() {
+    let all = opens("7000,8000,9000");
+    let mut tracker = tracker(RULES);
+    let mut forged = (1..PORT).cycle();
+    let mut forge = |tracker: &mut Tracker<RandomState>, at: u64| {
+        for (port, from) in [7000, 9000, 7000, 8000].into_iter().zip(&mut forged) {
+            tracker.knock(source(1), from, tcp(port), &all, Instant(at));
+        }
+    };
+    for round in 0..5 {
+        let at = round * 20_000;
+        forge(&mut tracker, at);
+        let got = [7000, 8000, 9000].map(|port| {
+            let got = tracker.knock(source(1), PORT, tcp(port), &all, Instant(at + 1));
+            forge(&mut tracker, at + 2);
+            got
+        });
+        assert_eq!(got[2], OPEN, "{got:?}");
+    }
+}
+
+#[test]
+fn whoever_knocks_from_many_ports_passes_too_unless_a_knock_is_forged() {
+    let all = opens("7000,8000,9000");
+    let mut tracker = tracker(RULES);
+    let mut by = |at, from, port| tracker.knock(source(1), from, tcp(port), &all, Instant(at));
+    let got = [by(0, 1, 7000), by(0, 2, 8000), by(0, 3, 9000)];
+    assert_eq!(got, [waiting(1), waiting(2), OPEN]);
+    let got = [by(20_000, 4, 7000), by(20_000, 5, 9000)];
+    assert_eq!(got, [waiting(1), wrong(1)]);
+    assert_eq!(
+        [by(20_000, 6, 8000), by(20_000, 7, 9000)],
+        [KnockAnswer::Nothing; 2]
+    );
+}
+
+/// No wrong knock is forgiven: a port's own ends what it has begun.
+#[test]
+fn a_wrong_knock_resets_the_port_that_it_comes_from() {
+    let all = opens("7000,8000,9000");
+    let mut tracker = tracker(RULES);
+    let mut by = |from, port| tracker.knock(source(1), from, tcp(port), &all, Instant(0));
+    by(1, 7000);
+    assert_eq!(by(1, 9000), wrong(1));
+    assert_eq!([by(1, 8000), by(1, 9000)], [KnockAnswer::Nothing; 2]);
+}
+
+#[test]
+fn a_forged_knock_can_lock_a_source_out_where_that_is_configured() {
+    let all = opens("7000,8000,9000");
+    let mut tracker = locking(Scope::Source);
+    let mut by = |from, port| tracker.knock(source(1), from, tcp(port), &all, Instant(0));
+    by(1, 7000);
+    assert_eq!(by(2, 9000), wrong(1));
+    assert_eq!(by(1, 8000), KnockAnswer::Ignored);
 }

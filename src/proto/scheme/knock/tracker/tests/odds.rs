@@ -10,7 +10,7 @@ fn scan(sequences: &Sequences, ports: u16) -> usize {
     let mut tracker = tracker(Rules { range, ..RULES });
     (1..=ports)
         .filter(|&port| {
-            let answer = tracker.knock(source(1), tcp(port), sequences, Instant(0));
+            let answer = tracker.knock(source(1), PORT, tcp(port), sequences, Instant(0));
             matches!(answer, KnockAnswer::Passed(_))
         })
         .count()
@@ -72,12 +72,9 @@ fn scans_of_three_live_minutes_pass_as_often_as_computed() {
     assert_eq!(passes(3), 0);
 }
 
-/// A prober who knocks at random for ever. With n ports and a source at position s (0 to 2), one port of n
-/// leads on, s ports change nothing, and the others lead back. With n = 6 the source is at position 2 for
-/// 4 % of the time, and one knock in 150 passes.
-#[test]
-fn random_knocks_pass_as_often_as_computed() {
-    const KNOCKS: u64 = 300_000;
+/// How many of so many random knocks pass, one sequence of three ports of six: `port` says where the knock with a
+/// number comes from.
+fn count_passes(knocks: u64, port: impl Fn(u64) -> u16) -> u64 {
     let range = Range::new(1, 6);
     let timeout_ms = u64::MAX;
     let mut tracker = tracker(Rules {
@@ -87,14 +84,46 @@ fn random_knocks_pass_as_often_as_computed() {
     });
     let key = Key::stretch(b"password", "ssh");
     let all = minutes(&["2,5,3"]);
-    let mut passes = 0u64;
-    for draw in 0..KNOCKS {
+    let mut passes = 0;
+    for draw in 0..knocks {
         let hop = sequence(&key, range.unwrap(), draw, 1, Protocols::Tcp)[0];
         // Far enough apart that the echo of a pass is over.
         let now = Instant(draw * KNOCK_ECHO_MS);
-        let answer = tracker.knock(source(1), hop, &all, now);
+        let answer = tracker.knock(source(1), port(draw), hop, &all, now);
         passes += u64::from(matches!(answer, KnockAnswer::Passed(_)));
     }
+    passes
+}
+
+/// A prober who knocks at random for ever. With n ports and a source at position s (0 to 2), one port of n
+/// leads on, s ports change nothing, and the others lead back. With n = 6 the source is at position 2 for
+/// 4 % of the time, and one knock in 150 passes.
+#[test]
+fn random_knocks_pass_as_often_as_computed() {
+    const KNOCKS: u64 = 300_000;
+    let passes = count_passes(KNOCKS, |_| PORT);
     // 2,000 expected, within five times their deviation of 45.
     assert!(passes.abs_diff(KNOCKS / 150) < 224, "{passes} passes");
+}
+
+/// Knocks from several ports count for each port as well, so they pass up to twice as often, and no more often,
+/// whatever the ports.
+#[test]
+fn knocks_from_several_ports_pass_at_most_twice_as_often() {
+    const KNOCKS: u64 = 300_000;
+    let most = 2 * KNOCKS / 150;
+    let alternating = count_passes(KNOCKS, |draw| (draw % 2) as u16);
+    // Nearly all of that: within five times the deviation of 63.
+    assert!(alternating.abs_diff(most) < 316, "{alternating} passes");
+    let ways: [fn(u64) -> u16; 5] = [
+        |draw| (draw % 3) as u16,
+        |draw| (draw % 1_000) as u16,
+        |draw| (draw / 2) as u16,
+        |draw| (draw / 3 % 7) as u16,
+        |draw| (draw * draw / 5 % 4) as u16,
+    ];
+    for (number, port) in ways.into_iter().enumerate() {
+        let passes = count_passes(KNOCKS, port);
+        assert!(passes < most + 316, "{number}: {passes} passes");
+    }
 }

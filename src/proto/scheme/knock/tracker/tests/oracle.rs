@@ -3,9 +3,9 @@
 use super::*;
 use proptest::prelude::*;
 
-/// A source of the oracle: when it last began or completed a sequence, and its positions.
+/// Somebody whom the oracle knows: when they last began or completed a sequence, and their positions.
 struct Plain {
-    source: u32,
+    who: (u32, u16),
     last: u64,
     places: Vec<(Which, usize, u64)>,
 }
@@ -14,7 +14,8 @@ struct Plain {
 struct Oracle {
     rules: Rules,
     capacity: usize,
-    knockers: Vec<Plain>,
+    /// By source, where the port is 0; and by source and port.
+    knockers: [Vec<Plain>; 2],
     locked: Vec<(u32, u64)>,
     all_since: Option<u64>,
     used: Vec<Which>,
@@ -24,22 +25,83 @@ impl Oracle {
     fn expire(&mut self, now: u64) {
         let keep = self.rules.timeout_ms.max(self.rules.echo_ms);
         let lock = self.rules.lock.map_or(0, |lock| lock.ms);
-        self.knockers.retain(|plain| now < plain.last + keep);
+        for knockers in &mut self.knockers {
+            knockers.retain(|plain| now < plain.last + keep);
+        }
         self.locked.retain(|(_, since)| now < since + lock);
         self.all_since = self.all_since.filter(|since| now < since + lock);
     }
 
-    fn knock(&mut self, source: u32, hop: Hop, sequences: &Sequences, now: u64) -> KnockAnswer {
+    fn knock(
+        &mut self,
+        (source, port): (u32, u16),
+        hop: Hop,
+        sequences: &Sequences,
+        now: u64,
+    ) -> KnockAnswer {
         self.expire(now);
         if self.all_since.is_some() || self.locked.iter().any(|(other, _)| *other == source) {
             return KnockAnswer::Ignored;
         }
+        let used = self.used.clone();
+        let answers = [
+            self.count(0, (source, 0), &used, hop, sequences, now),
+            self.count(1, (source, port), &used, hop, sequences, now),
+        ];
+        let best = [
+            |answer: &KnockAnswer| matches!(answer, KnockAnswer::Passed(_)),
+            |answer: &KnockAnswer| matches!(answer, KnockAnswer::Used(_)),
+            |answer: &KnockAnswer| matches!(answer, KnockAnswer::Waiting { .. }),
+            |answer: &KnockAnswer| matches!(answer, KnockAnswer::Wrong { .. }),
+            |answer: &KnockAnswer| matches!(answer, KnockAnswer::Again),
+        ];
+        let of = |is_it: fn(&KnockAnswer) -> bool| answers.iter().filter(move |it| is_it(it));
+        let found = best.into_iter().find(|&is_it| of(is_it).next().is_some());
+        let answer = match found {
+            None => KnockAnswer::Nothing,
+            Some(is_it) => {
+                let farther = |answer: &&KnockAnswer| match answer {
+                    KnockAnswer::Waiting { position } | KnockAnswer::Wrong { position } => {
+                        *position
+                    }
+                    _ => 0,
+                };
+                // Of two alike the first.
+                *of(is_it).rev().max_by_key(farther).unwrap()
+            }
+        };
+        if let KnockAnswer::Wrong { .. } = answer {
+            match self.rules.lock.map(|lock| lock.scope) {
+                None => {}
+                Some(Scope::All) => self.all_since = Some(now),
+                Some(Scope::Source) => {
+                    if self.locked.len() == self.capacity {
+                        self.locked.remove(0);
+                    }
+                    self.locked.push((source, now));
+                }
+            }
+        }
+        answer
+    }
+
+    /// Counts a knock in one of the lists. `used` are the sequences that had opened the door before it.
+    fn count(
+        &mut self,
+        list: usize,
+        who: (u32, u16),
+        used: &[Which],
+        hop: Hop,
+        sequences: &Sequences,
+        now: u64,
+    ) -> KnockAnswer {
+        let knockers = &mut self.knockers[list];
         let of = |which: Which| sequences.iter().find(|one| one.which == which);
-        let at = self.knockers.iter().position(|one| one.source == source);
+        let at = knockers.iter().position(|one| one.who == who);
         let mut plain = match at {
-            Some(at) => self.knockers.remove(at),
+            Some(at) => knockers.remove(at),
             None => Plain {
-                source,
+                who,
                 last: now,
                 places: Vec::new(),
             },
@@ -63,18 +125,20 @@ impl Oracle {
         let is_behind = sequences
             .iter()
             .any(|one| one.hops[..done(one.which)].contains(&hop));
-        let is_used = |which: &Which| self.rules.is_once && self.used.contains(which);
-        let first = completes.iter().find(|which| !is_used(which));
+        // Among several that are complete, one that has not opened the door before.
+        let first = completes.iter().find(|which| !used.contains(which));
 
         let mut renews = false;
         let answer;
         if let Some(&which) = first.or(completes.last()) {
-            answer = if is_used(&which) {
+            answer = if self.rules.is_once && self.used.contains(&which) {
                 KnockAnswer::Used(which)
             } else {
                 KnockAnswer::Passed(which)
             };
-            self.used.push(which);
+            if self.rules.is_once {
+                self.used.push(which);
+            }
             let length = of(which).unwrap().hops.len();
             plain.places = vec![(which, length, now + self.rules.echo_ms)];
             renews = true;
@@ -116,16 +180,6 @@ impl Oracle {
                 Some(position) => {
                     answer = wrong(position);
                     plain.places.retain(|place| !within(place));
-                    match self.rules.lock.map(|lock| lock.scope) {
-                        None => {}
-                        Some(Scope::All) => self.all_since = Some(now),
-                        Some(Scope::Source) => {
-                            if self.locked.len() == self.capacity {
-                                self.locked.remove(0);
-                            }
-                            self.locked.push((source, now));
-                        }
-                    }
                 }
             }
         }
@@ -134,13 +188,13 @@ impl Oracle {
             return answer;
         }
         match at.filter(|_| !renews) {
-            Some(at) => self.knockers.insert(at, plain),
+            Some(at) => knockers.insert(at, plain),
             None => {
-                if self.knockers.len() == self.capacity {
-                    self.knockers.remove(0);
+                if knockers.len() == self.capacity {
+                    knockers.remove(0);
                 }
                 plain.last = now;
-                self.knockers.push(plain);
+                knockers.push(plain);
             }
         }
         answer
@@ -173,7 +227,7 @@ proptest! {
     #[test]
     fn agrees_with_plain_lists(
         steps in prop::collection::vec(
-            (0u32..7, 1u16..8, any::<bool>(), prop_oneof![0u64..500, 0u64..6_000], 0u8..30),
+            (0u32..7, 1u16..8, any::<bool>(), prop_oneof![0u64..500, 0u64..6_000], 0u8..30, 1u16..4),
             1..600,
         ),
         capacity in 1usize..6,
@@ -182,6 +236,7 @@ proptest! {
         lock in prop::option::weighted(0.6, (500u64..20_000, any::<bool>())),
         is_once: bool,
         is_ranged: bool,
+        ports in 1u16..4,
     ) {
         let lock = lock.map(|(ms, all)| Lock {
             ms,
@@ -193,13 +248,14 @@ proptest! {
         let mut oracle = Oracle {
             rules,
             capacity,
-            knockers: Vec::new(),
+            knockers: [Vec::new(), Vec::new()],
             locked: Vec::new(),
             all_since: None,
             used: Vec::new(),
         };
         let (mut now, mut minute) = (0, 0);
-        for (number, port, is_udp, wait, event) in steps {
+        for (number, port, is_udp, wait, event, from) in steps {
+            let from = from.min(ports);
             now += wait;
             if event == 0 {
                 minute += 1;
@@ -210,35 +266,43 @@ proptest! {
             let mut hop = Hop { port, protocol };
             if event > 14 {
                 let one = &all[usize::from(event) % 3];
-                let plain = oracle.knockers.iter().find(|plain| plain.source == number);
+                // By either count.
+                let who = (number, if is_udp { 0 } else { from });
+                let mut plain = oracle.knockers.iter().flatten();
+                let plain = plain.find(|plain| plain.who == who);
                 let place = plain.and_then(|plain| {
                     plain.places.iter().find(|place| place.0 == one.which)
                 });
                 let done = place.map_or(0, |place| place.1);
                 hop = *one.hops.get(done).unwrap_or(&hop);
             }
-            let got = tracker.knock(source(number), hop, &all, Instant(now));
-            prop_assert_eq!(got, oracle.knock(number, hop, &all, now), "at {}", now);
-            prop_assert_eq!(tracker.len(), oracle.knockers.len());
+            let got = tracker.knock(source(number), from, hop, &all, Instant(now));
+            prop_assert_eq!(got, oracle.knock((number, from), hop, &all, now), "at {}", now);
             prop_assert_eq!(tracker.locked(), oracle.locked.len());
-            let order: Vec<Source> = tracker.knockers.iter().map(|(_, who, _)| who).collect();
-            let plain: Vec<Source> =
-                oracle.knockers.iter().map(|plain| source(plain.source)).collect();
-            prop_assert_eq!(order, plain);
+            let rings = [&tracker.by_source.ring, &tracker.by_port.ring];
+            for (ring, plain) in rings.into_iter().zip(&oracle.knockers) {
+                let order: Vec<Source> = ring.iter().map(|(_, who, _)| who).collect();
+                let plain: Vec<Source> = plain.iter().map(|plain| source(plain.who.0)).collect();
+                prop_assert_eq!(order, plain);
+            }
         }
         // Each reported deadline ends something, until nothing is left.
         let mut ends = 0;
         while let Some(next) = tracker.next_deadline() {
             prop_assert!(next > Instant(now));
-            let before = (tracker.len(), tracker.locked(), tracker.all_locked_until());
+            let count = |tracker: &Tracker<RandomState>| {
+                let counted = (tracker.len(), tracker.by_port.ring.len());
+                (counted, tracker.locked(), tracker.all_locked_until())
+            };
+            let before = count(&tracker);
             tracker.expire(next);
-            let after = (tracker.len(), tracker.locked(), tracker.all_locked_until());
-            prop_assert_ne!(before, after);
+            prop_assert_ne!(before, count(&tracker));
             now = next.0;
             ends += 1;
         }
-        prop_assert!(ends <= 2 * capacity + 1);
-        prop_assert!(tracker.len() == 0 && tracker.locked() == 0);
-        prop_assert!(tracker.knockers.has_empty_index() && tracker.locked.has_empty_index());
+        prop_assert!(ends <= 3 * capacity + 1);
+        for ring in [&tracker.by_source.ring, &tracker.by_port.ring, &tracker.locked] {
+            prop_assert!(ring.len() == 0 && ring.has_empty_index());
+        }
     }
 }
