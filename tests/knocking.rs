@@ -9,6 +9,9 @@ use common::*;
 use shimmer::proto::scheme::knock::Protocols;
 use shimmer::proto::scheme::packet;
 use shimmer::sys::clock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
 fn fixed() -> SilentGate {
     let (host, echo) = (own_address(), Echo::start());
@@ -230,5 +233,44 @@ fn what_makes_no_sense_is_an_error_and_sends_nothing() {
         }
         // And there is no port that changes to connect to.
         assert!(fixed.connect().unwrap_err().contains("shimmer knock"));
+    });
+}
+
+/// Somebody sends 50 SYNs a second in the member's name, at ports of the range. By the count of the source alone no
+/// sequence is ever complete.
+#[test]
+fn forged_knocks_do_not_keep_a_member_out() {
+    apart(|| {
+        for protocols in ["tcp", "mixed"] {
+            let gate = format!("gate = knock\nprotocols = {protocols}\n");
+            let setting = SilentGate::new(&gate, "open-timeout = 1s\n");
+            let host = setting.member.host;
+            let is_over = AtomicBool::new(false);
+            thread::scope(|scope| {
+                let forger = scope.spawn(|| {
+                    let ports = (range().0..range().1).cycle().step_by(7);
+                    let mut sent = 0;
+                    for port in ports.take_while(|_| !is_over.load(Ordering::Relaxed)) {
+                        send_from(LAPTOP, (host, port).into(), b"");
+                        // It answers with a reset, so this takes no time.
+                        let _ = connect_from(LAPTOP, (host, port).into());
+                        sent += 1;
+                        let_pass(Duration::from_millis(20));
+                    }
+                    sent
+                });
+                wait_for("forged knocks", || {
+                    (setting.keeper.counter("sensed") > 20).then_some(())
+                });
+                let shut = format!(" shut mirage={NAME} source={LAPTOP}");
+                for count in 1..=5 {
+                    setting.knocks(&[NAME]);
+                    setting.keeper.daemon.wait_for_lines(&shut, count);
+                    assert_eq!(setting.opened(LAPTOP), count, "{protocols}");
+                }
+                is_over.store(true, Ordering::Relaxed);
+                assert!(forger.join().unwrap() > 100);
+            });
+        }
     });
 }

@@ -3,7 +3,7 @@
 use crate::cli::Error;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::time::Duration;
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
 use std::io;
 use std::net::{TcpStream, UdpSocket};
 
@@ -52,6 +52,18 @@ pub fn dial(address: SocketAddr, timeout_ms: u64) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
+/// Begins to connect from this port of ours, and gives up after `timeout_ms`.
+///
+/// # Errors
+/// Those of bind(2) and connect(2); `TimedOut` when nobody has answered in time.
+pub fn dial_from(port: u16, address: SocketAddr, timeout_ms: u64) -> io::Result<()> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    // Earlier connections from this port may still be closing.
+    socket.set_reuse_address(true)?;
+    socket.bind(&SocketAddr::new(any_address(address), port).into())?;
+    socket.connect_timeout(&address.into(), Duration::from_millis(timeout_ms))
+}
+
 /// Sends one datagram.
 ///
 /// # Errors
@@ -72,9 +84,13 @@ pub fn own_address(peer: SocketAddr) -> io::Result<IpAddr> {
 
 /// A socket at any free port, of the peer's family.
 fn any_port(peer: SocketAddr) -> io::Result<UdpSocket> {
-    let any = match peer.ip() {
+    UdpSocket::bind((any_address(peer), 0))
+}
+
+/// The address that stands for all of ours, of the peer's family.
+pub fn any_address(peer: SocketAddr) -> IpAddr {
+    match peer.ip() {
         IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-    };
-    UdpSocket::bind((any, 0))
+    }
 }

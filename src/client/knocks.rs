@@ -4,8 +4,11 @@
 //! [`KNOCK_TIMES`] times, which does no harm, and pauses after each, so that none overtakes another and
 //! the door is open before the next connection. It sends as many datagrams, each of them new, because
 //! none counts twice.
+//!
+//! All knocks of a sequence come from one port of ours, drawn at random. Others can send wrong knocks in our name,
+//! but they don't know the port, and the gate counts what comes from it by itself.
 
-use super::host::{dial, own_address, send_datagram};
+use super::host::{any_address, dial, dial_from, own_address, send_datagram};
 use crate::cli::{self, Error};
 use crate::limits::{KNOCK_PAUSE_MS, KNOCK_TIMES};
 use crate::proto::gates::{GateSettings, KnockSettings, PacketSettings};
@@ -18,6 +21,7 @@ use core::fmt::Write;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use std::io;
+use std::net::UdpSocket;
 
 /// What opens a silent gate.
 pub struct Knocks<'a> {
@@ -116,10 +120,11 @@ impl Knocks<'_> {
 /// [`Error::Failed`] if nothing can be sent to any of the addresses.
 pub fn knock_at(hops: &[Hop], addresses: &[SocketAddr]) -> Result<(), Error> {
     send_to_all(addresses, |mut address| {
+        let from = draw_port(address);
         for hop in hops {
             address.set_port(hop.port);
             for _ in 0..KNOCK_TIMES {
-                send_knock(address, hop.protocol)?;
+                send_knock(from.as_ref(), address, hop.protocol)?;
             }
         }
         Ok(())
@@ -152,15 +157,39 @@ fn send_to_all(
 /// knock, so it has arrived. (A firewall on this machine gives EPERM.)
 const PROHIBITED: i32 = 13;
 
-fn send_knock(address: SocketAddr, protocol: Protocol) -> io::Result<()> {
+/// How many ports are tried before each knock comes from another one.
+const PORTS_TRIED: usize = 8;
+
+/// A socket at a port of ours that nobody can guess; None if those that were drawn are taken.
+fn draw_port(peer: SocketAddr) -> Option<UdpSocket> {
+    (0..PORTS_TRIED).find_map(|_| {
+        let mut drawn = [0; 2];
+        getrandom::fill(&mut drawn).ok()?;
+        // Well-known services are below.
+        let port = u16::from_be_bytes(drawn) | 0x4000;
+        UdpSocket::bind((any_address(peer), port)).ok()
+    })
+}
+
+fn send_knock(from: Option<&UdpSocket>, address: SocketAddr, protocol: Protocol) -> io::Result<()> {
     if protocol == Protocol::Udp {
-        send_datagram(address, &[])?;
+        match from {
+            Some(from) => from.send_to(&[], address).map(drop)?,
+            None => send_datagram(address, &[])?,
+        }
         pause();
         return Ok(());
     }
+    let port = from.and_then(|from| from.local_addr().ok());
+    let dialled = match port.map(|own| dial_from(own.port(), address, KNOCK_PAUSE_MS)) {
+        None => dial(address, KNOCK_PAUSE_MS).map(drop),
+        // A program has that port, or an earlier connection from there to here is still closing.
+        Some(Err(error)) if is_taken(&error) => dial(address, KNOCK_PAUSE_MS).map(drop),
+        Some(dialled) => dialled,
+    };
     // One SYN only: the kernel repeats it after a second, and by then the socket is closed.
-    match dial(address, KNOCK_PAUSE_MS) {
-        Ok(_) => pause(),
+    match dialled {
+        Ok(()) => pause(),
         Err(error) => match error.kind() {
             io::ErrorKind::TimedOut => {}
             io::ErrorKind::ConnectionRefused
@@ -171,6 +200,11 @@ fn send_knock(address: SocketAddr, protocol: Protocol) -> io::Result<()> {
         },
     }
     Ok(())
+}
+
+fn is_taken(error: &io::Error) -> bool {
+    let kind = error.kind();
+    kind == io::ErrorKind::AddrInUse || kind == io::ErrorKind::AddrNotAvailable
 }
 
 /// A new datagram of this Unix second, for the address `inside` or for its sender.
