@@ -13,6 +13,9 @@
 //! where a walk meets itself. [`Model`] has the rules in twenty lines, and the theory of sweep and walk
 //! is what it comes to with a million drawn sequences.
 //!
+//! Each knock counts for its source, and for its source and port: whoever knocks from several ports in turn tries
+//! two sequences with each knock, and no more.
+//!
 //! At gate = packet nothing is guessed but a tag of 32 bytes.
 
 use crate::held::{Held, Outcome};
@@ -41,6 +44,8 @@ const AT_ONCE: usize = 64;
 /// What a stranger sends.
 struct Guess {
     source: Ipv4Addr,
+    /// How many ports of theirs take turns.
+    ports: usize,
     said: Vec<Said>,
 }
 
@@ -79,13 +84,18 @@ impl Gate {
     /// Sends all of it. The daemon's clock moves on before its bucket is empty.
     fn send(&self, guesses: &[Guess]) {
         let (mut at_once, mut in_bucket) = (0, 0);
-        for Guess { source, said } in guesses {
+        for Guess {
+            source,
+            ports,
+            said,
+        } in guesses
+        {
             if in_bucket + said.len() > SENSED_PER_SECOND as usize / 2 {
                 self.held.pass(1);
                 in_bucket = 0;
             }
-            let from = SocketAddrV4::new(*source, 40_000);
-            for (hop, text) in said {
+            for (number, (hop, text)) in said.iter().enumerate() {
+                let from = SocketAddrV4::new(*source, 50_000 + (number % ports) as u16);
                 let to = self.held.at(hop.port);
                 match hop.protocol {
                     Protocol::Tcp => self.sender.segment(from, to, SYN),
@@ -144,14 +154,23 @@ impl Gate {
     }
 }
 
-/// The rules of gate = knock, in the fewest words: one source's knocks, three sequences.
+/// The rules of gate = knock, in the fewest words: one source's knocks, three sequences. Knocks count for the
+/// source, and for each of its ports.
 struct Model<'a> {
     sequences: &'a [Vec<u16>; LIVE_WINDOWS],
 }
 
 impl Model<'_> {
-    /// Whether one of the sequences is complete at some knock.
-    fn passes(&self, knocks: &[u16]) -> bool {
+    /// Whether one of the sequences is complete at some knock, by either count. The ports take turns.
+    fn passes(&self, knocks: &[u16], ports: usize) -> bool {
+        let of_port = |port| -> Vec<u16> {
+            let turns = knocks.iter().skip(port).step_by(ports);
+            turns.copied().collect()
+        };
+        self.complete(knocks) || ports > 1 && (0..ports).any(|port| self.complete(&of_port(port)))
+    }
+
+    fn complete(&self, knocks: &[u16]) -> bool {
         let mut right = [0; LIVE_WINDOWS];
         for knock in knocks {
             let (mut is_next, mut is_behind) = (false, false);
@@ -175,7 +194,7 @@ impl Model<'_> {
     }
 
     /// How often it is, over sequences drawn at random.
-    fn share(knocks: usize, mut path: impl FnMut(&mut Dice) -> Vec<u16>) -> f64 {
+    fn share(knocks: usize, ports: usize, mut path: impl FnMut(&mut Dice) -> Vec<u16>) -> f64 {
         const DRAWN: u32 = 1_000_000;
         let mut dice = Dice::of(1);
         let mut passed = 0;
@@ -185,7 +204,7 @@ impl Model<'_> {
             let model = Model {
                 sequences: &sequences,
             };
-            passed += u32::from(model.passes(&path));
+            passed += u32::from(model.passes(&path, ports));
         }
         f64::from(passed) / f64::from(DRAWN)
     }
@@ -247,7 +266,8 @@ pub fn knock(report: &mut Report) {
     }
     // The bucket is the host's, however many they are.
     let each_second = f64::from(SENSED_PER_SECOND) * LIVE_WINDOWS as f64 / all;
-    let hours = 2f64.ln() / each_second / 3_600.0;
+    // From several ports each knock counts twice.
+    let hours = 2f64.ln() / (2.0 * each_second) / 3_600.0;
     report.note(
         &format!("a walk of {SENSED_PER_SECOND} a second, all that is heard"),
         &format!("in after {hours:.0} hours with a chance of a half"),
@@ -277,7 +297,7 @@ fn guess_sequences(
     let is_swept = protocols == Protocols::Tcp && knocks < 3;
     let mut dice = Dice::new();
     let mut rates: Vec<Rate> = crews.iter().map(|_| Rate::default()).collect();
-    let [mut sweeps, mut walks, mut members] = [Rate::default(); 3];
+    let [mut sweeps, mut walks, mut turns, mut members] = [Rate::default(); 4];
     let end = Instant::now() + LONGEST;
     for number in 0..MINUTES {
         gate.held.begin_minute();
@@ -295,18 +315,30 @@ fn guess_sequences(
         // tries that know nothing of each other.
         let is_swept = is_swept && number % LIVE_WINDOWS == 0;
         let sweep = is_swept.then(|| guess(sweep().into_iter().map(tcp)));
-        let walk = (walked > 0).then(|| guess(walk(walked, &mut dice).into_iter().map(tcp)));
+        let mut walk_from = |ports| {
+            let knocks = (walked > 0).then(|| walk(walked, &mut dice));
+            knocks.map(|knocks| Guess {
+                ports,
+                ..guess(knocks.into_iter().map(tcp))
+            })
+        };
+        let (walk, turn) = (walk_from(1), walk_from(2));
         let member = member(&gate.held);
-        let [of_sweep, of_walk] = [&sweep, &walk].map(|one| one.as_ref().map(|one| one.source));
+        let [of_sweep, of_walk, of_turn] =
+            [&sweep, &walk, &turn].map(|one| one.as_ref().map(|one| one.source));
         let of_member = member.source;
-        guesses.extend([sweep, walk].into_iter().flatten());
+        guesses.extend([sweep, walk, turn].into_iter().flatten());
         guesses.push(member);
         dice.shuffle(&mut guesses);
         let served = gate.try_all(&guesses);
         for (crew, sources) in tries {
             rates[crew].count(sources.iter().any(|source| served.contains(source)));
         }
-        for (source, rate) in [(of_sweep, &mut sweeps), (of_walk, &mut walks)] {
+        for (source, rate) in [
+            (of_sweep, &mut sweeps),
+            (of_walk, &mut walks),
+            (of_turn, &mut turns),
+        ] {
             if let Some(source) = source {
                 rate.count(served.contains(&source));
             }
@@ -326,12 +358,15 @@ fn guess_sequences(
     }
     if sweeps.tries > 0 {
         let what = format!("{name}: a sweep, about 3*{}/{all}", RANGE - knocks + 1);
-        report.rate(&what, sweeps, Model::share(knocks, |_| sweep()));
+        report.rate(&what, sweeps, Model::share(knocks, 1, |_| sweep()));
     }
     if walks.tries > 0 {
         let what = format!("{name}: a walk of {walked}, about 3*{walked}/{all}");
-        let theory = Model::share(knocks, |dice| walk(walked, dice));
+        let theory = Model::share(knocks, 1, |dice| walk(walked, dice));
         report.rate(&what, walks, theory);
+        let what = format!("{name}: the same from two ports, about twice as often");
+        let theory = Model::share(knocks, 2, |dice| walk(walked, dice));
+        report.rate(&what, turns, theory);
     }
     report.rate(&format!("{name}: a member among them"), members, 1.0);
 }
@@ -340,6 +375,7 @@ fn guess_sequences(
 fn guess(hops: impl IntoIterator<Item = Hop>) -> Guess {
     Guess {
         source: fresh_source(),
+        ports: 1,
         said: hops.into_iter().map(|hop| (hop, Vec::new())).collect(),
     }
 }
@@ -534,6 +570,7 @@ fn datagram_of(held: &Held, source: Ipv4Addr, text: Vec<u8>) -> Guess {
     };
     Guess {
         source,
+        ports: 1,
         said: vec![(hop, text)],
     }
 }
