@@ -251,6 +251,33 @@ fn assert_echo_back(service: &mut TcpStream, client: &mut TcpStream) {
     assert_eq!(&back, b"all there");
 }
 
+/// Whoever is gone before the daemon looks has no address any more. Without a header the service would take what they
+/// have said for this host's.
+#[test]
+fn who_has_gone_is_not_taken_for_this_host() {
+    let setting = start("", "client-address = proxy-v1\n");
+    setting.daemon.signal(libc::SIGSTOP);
+    let mut client = setting.member.enter(visitor(1));
+    client.write_all(b"trust me").unwrap();
+    SockRef::from(&client)
+        .set_linger(Some(Duration::ZERO))
+        .unwrap();
+    drop(client);
+    setting.daemon.signal(libc::SIGCONT);
+    let error = setting.daemon.wait_for_line(" error mirage=ssh ");
+    assert!(
+        error.contains(&format!(" source={} ", visitor(1))),
+        "{error}"
+    );
+    let (mut service, _) = setting.service.accept().unwrap();
+    let mut said = Vec::new();
+    // Whether it is closed or reset does not matter.
+    let _ = service.read_to_end(&mut said);
+    assert!(said.is_empty(), "{said:?}");
+    let (client, mut service, _) = setting.enter(2);
+    assert_header_then(&mut service, 1, &client, b"");
+}
+
 /// Its first dials fail, so the socket that gets the header is not the first one.
 #[test]
 fn a_service_on_demand_is_told_as_well() {
