@@ -12,6 +12,8 @@ pub mod filter;
 #[cfg(target_os = "linux")]
 pub mod local;
 #[cfg(target_os = "linux")]
+pub mod netlink;
+#[cfg(target_os = "linux")]
 pub mod packet;
 pub mod patient;
 #[cfg(target_os = "linux")]
