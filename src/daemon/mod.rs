@@ -25,6 +25,7 @@ mod failure;
 pub mod hooks;
 pub mod host;
 mod log;
+pub mod netfilter;
 pub mod nft;
 mod own_address;
 mod perform;

@@ -1,0 +1,3 @@
+//! The kernel's nft sets, by netlink.
+
+pub mod message;
