@@ -153,7 +153,7 @@ impl<T> Nft<T> {
             NFT_REMOVAL_MS
         };
         let element = Queued {
-            set: set.of(address),
+            set: set.of(address).to_string(),
             address,
             stays,
             until: now.after(ms),

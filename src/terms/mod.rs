@@ -13,4 +13,4 @@ pub use clock_trust::ClockTrust;
 pub use command_template::{CommandTemplate, CommandTemplateError};
 pub use door::{Door, Forward, OnDemand, Service};
 pub use level::Level;
-pub use nft_set::{NftFamily, NftSet, NftSetError};
+pub use nft_set::{FamilySet, NftFamily, NftSet, NftSetError};

@@ -102,11 +102,44 @@ impl NftSet {
         }
     }
 
-    /// The set that an address belongs to, as nft wants it: `inet fw4 ssh4`.
+    /// The one of the two that an address belongs to.
     #[must_use]
-    pub fn of(&self, address: IpAddr) -> String {
-        let digit = if address.is_ipv4() { 4 } else { 6 };
-        format!("{} {} {}{digit}", self.family.word(), self.table, self.name)
+    pub fn of(&self, address: IpAddr) -> FamilySet {
+        FamilySet {
+            of: self.clone(),
+            is_v4: address.is_ipv4(),
+        }
+    }
+}
+
+/// One of the two sets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FamilySet {
+    /// Both.
+    pub of: NftSet,
+    /// It holds IPv4 addresses, or else IPv6 addresses.
+    pub is_v4: bool,
+}
+
+impl FamilySet {
+    /// Its name in the kernel: `ssh4`.
+    #[must_use]
+    pub fn name(&self) -> String {
+        format!("{}{}", self.of.name, self.version())
+    }
+
+    /// 4 or 6.
+    #[must_use]
+    pub fn version(&self) -> u8 {
+        if self.is_v4 { 4 } else { 6 }
+    }
+}
+
+/// As nft has it: `inet fw4 ssh4`.
+impl fmt::Display for FamilySet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (family, table) = (self.of.family.word(), &self.of.table);
+        write!(f, "{family} {table} {}{}", self.of.name, self.version())
     }
 }
 
@@ -147,8 +180,9 @@ mod tests {
     #[test]
     fn an_address_belongs_to_the_set_of_its_family() {
         let set = parse("inet/fw4/my_ssh-0.x").unwrap();
-        assert_eq!(set.of(address("192.0.2.7")), "inet fw4 my_ssh-0.x4");
-        assert_eq!(set.of(address("2001:db8::7")), "inet fw4 my_ssh-0.x6");
+        let of = |text| set.of(address(text)).to_string();
+        assert_eq!(of("192.0.2.7"), "inet fw4 my_ssh-0.x4");
+        assert_eq!(of("2001:db8::7"), "inet fw4 my_ssh-0.x6");
         assert_eq!(set.to_string(), "inet/fw4/my_ssh-0.x");
     }
 
