@@ -320,27 +320,30 @@ pub const HOOK_PAUSE_MS: u64 = 100;
 /// at its next line. The oldest is let go to make room for another.
 pub const HOOKS_LEFT: usize = 16;
 
-/// The most elements that wait to be added to the kernel's sets.
+/// The most elements that wait to be added to the kernel's sets, and that a transaction has.
 pub const NFT_QUEUED: usize = 256;
 
-/// Bytes of a batch for nft: what the smallest pipe takes at once, so that writing a batch never blocks.
-pub const NFT_BATCH: usize = 4_096;
+/// The most sets that a transaction changes, and that the kernel's answers are kept of. With [`NFT_QUEUED`] it
+/// keeps a transaction far below a socket's send buffer, and its answers below the receive buffer.
+pub const NFT_SETS: usize = 32;
 
-/// How long a run of nft may take, in ms. Then it is killed.
-pub const NFT_MS: u64 = 10_000;
+/// Bytes that are read of an answer of the kernel's. What matters stands at its beginning.
+pub const NFT_ANSWER: usize = 4_096;
 
-/// The pause between two runs of nft, and after a set's first failure, in ms.
+/// The most answers that are looked through for that to a request.
+pub const NFT_ANSWERS: usize = 1_024;
+
+/// The pause after a set's first failure, in ms.
 pub const NFT_PAUSE_MS: u64 = 1_000;
 
 /// The longest pause after a set's failures, in ms; each pause is twice as long as the one before.
 pub const NFT_LONGEST_PAUSE_MS: u64 = 60_000;
 
-/// How long nft is asked to take an element out of its set, in ms. By then it has failed so often that the
+/// How long we try to take an element out of its set, in ms. By then the set has refused so often that the
 /// element's own timeout has to do it.
 pub const NFT_REMOVAL_MS: u64 = 60_000;
 
-/// The most characters of a table's name and of a set's: half of what the kernel accepts, so that an element's
-/// lines fit into [`NFT_BATCH`].
+/// The most characters of a table's name and of a set's: half of what the kernel accepts.
 pub const NFT_NAME: usize = 127;
 
 /// The most lines that peers may cause in the log within [`LOG_WINDOW_MS`]; further ones are counted.

@@ -75,24 +75,6 @@ fn a_child_begins_with_nothing_of_ours() {
 }
 
 #[test]
-fn what_it_is_given_is_its_stdin() {
-    let alone = Alone::begin();
-    let (input, to) = pipe::pipe().unwrap();
-    let (read, write) = pipe::pipe().unwrap();
-    let streams = Streams::Pipes {
-        input: Some(input.as_fd()),
-        output: write.as_fd(),
-    };
-    child::spawn(&words(&["cat"]), streams).unwrap();
-    drop((input, write));
-    assert_eq!(rustix::io::write(&to, b"a text").unwrap(), 6);
-    drop(to);
-    assert_eq!(all_of(read), "a text");
-    assert!(reaped().1.is_success());
-    alone.end();
-}
-
-#[test]
 fn a_connection_is_its_stdin_and_its_stdout() {
     let alone = Alone::begin();
     let (mut client, server) = UnixStream::pair().unwrap();
@@ -187,10 +169,7 @@ fn ends_are_told_also_to_who_was_started_ignoring_them() {
 fn a_child_is_killed_with_all_that_it_has_started() {
     let alone = Alone::begin();
     let (read, write) = pipe::pipe().unwrap();
-    let streams = Streams::Pipes {
-        input: None,
-        output: write.as_fd(),
-    };
+    let streams = Streams::Output(write.as_fd());
     let script = "trap '' TERM; (trap '' TERM; sleep 1000) & wait";
     let pid = child::spawn(&words(&["sh", "-c", script]), streams).unwrap();
     drop(write);

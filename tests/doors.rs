@@ -5,6 +5,7 @@
 mod common;
 
 use common::gates::*;
+use common::nft::{load, nft, with_firewall};
 use common::*;
 use shimmer::proto::scheme::knock::{Hop, Protocols};
 use shimmer::sys::clock;
@@ -12,7 +13,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 /// Ports of each mirage.
 const WIDTH: u16 = 200;
@@ -320,25 +321,6 @@ impl Pair {
     }
 }
 
-/// What nft says, with a text on its stdin.
-fn nft(words: &[&str], text: &str) -> Option<String> {
-    let mut child = Command::new("nft")
-        .args(words)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .ok()?;
-    child
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(text.as_bytes())
-        .unwrap();
-    let output = child.wait_with_output().unwrap();
-    let is_done = output.status.success();
-    is_done.then(|| String::from_utf8(output.stdout).unwrap())
-}
-
 /// All gates with this door, one after the other, at one daemon. With all doors at one, its log would have
 /// more lines than it takes in ten seconds.
 fn show(door: Door, prepare: impl FnOnce(&[Pair])) {
@@ -398,10 +380,7 @@ fn each_gate_works_with_a_command() {
 
 #[test]
 fn each_gate_works_with_a_set() {
-    if nft(&["--version"], "").is_none() {
-        return eprintln!("nft is not here: the door nft is not shown");
-    }
-    let is_shown = only_apart(&|| {
+    with_firewall(|| {
         show(Door::Set, |pairs| {
             let mut text = "table inet shimmer-test {\n".to_owned();
             for Pair { name, .. } in pairs {
@@ -411,12 +390,9 @@ fn each_gate_works_with_a_set() {
                      set {name}6 {{ type ipv6_addr; flags timeout; }}\n"
                 );
             }
-            assert!(nft(&["-f", "-"], &(text + "}\n")).is_some());
+            load(&(text + "}\n"));
         });
     });
-    if !is_shown {
-        eprintln!("no network of its own: the door nft is not shown");
-    }
 }
 
 /// What stands below `[mirage-home]`, and what `shimmer check` has to say of it.

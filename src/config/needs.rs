@@ -10,7 +10,7 @@ use crate::terms::Door;
 pub enum Capability {
     /// To listen on ports below [`PRIVILEGED_PORTS`].
     BindService,
-    /// To change the firewall's sets by nft, and on recent kernels to attach a filter to a TCP socket.
+    /// To change the firewall's sets, and on recent kernels to attach a filter to a TCP socket.
     NetAdmin,
     /// To see packets to closed ports.
     NetRaw,

@@ -11,7 +11,7 @@ use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd};
 
 /// A child that runs, or that has left something running.
 pub struct Child {
@@ -21,23 +21,14 @@ pub struct Child {
     until: Option<Instant>,
     /// None once every process has closed its end.
     output: Option<File>,
-    line: TellingLine,
+    line: LastLine,
     /// When to read on after a pause; None without one.
     again: Option<Instant>,
 }
 
-/// Which line of the output says why a program has failed.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Telling {
-    /// The first: nft prints the place of the mistake after it.
-    First,
-    /// The last: the usual case.
-    Last,
-}
-
-/// The line of the output that says why a child failed.
-struct TellingLine {
-    telling: Telling,
+/// The last line of the output: it usually says why a child failed.
+#[derive(Default)]
+struct LastLine {
     bytes: heapless::Vec<u8, HOOK_LINE>,
     /// Whether the next byte starts a new line.
     is_whole: bool,
@@ -47,9 +38,9 @@ struct TellingLine {
 pub enum Outcome {
     /// With exit code 0.
     Done,
-    /// With another code or a signal, and its telling line.
+    /// With another code or a signal, and its last line.
     Failed(Exit, String),
-    /// Killed at its deadline, with its telling line.
+    /// Killed at its deadline, with its last line.
     TimedOut(String),
     /// It could not be started: why.
     NotStarted(io::Error),
@@ -89,15 +80,12 @@ impl core::fmt::Display for Outcome {
 }
 
 impl Child {
-    /// Starts a child that wakes the loop when it has written something. It reads from `input`, if that is
-    /// given, and is killed after `ms` milliseconds.
+    /// Starts a child that wakes the loop when it has written something. It is killed after `ms` milliseconds.
     ///
     /// # Errors
     /// It can't be started, or no descriptors are left for it.
     pub fn start(
         words: &[String],
-        input: Option<OwnedFd>,
-        telling: Telling,
         (registry, token): (&Registry, Token),
         now: Instant,
         ms: u64,
@@ -105,15 +93,12 @@ impl Child {
         let (read, write) = pipe::pipe()?;
         let descriptor = read.as_raw_fd();
         registry.register(&mut SourceFd(&descriptor), token, Interest::READABLE)?;
-        let streams = Streams::Pipes {
-            input: input.as_ref().map(AsFd::as_fd),
-            output: write.as_fd(),
-        };
+        let streams = Streams::Output(write.as_fd());
         Ok(Self {
             pid: Some(child::spawn(words, streams)?),
             until: Some(now.after(ms)),
             output: Some(File::from(read)),
-            line: TellingLine::new(telling),
+            line: LastLine::default(),
             again: None,
         })
     }
@@ -195,15 +180,7 @@ impl Child {
     }
 }
 
-impl TellingLine {
-    fn new(telling: Telling) -> Self {
-        Self {
-            telling,
-            bytes: heapless::Vec::new(),
-            is_whole: false,
-        }
-    }
-
+impl LastLine {
     fn follow(&mut self, bytes: &[u8]) {
         for &byte in bytes {
             // Programs that show their progress return to the start of the line.
@@ -212,17 +189,13 @@ impl TellingLine {
             } else if !self.is_whole {
                 // A longer line is cut.
                 let _ = self.bytes.push(byte);
-            } else if !matches!(byte, b' ' | b'\t') && self.is_another_wanted() {
+            } else if !matches!(byte, b' ' | b'\t') {
                 // A blank line says nothing, so the one before it stays.
                 self.is_whole = false;
                 self.bytes.clear();
                 let _ = self.bytes.push(byte);
             }
         }
-    }
-
-    fn is_another_wanted(&self) -> bool {
-        self.telling == Telling::Last || self.bytes.is_empty()
     }
 
     fn text(&self) -> String {
@@ -241,8 +214,8 @@ impl TellingLine {
 mod tests {
     use super::*;
 
-    fn line(telling: Telling, said: &[&[u8]]) -> String {
-        let mut line = TellingLine::new(telling);
+    fn line(said: &[&[u8]]) -> String {
+        let mut line = LastLine::default();
         said.iter().for_each(|bytes| line.follow(bytes));
         line.text()
     }
@@ -263,18 +236,7 @@ mod tests {
             (&[b"a\xffb\xc3"], "a?b?"),
             (&["é\n€".as_bytes()], "€"),
         ] {
-            assert_eq!(line(Telling::Last, said), expected);
-        }
-    }
-
-    #[test]
-    fn the_first_line_is_kept_where_that_tells() {
-        for (said, expected) in [
-            (&[b"" as &[u8]] as &[&[u8]], ""),
-            (&[b"\n one\n^^^\n"], "one"),
-            (&[b"on", b"e\n", b"two", b"\nthree"], "one"),
-        ] {
-            assert_eq!(line(Telling::First, said), expected);
+            assert_eq!(line(said), expected);
         }
     }
 
@@ -282,9 +244,8 @@ mod tests {
     fn a_long_line_is_cut() {
         let long = [b'x'; 3 * HOOK_LINE];
         let cut = "x".repeat(HOOK_LINE);
-        assert_eq!(line(Telling::Last, &[&long]), cut);
-        assert_eq!(line(Telling::First, &[&long, &long]), cut);
-        assert_eq!(line(Telling::Last, &[&long, b"\nshort"]), "short");
+        assert_eq!(line(&[&long]), cut);
+        assert_eq!(line(&[&long, b"\nshort"]), "short");
     }
 
     #[test]

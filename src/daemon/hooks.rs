@@ -11,7 +11,7 @@
 //! Afterwards the pipe has no reader, and the service dies of SIGPIPE at its next line unless it writes
 //! elsewhere, as daemons do.
 
-use super::child::{Child, Telling};
+use super::child::Child;
 use crate::limits::{HOOK_MS, HOOKS, HOOKS_LEFT, HOOKS_QUEUED};
 use crate::proto::table::Table;
 use crate::proto::{Instant, sooner};
@@ -93,7 +93,7 @@ impl<T> Hooks<T> {
         {
             let Waiting { words, ticket } = self.waiting.remove(0);
             let wakes = (registry, (self.token)(vacant.id()));
-            match Child::start(&words, None, Telling::Last, wakes, now, HOOK_MS) {
+            match Child::start(&words, wakes, now, HOOK_MS) {
                 Ok(child) => {
                     self.running += 1;
                     let hook = Hook {

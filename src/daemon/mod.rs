@@ -8,8 +8,8 @@
 //!   ports.rs    the listening sockets           sockets.rs   the socket of each connection
 //!   relay/      the bytes of a session          trap.rs      reads from a visitor who is held
 //!   sensor.rs   packets at closed ports         arrival.rs   parses such a packet
-//!   hooks.rs    commands                        nft.rs       the kernel's sets
-//!   child.rs    a child of either               control/     the control socket
+//!   hooks.rs    commands                        netfilter/   the kernel's sets
+//!   child.rs    a command's child               control/     the control socket
 //!   store.rs    the state file, the journal     reload.rs    the keys of a new configuration
 //!   log.rs      the log                         configuration.rs   the file becomes input for the core
 //!   user.rs     the daemon's user               retried_socket.rs   a port that may have to wait
@@ -26,7 +26,6 @@ pub mod hooks;
 pub mod host;
 mod log;
 pub mod netfilter;
-pub mod nft;
 mod own_address;
 mod perform;
 mod ports;

@@ -3,7 +3,7 @@
 
 use super::control::View;
 use super::host::Host;
-use super::nft::Refused;
+use super::netfilter::Refused;
 use super::sensor::{BOUND_MEANS, Sensor, Way};
 use super::shell::Shell;
 use super::sockets::Dial;
@@ -86,7 +86,7 @@ impl<H: Host> Shell<H> {
                 address,
                 seconds,
             } => {
-                let outcome = match self.nft.add(&set, address, seconds, job, now) {
+                let outcome = match self.netfilter.add(&set, address, seconds, job, now) {
                     Ok(()) => None,
                     Err(Refused::Full) => Some(ElementOutcome::Full),
                     Err(Refused::Family) => Some(ElementOutcome::Family),

@@ -11,7 +11,7 @@ use super::failure::Failure;
 use super::hooks::Hooks;
 use super::host::Host;
 use super::log::Log;
-use super::nft::{News, Nft};
+use super::netfilter::{Netfilter, News};
 use super::ports::{Accepted, PortId, Ports, Try};
 use super::relay::Ready;
 use super::reload::Reload;
@@ -41,9 +41,6 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-/// The program that changes the kernel's sets. It is looked up in the usual folders.
-const NFT: &str = "nft";
-
 /// Whether the loop continues.
 #[derive(PartialEq, Eq)]
 pub enum Course {
@@ -65,7 +62,6 @@ enum Work {
     /// The sensor's next packet.
     Sense,
     Command(u32),
-    Nft,
     /// Everything whose deadline is over.
     Expire,
 }
@@ -103,7 +99,7 @@ pub struct Shell<H> {
     /// None while no mirage needs it.
     pub(super) sensor: Option<Sensor>,
     pub(super) hooks: Hooks<JobId>,
-    pub(super) nft: Nft<JobId>,
+    pub(super) netfilter: Netfilter<JobId>,
     pub(super) control: Control,
     pub(super) store: Option<Store>,
     pub(super) used: UsedFile,
@@ -175,7 +171,7 @@ impl<H: Host> Shell<H> {
             has_given_up: false,
             sensor: None,
             hooks: Hooks::new(|id: Id<_>| Wake::Command(id.bits()).into()),
-            nft: Nft::new(NFT, Wake::Nft.into()),
+            netfilter: Netfilter::default(),
             control: Control::new(),
             store: None,
             used: UsedFile::default(),
@@ -237,8 +233,6 @@ impl<H: Host> Shell<H> {
             if let Some((job, outcome)) = self.hooks.ended(pid, exit, now) {
                 let failure = outcome.failure();
                 self.answers.push_back(Input::JobEnded { job, failure });
-            } else if self.nft.ended(pid, exit, now) {
-                self.log_sets();
             } else {
                 self.sockets.child_ended(pid, exit, &mut self.answers);
             }
@@ -247,13 +241,13 @@ impl<H: Host> Shell<H> {
 
     /// Queues the results of changes to sets.
     pub(super) fn log_sets(&mut self) {
-        while let Some(news) = self.nft.next_news() {
+        while let Some(news) = self.netfilter.next_news() {
             let (job, outcome) = match news {
                 News::Done(job) => (job, ElementOutcome::Done),
                 News::TooLate(job) => (job, ElementOutcome::TooLate),
                 News::Replaced(job) => (job, ElementOutcome::Replaced),
                 News::Failing { set, why } => {
-                    let why = why.to_string();
+                    let (set, why) = (set.to_string(), why.to_string());
                     self.log.write(&Event::SetFailing { set, why });
                     continue;
                 }
@@ -324,7 +318,6 @@ impl<H: Host> Shell<H> {
                 }
             }
             Work::Command(number) => self.hooks.read_output(Id::from_bits(number), now),
-            Work::Nft => self.nft.read_output(now),
             Work::Expire => self.expire(),
         }
     }
@@ -336,9 +329,6 @@ impl<H: Host> Shell<H> {
         self.control.expire(now);
         self.hooks.expire(now);
         self.start_jobs();
-        self.nft.expire(now);
-        self.nft.start_due(self.poll.registry(), now);
-        self.log_sets();
     }
 
     /// Starts waiting commands while there are places.
@@ -444,6 +434,8 @@ impl<H: Host> Shell<H> {
         }
         self.go_on_with_reload();
         self.open_again(core);
+        self.netfilter.tick(now);
+        self.log_sets();
         let sensor = self.sensor.as_mut();
         if let Some(packets) = sensor.and_then(|sensor| sensor.newly_lost(now)) {
             self.log.write(&Event::PacketsLost { packets });
@@ -484,7 +476,6 @@ impl<H: Host> Shell<H> {
                 Wake::ControlClient(number) => Work::ControlClient(number),
                 Wake::Sensor(number) => Work::Sensor(number),
                 Wake::Command(number) => Work::Command(number),
-                Wake::Nft => Work::Nft,
             };
             self.ready.push_back(work);
         }
@@ -497,7 +488,7 @@ impl<H: Host> Shell<H> {
         soonest = sooner(soonest, self.control.next_deadline());
         soonest = sooner(soonest, self.log.next_deadline());
         soonest = sooner(soonest, self.hooks.next_deadline());
-        soonest = sooner(soonest, self.nft.next_deadline());
+        soonest = sooner(soonest, self.netfilter.next_deadline());
         let sensor = self.sensor.as_ref();
         soonest = sooner(soonest, sensor.and_then(Sensor::due));
         sooner(soonest, sensor.and_then(Sensor::next_look))

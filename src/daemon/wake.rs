@@ -32,8 +32,6 @@ pub enum Wake {
     Sensor(u32),
     /// The output of a command.
     Command(u32),
-    /// The output of nft.
-    Nft,
 }
 
 /// The highest number within a kind.
@@ -52,7 +50,6 @@ impl From<Wake> for Token {
             Wake::ControlClient(number) => (5, number),
             Wake::Sensor(number) => (6, number),
             Wake::Command(number) => (7, number),
-            Wake::Nft => (8, 0),
         };
         Self(kind << ID_BITS | which as usize)
     }
@@ -69,7 +66,6 @@ impl From<Token> for Wake {
             5 => Self::ControlClient(which),
             6 => Self::Sensor(which),
             7 => Self::Command(which),
-            8 => Self::Nft,
             _ => Self::Host,
         }
     }
@@ -90,7 +86,6 @@ mod tests {
             Wake::ControlClient(3),
             Wake::Sensor(MOST),
             Wake::Command(7),
-            Wake::Nft,
         ] {
             let token = Token::from(wake);
             assert!(token.0 <= u32::MAX as usize);

@@ -51,17 +51,12 @@ impl fmt::Display for Exit {
     }
 }
 
-/// A child's stdin, stdout and stderr. They are switched to blocking mode for all who share them, as programs
-/// expect.
+/// A child's stdin, stdout and stderr. What it gets of ours is switched to blocking mode for all who share it, as
+/// programs expect.
 #[derive(Debug)]
 pub enum Streams<'a> {
-    /// Pipes, one to read from and one for its output and errors. Without the first it reads from /dev/null.
-    Pipes {
-        /// Its stdin.
-        input: Option<BorrowedFd<'a>>,
-        /// Its stdout and stderr.
-        output: BorrowedFd<'a>,
-    },
+    /// A pipe is its stdout and stderr; it reads from /dev/null.
+    Output(BorrowedFd<'a>),
     /// A connection is its stdin and stdout; stderr is /dev/null.
     Socket(BorrowedFd<'a>),
 }
@@ -76,7 +71,7 @@ pub enum Streams<'a> {
 pub fn spawn(words: &[String], streams: Streams<'_>) -> io::Result<Pid> {
     let program = ExecArgs::new(words)?;
     let (input, output, errors) = match streams {
-        Streams::Pipes { input, output } => (input, output, Some(output)),
+        Streams::Output(output) => (None, output, Some(output)),
         Streams::Socket(socket) => (Some(socket), socket, None),
     };
     let mut command = Command::new(&words[0]);

@@ -12,6 +12,8 @@ pub mod gates;
 #[cfg(target_os = "linux")]
 pub mod memory;
 #[cfg(target_os = "linux")]
+pub mod nft;
+#[cfg(target_os = "linux")]
 pub mod processes;
 #[cfg(target_os = "linux")]
 pub mod silent;
@@ -511,13 +513,3 @@ pub fn children() -> Vec<u32> {
     pids.filter(|&pid| stat(pid).is_some_and(|stat| stat[1] == us))
         .collect()
 }
-
-/// For a stand-in of nft, whose batch is in $text: fails as nft does where a batch has to do with a set whose name has "bad" in it.
-pub const BAD_SETS_FAIL: &str = r#"
-case $text in *bad*)
-  echo "/dev/stdin:1:20-26: Error: No such file or directory" >&2
-  echo "add element inet t bad4 { 192.0.2.7 }" >&2
-  echo "                   ^^^^" >&2
-  exit 1 ;;
-esac
-"#;

@@ -59,10 +59,7 @@ pub fn reaped() -> (Pid, Exit) {
 /// Runs a program to its end. Returns its exit and all of its output.
 pub fn run(program: &[&str]) -> (Exit, String) {
     let (read, write) = pipe::pipe().unwrap();
-    let streams = Streams::Pipes {
-        input: None,
-        output: write.as_fd(),
-    };
+    let streams = Streams::Output(write.as_fd());
     let pid = child::spawn(&words(program), streams).unwrap();
     drop(write);
     let said = all_of(read);

@@ -372,7 +372,7 @@ END
   calls
   expect "sets: the capabilities" \
     test "$(jq -c .ambient "$router/tmp/etc/shimmer/caps.json")" = '["CAP_NET_ADMIN","CAP_NET_RAW"]'
-  expect "sets: the jail has nft" called "procd_add_jail_mount '/usr/sbin/nft'"
+  expect "sets: the jail has no nft, the daemon needs none" fails called "procd_add_jail_mount '/usr/sbin/nft'"
   expect "sets: the folders are the user's again" is_owner "$router/tmp/lib/shimmer" "$account"
 }
 

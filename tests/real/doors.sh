@@ -112,8 +112,8 @@ END
   expect_same "the log has no error" 0 "$(logged shutting error)"
 }
 
-# nft is a child of a daemon that is not root.
-nobody_knocks_and_nft_works() {
+# A daemon that is not root changes the kernel's sets, and can't run nft.
+nobody_knocks_and_is_in_the_set() {
   local pid folder=$FOLDER/knocked
   chmod 711 "$FOLDER"
   mkdir -m 755 "$folder"
@@ -155,7 +155,7 @@ END
   expect_same "with two capabilities" 0000000000003000 "$(status_of "$pid" CapEff)"
   expect_same "and never another" 0000000000003000 "$(status_of "$pid" CapBnd)"
   expect "a knock is seen" knock_at knocked "$(v4 humble)" home
-  expect "and nft puts the address in" wait_for 5 is_in_set humble v4
+  expect "and the address is in the set" wait_for 5 is_in_set humble v4
   expect "a knock at the other one is seen" knock_at knocked "$(v4 humble)" other
   expect "and its command runs" wait_for 5 grep -q CapAmb "$folder/rights"
   expect_same "without a right" "0000000000000000 0000000000000000" \

@@ -1,12 +1,11 @@
 //! Stories of what opens for those who pass: a service on demand, commands, elements of sets.
 
+use crate::common::nft::{load, with_firewall};
 use crate::common::*;
-use crate::process::with_programs;
 use crate::stage::*;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt;
 
 const FINE: &str = "exit 0\n";
 const BROKEN: &str = "echo what is wrong >&2\nexit 3\n";
@@ -161,59 +160,50 @@ fn a_program_for_each_visitor() {
     stage.end();
 }
 
-/// Does what stands in a file beside it.
-const STAND_IN: &str = "#!/bin/sh\ntext=$(cat)\n. \"${0%/*}/behaviour\"\n";
+/// The sets of a mirage.
+fn sets(of: &str) -> String {
+    format!(
+        "add table inet t\n\
+         add set inet t {of}4 {{ type ipv4_addr; flags timeout; }}\n\
+         add set inet t {of}6 {{ type ipv6_addr; flags timeout; }}\n"
+    )
+}
 
+/// Elements have an hour in the kernel, whose clock is not the story's.
 #[test]
 fn elements_of_sets() {
-    let nft = Folder::new();
-    write(&nft.file("nft"), STAND_IN);
-    fs::set_permissions(nft.file("nft"), fs::Permissions::from_mode(0o755)).unwrap();
-    write(&nft.file("behaviour"), BAD_SETS_FAIL);
-    with_programs(&nft, || {
-        let door = |set: &str| format!("door = nft\nopen-set = inet/t/{set}\nopen-timeout = 10s");
+    with_firewall(|| {
+        let door = |set: &str| format!("door = nft\nopen-set = inet/t/{set}\nopen-timeout = 1h");
         let good = SSH.replace("forward = SERVICE", &door("good"));
         let bad = SSH.replace("forward = SERVICE", &door("bad"));
         let bad = bad
             .replace("-ssh", "-bad")
             .replace("10000-10999", "20000-20999");
         let stage = Stage::start("nft", &format!("[common]\n{good}{bad}"));
+        load(&sets("good"));
         let ssh = stage.ssh().real(NOON / 60);
         let other = stage.member("bad", (20_000, 20_999), DECOYS);
         let other = other.real(NOON / 60);
 
-        // So that each run of nft has ended before the next begins.
-        let pass = |seconds| {
-            for _ in 0..seconds {
-                stage.pass(1);
-                stage.commands_end();
-            }
-        };
-        let comes = |number, port| {
-            let guest = stage.comes(number, port);
-            stage.commands_end();
-            guest
-        };
-
         stage.note("a member comes, and is let go when the element is in the set");
-        assert_closed(&mut comes(1, ssh));
+        assert_closed(&mut stage.comes(1, ssh));
         stage.note("a set that is not there");
-        pass(1);
-        let mut guest = comes(2, other);
+        let mut guest = stage.comes(2, other);
         stage.note("the other set takes one meanwhile");
-        let mut at_ssh = comes(3, ssh);
-        pass(3);
-        assert_closed(&mut at_ssh);
+        assert_closed(&mut stage.comes(3, ssh));
+        stage.pass(10);
         stage.note("the set is there again");
-        write(&nft.file("behaviour"), "");
-        pass(4);
+        load(&sets("bad"));
+        stage.pass(10);
         assert_closed(&mut guest);
         stage.note("elements end by themselves");
-        pass(10);
+        stage.pass(3_600);
+        stage.wait_for(" shut ", 3);
         stage.note("a set that is not there for as long as the element would have been in it");
-        write(&nft.file("behaviour"), BAD_SETS_FAIL);
-        let mut guest = comes(4, other);
-        pass(10);
+        load("flush ruleset\n");
+        let other = stage.member("bad", (20_000, 20_999), DECOYS);
+        let mut guest = stage.comes(4, other.real((NOON + 3_620) / 60));
+        stage.pass(3_600);
         assert_closed(&mut guest);
         stage.end();
     });

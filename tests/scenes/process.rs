@@ -1,12 +1,9 @@
-//! What belongs to a whole process and not to one story: children, descriptors, mounts.
+//! What belongs to a whole process and not to one story: children and descriptors.
 
-use crate::common::Folder;
-use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard};
 use std::thread;
@@ -17,30 +14,16 @@ pub fn turn() -> MutexGuard<'static, ()> {
     TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
-/// What the children of this process do.
-#[derive(PartialEq, Eq)]
-pub enum Children {
-    /// There are none.
-    None,
-    /// All of them run.
-    Run,
-    /// One waits to be reaped.
-    HaveEnded,
-}
-
-/// The daemon has no signal of its children's ends here: that would come to the whole process.
-pub fn children() -> Children {
+/// Whether a child of this process has ended and waits to be reaped. The daemon has no signal of that here: it would
+/// come to the whole process.
+pub fn has_ended_child() -> bool {
     let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
     // SAFETY: all zeros is a value of this struct.
     let mut child: libc::siginfo_t = unsafe { std::mem::zeroed() };
     // SAFETY: the kernel writes one struct, for which there is room.
     let asked = unsafe { libc::waitid(libc::P_ALL, 0, &raw mut child, flags) };
     // SAFETY: it is filled in, or all zeros as before.
-    match (asked, unsafe { child.si_pid() }) {
-        (0, 0) => Children::Run,
-        (0, _) => Children::HaveEnded,
-        _ => Children::None,
-    }
+    asked == 0 && unsafe { child.si_pid() } != 0
 }
 
 /// Set where a story is told again, in a process of its own.
@@ -87,32 +70,4 @@ pub fn own_descriptors(kept: &UnixStream) {
         ]
     };
     assert_eq!(done, [0; 3], "{}", io::Error::last_os_error());
-}
-
-/// Where a program is looked for before all other folders.
-const PROGRAMS: &CStr = c"/usr/sbin";
-
-/// Tells a story in which the programs of this folder are found, and the machine's in [`PROGRAMS`] are not; or
-/// says that it can't. A link to the other folders can't be spared.
-pub fn with_programs(folder: &Folder, story: impl FnOnce() + Send) {
-    let from = CString::new(folder.0.to_str().unwrap()).unwrap();
-    let mount = move || {
-        let (none, flags) = (std::ptr::null(), libc::MS_REC | libc::MS_PRIVATE);
-        let bind = libc::MS_BIND;
-        // SAFETY: both paths end in a NUL, and neither the file system's name nor its data is read.
-        unsafe {
-            libc::unshare(libc::CLONE_NEWNS) == 0
-                && libc::mount(none, c"/".as_ptr(), none, flags, none.cast()) == 0
-                && libc::mount(from.as_ptr(), PROGRAMS.as_ptr(), none, bind, none.cast()) == 0
-        }
-    };
-    let tell = move || {
-        if !Path::new("/usr/sbin").is_symlink() && mount() {
-            story();
-        } else {
-            eprintln!("no mounts of its own: this story is not told");
-        }
-    };
-    let told = thread::scope(|scope| scope.spawn(tell).join());
-    told.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
 }

@@ -4,7 +4,7 @@ use crate::common::driven::DrivenDaemon;
 pub use crate::common::driven::{NOON, World};
 pub use crate::common::gates::RANGE;
 use crate::common::*;
-use crate::process::{self, Children, FEW_DESCRIPTORS, own_descriptors};
+use crate::process::{self, FEW_DESCRIPTORS, own_descriptors};
 use shimmer::proto::scheme::key::Key;
 use shimmer::proto::scheme::schedule::{Pattern, Range};
 use std::collections::BTreeMap;
@@ -195,28 +195,10 @@ impl Stage {
     pub fn wait_for(&self, part: &str, count: usize) {
         wait_for(part, || {
             self.settle();
-            if self.turn.is_some() {
-                self.reap();
+            if self.turn.is_some() && process::has_ended_child() {
+                self.change(World::child_ended);
             }
             (self.count(part) >= count).then_some(())
-        });
-    }
-
-    /// Tells the daemon where one of its children has ended.
-    fn reap(&self) -> Children {
-        let children = process::children();
-        if children == Children::HaveEnded {
-            self.change(World::child_ended);
-        }
-        children
-    }
-
-    /// Waits until no command runs any more.
-    #[track_caller]
-    pub fn commands_end(&self) {
-        wait_for("the end of commands", || {
-            self.settle();
-            (self.reap() == Children::None).then_some(())
         });
     }
 

@@ -1,3 +1,330 @@
-//! The kernel's nft sets, by netlink.
+//! Adds addresses to the kernel's nft sets and takes them out: all that a turn of the loop asks for, in one
+//! transaction.
+//!
+//! ```text
+//!   add ─▶ waits ──tick──▶ in a transaction ──the kernel takes it──▶ Done
+//!            ▲ │                  │
+//!            │ └─ its time is over ─▶ TooLate
+//!            └──── the kernel has refused
+//! ```
+//!
+//! A transaction is all or nothing, and the kernel says which sets it refuses. Those wait, longer each time, and
+//! the others do not wait for them. A set may refuse some of its elements only, as a full one does. So it is asked
+//! for half as many, until it takes them or refuses a single one.
 
+mod kernel;
 pub mod message;
+
+use self::kernel::{Change, Element, Kernel};
+use crate::limits::{NFT_LONGEST_PAUSE_MS, NFT_PAUSE_MS, NFT_QUEUED, NFT_REMOVAL_MS, NFT_SETS};
+use crate::proto::{Instant, sooner};
+use crate::terms::{FamilySet, NftSet};
+use core::fmt;
+use core::net::IpAddr;
+
+pub use self::kernel::Refusal;
+
+/// Why an element is not taken.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// Too many elements are waiting already.
+    Full,
+    /// The set's table does not hold addresses of this family.
+    Family,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Full => "too many elements wait for nft",
+            Self::Family => "the set's table is not for addresses of this family",
+        })
+    }
+}
+
+/// What became of an element or a set, for the caller.
+pub enum News<T> {
+    /// The element with this ticket is in its set, or out of it if that was asked for.
+    Done(T),
+    /// Its time ran out before the kernel took it.
+    TooLate(T),
+    /// A later element contradicts this one and replaces it.
+    Replaced(T),
+    /// A set rejects its elements; they are retried. Reported once, until the set takes one again.
+    Failing {
+        /// The set.
+        set: FamilySet,
+        /// Why.
+        why: Refusal,
+    },
+}
+
+struct Queued<T> {
+    set: FamilySet,
+    address: IpAddr,
+    /// Whether it should be in the set; otherwise it is taken out.
+    stays: bool,
+    /// When its time ends, or a removal is given up.
+    until: Instant,
+    ticket: T,
+}
+
+impl<T> Queued<T> {
+    fn is_about(&self, set: &FamilySet, address: IpAddr) -> bool {
+        self.address == address && self.set == *set
+    }
+}
+
+/// A set that has rejected its elements.
+struct Failing {
+    set: FamilySet,
+    /// The most elements that it is asked to take.
+    most: usize,
+    /// Its last pause; 0 if it has had none.
+    pause_ms: u64,
+    /// When to retry.
+    again: Instant,
+}
+
+/// What a transaction changes in a set.
+struct Group<T> {
+    set: FamilySet,
+    elements: Vec<Queued<T>>,
+}
+
+impl<T> Group<T> {
+    fn change(&self, now: Instant) -> Change {
+        let mut elements: Vec<Element> = Vec::with_capacity(self.elements.len());
+        for queued in &self.elements {
+            let seconds = match queued.stays {
+                true => queued.until.since(now).div_ceil(1_000),
+                false => 0,
+            };
+            let address = queued.address;
+            // None contradicts another: only their ends may differ.
+            match elements.iter_mut().find(|known| known.address == address) {
+                Some(known) => known.seconds = known.seconds.max(seconds),
+                None => elements.push(Element { address, seconds }),
+            }
+        }
+        Change {
+            set: self.set.clone(),
+            elements,
+        }
+    }
+
+    fn is_removal(&self) -> bool {
+        self.elements.iter().all(|element| !element.stays)
+    }
+}
+
+/// The elements that wait, and the kernel that takes them.
+pub struct Netfilter<T> {
+    kernel: Kernel,
+    waiting: Vec<Queued<T>>,
+    failing: Vec<Failing>,
+    news: Vec<News<T>>,
+}
+
+impl<T> Default for Netfilter<T> {
+    /// With an empty queue. The kernel is asked for nothing yet.
+    fn default() -> Self {
+        Self {
+            kernel: Kernel::default(),
+            waiting: Vec::new(),
+            failing: Vec::new(),
+            news: Vec::new(),
+        }
+    }
+}
+
+impl<T> Netfilter<T> {
+    /// Queues an address for the next [`Netfilter::tick`] or a later one. It stays in the set for `seconds` from
+    /// now on, even if it is there already; with 0 it is taken out. The last of two contradicting elements
+    /// counts.
+    ///
+    /// # Errors
+    /// The queue is full, or the set can't hold the address.
+    pub fn add(
+        &mut self,
+        set: &NftSet,
+        address: IpAddr,
+        seconds: u32,
+        ticket: T,
+        now: Instant,
+    ) -> Result<(), Refused> {
+        if !set.takes(address) {
+            return Err(Refused::Family);
+        }
+        let stays = seconds > 0;
+        let ms = if stays {
+            u64::from(seconds) * 1_000
+        } else {
+            NFT_REMOVAL_MS
+        };
+        let set = set.of(address);
+        let contradicts = |old: &mut Queued<T>| old.stays != stays && old.is_about(&set, address);
+        let replaced = self.waiting.extract_if(.., contradicts);
+        self.news
+            .extend(replaced.map(|old| News::Replaced(old.ticket)));
+        if self.waiting.len() >= NFT_QUEUED {
+            return Err(Refused::Full);
+        }
+        let element = Queued {
+            set,
+            address,
+            stays,
+            until: now.after(ms),
+            ticket,
+        };
+        let mut failing = self.failing.iter_mut();
+        match failing.find(|failing| failing.set == element.set) {
+            // What closes a door does not wait behind what a full set has no room for.
+            Some(failing) if !stays => {
+                failing.again = now;
+                self.waiting.insert(0, element);
+            }
+            _ => self.waiting.push(element),
+        }
+        Ok(())
+    }
+
+    /// Hands what waits to the kernel.
+    pub fn tick(&mut self, now: Instant) {
+        self.drop_late(now);
+        while self.commit(now) {}
+    }
+
+    /// What has happened since the last call; call again until it returns None.
+    pub fn next_news(&mut self) -> Option<News<T>> {
+        if self.news.is_empty() {
+            return None;
+        }
+        Some(self.news.remove(0))
+    }
+
+    /// When to call [`Netfilter::tick`].
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let mut soonest = None;
+        for element in &self.waiting {
+            let failing = self.failing.iter().find(|it| it.set == element.set);
+            let again = failing.map_or(Instant(0), |failing| failing.again);
+            soonest = sooner(soonest, Some(element.until.min(again)));
+        }
+        soonest
+    }
+
+    fn drop_late(&mut self, now: Instant) {
+        let late = self.waiting.extract_if(.., |element| element.until <= now);
+        self.news
+            .extend(late.map(|late| News::TooLate(late.ticket)));
+        // A set with no waiting element is forgotten: the next element finds out whether it works.
+        let waiting = &self.waiting;
+        self.failing
+            .retain(|failing| waiting.iter().any(|element| element.set == failing.set));
+    }
+
+    /// Hands a transaction to the kernel. False if there is nothing to hand over now.
+    fn commit(&mut self, now: Instant) -> bool {
+        let groups = self.take_due(now);
+        if groups.is_empty() {
+            return false;
+        }
+        let changes: Vec<Change> = groups.iter().map(|group| group.change(now)).collect();
+        let mut refused = self.kernel.change(&changes);
+        // An element that could not be added to a full set is not in it.
+        if let ([group], [(_, Refusal::Full)]) = (&groups[..], &refused[..])
+            && changes[0].elements.len() == 1
+            && group.is_removal()
+        {
+            refused.clear();
+        }
+        if refused.is_empty() {
+            for group in groups {
+                self.failing.retain(|failing| failing.set != group.set);
+                let tickets = group.elements.into_iter().map(|it| it.ticket);
+                self.news.extend(tickets.map(News::Done));
+            }
+            return true;
+        }
+        let (mut before, mut behind) = (Vec::new(), Vec::new());
+        for (place, Group { set, mut elements }) in groups.into_iter().enumerate() {
+            let count = changes[place].elements.len();
+            let why = refused.iter().find(|(known, _)| *known == place);
+            if let Some((_, why)) = why {
+                self.set_has_failed(&set, count, *why, now);
+            }
+            // Another element of the same set may succeed where one alone has failed.
+            let is_behind = why.is_some() && count == 1;
+            let wait = if is_behind { &mut behind } else { &mut before };
+            wait.append(&mut elements);
+        }
+        before.append(&mut self.waiting);
+        before.append(&mut behind);
+        self.waiting = before;
+        true
+    }
+
+    /// Takes the elements that are due, as many as one transaction may have.
+    fn take_due(&mut self, now: Instant) -> Vec<Group<T>> {
+        let mut groups: Vec<Group<T>> = Vec::new();
+        let failing = &self.failing;
+        let mut place = 0;
+        while let Some(element) = self.waiting.get(place) {
+            let set = &element.set;
+            let failing = failing.iter().find(|failing| failing.set == *set);
+            let most = match failing {
+                Some(failing) if now < failing.again => 0,
+                Some(failing) => failing.most,
+                None => NFT_QUEUED,
+            };
+            let group = groups.iter().position(|group| group.set == *set);
+            let is_taken = match group {
+                Some(group) => groups[group].elements.len() < most,
+                None => groups.len() < NFT_SETS && most > 0,
+            };
+            if !is_taken {
+                place += 1;
+                continue;
+            }
+            let element = self.waiting.remove(place);
+            match group {
+                Some(group) => groups[group].elements.push(element),
+                None => groups.push(Group {
+                    set: element.set.clone(),
+                    elements: vec![element],
+                }),
+            }
+        }
+        groups
+    }
+
+    /// Remembers that a set has refused so many elements at once.
+    fn set_has_failed(&mut self, set: &FamilySet, count: usize, why: Refusal, now: Instant) {
+        let place = self.failing.iter().position(|failing| failing.set == *set);
+        let place = place.unwrap_or_else(|| {
+            self.failing.push(Failing {
+                set: set.clone(),
+                most: NFT_QUEUED,
+                pause_ms: 0,
+                again: now,
+            });
+            self.failing.len() - 1
+        });
+        let failing = &mut self.failing[place];
+        if count > 1 && why.depends_on_elements() {
+            failing.most = count / 2;
+            return;
+        }
+        failing.most = 1;
+        if failing.pause_ms == 0 {
+            let set = set.clone();
+            self.news.push(News::Failing { set, why });
+        }
+        failing.pause_ms = (2 * failing.pause_ms).clamp(NFT_PAUSE_MS, NFT_LONGEST_PAUSE_MS);
+        failing.again = now.after(failing.pause_ms);
+    }
+}
+
+#[cfg(test)]
+mod tests;
