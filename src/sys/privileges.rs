@@ -5,9 +5,8 @@
 
 use rustix::process::{Gid, Uid};
 use rustix::thread::{
-    CapabilitySet, CapabilitySets, configure_capability_in_ambient_set,
-    remove_capability_from_bounding_set, set_capabilities, set_keep_capabilities,
-    set_thread_groups, set_thread_res_gid, set_thread_res_uid,
+    CapabilitySet, CapabilitySets, remove_capability_from_bounding_set, set_capabilities,
+    set_keep_capabilities, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
 };
 use std::io;
 
@@ -33,22 +32,10 @@ pub fn become_user(uid: u32, gid: u32, keep: impl Iterator<Item = u32>) -> io::R
     let kept = CapabilitySets {
         effective: keep,
         permitted: keep,
-        // A child does not get them by this alone: see `lend`.
-        inheritable: keep,
+        // No child gets one.
+        inheritable: CapabilitySet::empty(),
     };
     Ok(set_capabilities(None, kept)?)
-}
-
-/// Calls `start`, and the children that it starts get the capability with this number, if we have it. No other
-/// child gets one. It changes nothing if we are root, whose children get all of them, or do not have it.
-pub fn lend<T>(number: u32, start: impl FnOnce() -> T) -> T {
-    let lent = configure_capability_in_ambient_set(capability(number), true);
-    let started = start();
-    if lent.is_ok() {
-        // Giving up a capability needs no right.
-        let _ = configure_capability_in_ambient_set(capability(number), false);
-    }
-    started
 }
 
 fn capability(number: u32) -> CapabilitySet {

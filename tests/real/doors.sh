@@ -160,7 +160,8 @@ END
   expect "and its command runs" wait_for 5 grep -q CapAmb "$folder/rights"
   expect_same "without a right" "0000000000000000 0000000000000000" \
     "$(awk '/^CapEff|^CapAmb/ { print $2 }' "$folder/rights" | xargs)"
-  expect_same "nor has the daemon one to hand on" 0000000000000000 "$(status_of "$pid" CapAmb)"
+  expect_same "nor has the daemon one to hand on" "0000000000000000 0000000000000000" \
+    "$(status_of "$pid" CapAmb) $(status_of "$pid" CapInh)"
   expect_same "the log has no error" 0 "$(logged knocked error)"
 }
 
