@@ -323,8 +323,8 @@ pub const HOOKS_LEFT: usize = 16;
 /// The most elements that wait to be added to the kernel's sets, and that a transaction has.
 pub const NFT_QUEUED: usize = 256;
 
-/// The most sets that a transaction changes, and that the kernel's answers are kept of. With [`NFT_QUEUED`] it
-/// keeps a transaction far below a socket's send buffer, and its answers below the receive buffer.
+/// The most sets that a transaction changes, and whose form is remembered. With [`NFT_QUEUED`] it keeps a
+/// transaction far below a socket's send buffer, and the answers below its receive buffer.
 pub const NFT_SETS: usize = 32;
 
 /// Bytes that are read of an answer of the kernel's. What matters stands at its beginning.
@@ -332,6 +332,9 @@ pub const NFT_ANSWER: usize = 4_096;
 
 /// The most answers that are looked through for that to a request.
 pub const NFT_ANSWERS: usize = 1_024;
+
+/// How often we look whether others have changed the firewall, in ms.
+pub const NFT_LOOK_MS: u64 = 1_000;
 
 /// The pause after a set's first failure, in ms.
 pub const NFT_PAUSE_MS: u64 = 1_000;

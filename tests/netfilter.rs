@@ -9,8 +9,8 @@ mod common;
 
 use common::nft::{load, nft, with_firewall};
 use common::*;
-use shimmer::daemon::netfilter::{Netfilter, News, Refused};
-use shimmer::limits::{NFT_NAME, NFT_QUEUED, NFT_SETS};
+use shimmer::daemon::netfilter::{InForce, Netfilter, News, Refused};
+use shimmer::limits::{NFT_LOOK_MS, NFT_NAME, NFT_QUEUED, NFT_SETS};
 use shimmer::proto::Instant;
 use shimmer::terms::NftSet;
 use std::fmt::Write as _;
@@ -25,6 +25,8 @@ struct Turns {
     now: Instant,
     /// What has happened, with tickets as numbers.
     news: Vec<String>,
+    /// What is to be in sets.
+    in_force: Vec<(NftSet, IpAddr, Instant)>,
 }
 
 fn set(text: &str) -> NftSet {
@@ -38,6 +40,7 @@ impl Turns {
             netfilter: Netfilter::default(),
             now: Instant(1_000_000),
             news: Vec::new(),
+            in_force: Vec::new(),
         }
     }
 
@@ -52,9 +55,21 @@ impl Turns {
         assert!(self.add(set, address, seconds, ticket).is_ok());
     }
 
+    /// Something that is in a set already, until so many seconds from now.
+    fn is_in_force(&mut self, name: &str, address: &str, seconds: u64) {
+        let until = self.now.after(seconds * 1_000);
+        self.in_force
+            .push((set(name), address.parse().unwrap(), until));
+    }
+
     /// One turn, and what has happened in it.
     fn turn(&mut self) -> Vec<String> {
-        self.netfilter.tick(self.now);
+        let in_force = self.in_force.iter().map(|(set, address, until)| InForce {
+            set,
+            address: *address,
+            until: *until,
+        });
+        self.netfilter.tick(in_force, self.now);
         let begin = self.news.len();
         while let Some(news) = self.netfilter.next_news() {
             self.news.push(match news {
@@ -62,6 +77,7 @@ impl Turns {
                 News::TooLate(ticket) => format!("late {ticket}"),
                 News::Replaced(ticket) => format!("replaced {ticket}"),
                 News::Failing { set, why } => format!("failing {set}: {why}"),
+                News::Missing(count) => format!("missing {count}"),
             });
         }
         self.news[begin..].to_vec()
@@ -128,7 +144,8 @@ fn an_address_is_added_with_its_time_and_renewed() {
         let ends = || !list("ip filter x-14").contains("192.0.2.8");
         wait_for("the end of an element's time", || ends().then_some(()));
         assert!(list("ip6 filter x.26").contains("{ 2001:db8::8 timeout 49710d6h28m15s expires "));
-        assert!(turns.netfilter.next_deadline().is_none());
+        assert!(turns.netfilter.next_deadline().is_some());
+        turns.turn();
 
         // Longer and shorter, on every kernel, and nothing else happens to others.
         for (seconds, expected) in [(7_200, "2h"), (20, "20s")] {
@@ -165,6 +182,8 @@ fn an_address_is_taken_out_and_the_last_wish_counts() {
         );
         assert!(list("inet fw4 ssh4").contains("elements = { 192.0.2.9 timeout 30s expires "));
         assert_eq!(count("inet fw4 ssh4") + count("inet fw4 ssh6"), 1);
+        assert!(turns.netfilter.next_deadline().is_some());
+        turns.turn();
         assert!(turns.netfilter.next_deadline().is_none());
     });
 }
@@ -329,7 +348,13 @@ fn a_full_set_takes_as_many_as_it_has_room_for() {
         {
             turns.next_moment();
         }
-        assert!(turns.netfilter.next_deadline().is_none());
+        assert_eq!(
+            turns
+                .netfilter
+                .next_deadline()
+                .map(|_| turns.pass(NFT_LOOK_MS)),
+            Some(vec![])
+        );
     });
 }
 
@@ -400,6 +425,13 @@ fn a_set_of_intervals_has_the_address_and_no_other() {
                 assert_eq!(has(set, address), expected, "{address}");
             }
         }
+        for address in edges {
+            turns.is_in_force("inet/t/s", address, 60);
+        }
+        load("delete element inet t s4 { 192.0.2.255 }\n");
+        assert_eq!(turns.pass(NFT_LOOK_MS), ["missing 1"]);
+        assert!(has("s4", "192.0.2.255"));
+        turns.in_force.clear();
         for (ticket, address) in (0..).zip(edges) {
             turns.must_add("inet/t/s", address, 0, ticket);
         }
@@ -414,12 +446,76 @@ fn a_set_of_intervals_has_the_address_and_no_other() {
 }
 
 #[test]
+fn what_others_take_out_is_put_back() {
+    with_firewall(|| {
+        load_ssh();
+        let mut turns = Turns::new();
+        turns.must_add(SSH, "192.0.2.7", 600, 1);
+        turns.must_add(SSH, "2001:db8::7", 600, 2);
+        turns.must_add(SSH, "192.0.2.8", 600, 3);
+        assert_eq!(turns.turn().len(), 3);
+        for address in ["192.0.2.7", "2001:db8::7", "192.0.2.8"] {
+            turns.is_in_force(SSH, address, 600);
+        }
+        // Its time is as good as over.
+        turns.is_in_force(SSH, "192.0.2.9", 2);
+        // Nothing, our own changes, and others' that take nothing out.
+        assert_eq!(turns.pass(NFT_LOOK_MS), [""; 0]);
+        turns.must_add(SSH, "192.0.2.10", 600, 4);
+        assert_eq!(turns.pass(NFT_LOOK_MS), ["done 4"]);
+        load("add element inet fw4 ssh4 { 192.0.2.99 timeout 1h }\n");
+        assert_eq!(turns.pass(NFT_LOOK_MS), [""; 0]);
+
+        load("flush set inet fw4 ssh4\n");
+        assert_eq!(turns.pass(NFT_LOOK_MS - 1), [""; 0]);
+        assert_eq!(count("inet fw4 ssh4"), 0);
+        assert_eq!(turns.pass(1), ["missing 2"]);
+        let listed = list("inet fw4 ssh4");
+        // For the rest of its time, in whole seconds.
+        assert!(
+            listed.contains("192.0.2.7 timeout 9m56s expires "),
+            "{listed}"
+        );
+        assert_eq!(count("inet fw4 ssh4"), 2);
+        assert_eq!(turns.pass(NFT_LOOK_MS), [""; 0]);
+
+        // The whole firewall goes, and comes again without them.
+        load("flush ruleset\n");
+        let news = turns.pass(NFT_LOOK_MS);
+        let failing = |version| format!("failing inet fw4 ssh{version}: the table is not there");
+        assert_eq!(news, ["missing 3".to_owned(), failing(4), failing(6)]);
+        for _ in 0..20 {
+            assert_eq!(turns.pass(NFT_LOOK_MS), [""; 0]);
+        }
+        load_ssh();
+        assert_eq!(turns.pass(NFT_LOOK_MS), [""; 0]);
+        assert_eq!(count("inet fw4 ssh4") + count("inet fw4 ssh6"), 3);
+
+        // Whoever is being taken out is not put back, nor is whoever is no longer to be in.
+        load("flush ruleset\n");
+        turns.must_add(SSH, "192.0.2.7", 0, 5);
+        turns.turn();
+        turns
+            .in_force
+            .retain(|(_, address, _)| address.to_string() != "192.0.2.8");
+        turns.pass(NFT_LOOK_MS);
+        load_ssh();
+        turns.pass(NFT_LOOK_MS);
+        assert_eq!((count("inet fw4 ssh4"), count("inet fw4 ssh6")), (0, 1));
+        turns.in_force.clear();
+        turns.turn();
+        assert!(turns.netfilter.next_deadline().is_none());
+    });
+}
+
+#[test]
 fn a_change_of_others_between_ours_does_no_harm() {
     with_firewall(|| {
         load_ssh();
         let mut turns = Turns::new();
         turns.must_add(SSH, "192.0.2.1", 600, 1);
         assert_eq!(turns.turn(), ["done 1"]);
+        turns.is_in_force(SSH, "192.0.2.1", 600);
         // The set has another form now, and we have not looked since.
         load(
             "flush ruleset\nadd table inet fw4
@@ -429,7 +525,9 @@ fn a_change_of_others_between_ours_does_no_harm() {
         assert_eq!(turns.turn(), ["done 2"]);
         let get = ["get", "element", "inet", "fw4", "ssh4", "{ 192.0.2.3 }"];
         assert!(nft(&get, "").is_none());
-        assert_eq!(count("inet fw4 ssh4"), 1);
+        // What it took along is found missing.
+        assert_eq!(turns.pass(NFT_LOOK_MS), ["missing 1"]);
+        assert_eq!(count("inet fw4 ssh4"), 2);
     });
 }
 
@@ -459,6 +557,12 @@ fn ten_thousand_elements_are_in_a_set() {
         for ticket in [0, 1, 255, 256, 4_711, 9_999] {
             assert!(listed.contains(&format!(" {} timeout ", number(ticket))));
         }
+        // One of ours is missing among them.
+        turns.is_in_force(SSH, "10.0.0.77", 600);
+        turns.is_in_force(SSH, "10.0.0.78", 600);
+        load("delete element inet fw4 ssh4 { 10.0.0.77 }\n");
+        assert_eq!(turns.pass(NFT_LOOK_MS), ["missing 1"]);
+        assert_eq!(count("inet fw4 ssh4"), 20_000);
     });
 }
 

@@ -11,7 +11,7 @@ use super::failure::Failure;
 use super::hooks::Hooks;
 use super::host::Host;
 use super::log::Log;
-use super::netfilter::{Netfilter, News};
+use super::netfilter::{InForce, Netfilter, News};
 use super::ports::{Accepted, PortId, Ports, Try};
 use super::relay::Ready;
 use super::reload::Reload;
@@ -251,6 +251,10 @@ impl<H: Host> Shell<H> {
                     self.log.write(&Event::SetFailing { set, why });
                     continue;
                 }
+                News::Missing(elements) => {
+                    self.log.write(&Event::ElementsMissing { elements });
+                    continue;
+                }
             };
             self.answers.push_back(Input::ElementEnded { job, outcome });
         }
@@ -434,13 +438,23 @@ impl<H: Host> Shell<H> {
         }
         self.go_on_with_reload();
         self.open_again(core);
-        self.netfilter.tick(now);
-        self.log_sets();
+        self.change_sets(core);
         let sensor = self.sensor.as_mut();
         if let Some(packets) = sensor.and_then(|sensor| sensor.newly_lost(now)) {
             self.log.write(&Event::PacketsLost { packets });
         }
         self.log.log_left_out();
+    }
+
+    /// Hands this turn's changes of sets to the kernel.
+    fn change_sets(&mut self, core: &Core) {
+        let in_force = core.elements().map(|(set, address, until)| InForce {
+            set,
+            address,
+            until,
+        });
+        self.netfilter.tick(in_force, self.now.boot);
+        self.log_sets();
     }
 
     /// Sleeps until an event comes or a deadline is over.

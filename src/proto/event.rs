@@ -243,8 +243,13 @@ pub enum Event {
     SetFailing {
         /// The set's name in nft's form.
         set: String,
-        /// How nft failed.
+        /// Why.
         why: String,
+    },
+    /// Somebody else has taken elements out of their sets. They are put back.
+    ElementsMissing {
+        /// The number of elements.
+        elements: usize,
     },
     /// A new minute has begun.
     Rotate {
@@ -490,6 +495,7 @@ impl Event {
             | Self::ClockStep { .. }
             | Self::ClockKeepsClosed { .. }
             | Self::RedirectMissing { .. }
+            | Self::ElementsMissing { .. }
             | Self::LeftOut { .. }
             | Self::Lost { .. }
             | Self::Warning(_) => Level::Warn,

@@ -87,6 +87,43 @@ END
   expect "but his session lives" answers gated goodbye
   expect_same "the log has an entry for each pass" 4 "$(logged gated open 'mirage=home source=')"
   expect_same "and no error" 0 "$(logged gated error)"
+  expect_same "no firewall was changed by others" 0 "$(logged gated warn nft)"
+}
+
+who_is_in_stays_in_when_the_rules_are_loaded_again() {
+  local family
+  start_daemon staying gated <<'END' || return
+[common]
+[mirage-home]
+gate = knock
+range = 40500-40799
+period = 1h
+door = nft
+open-set = inet/shimmer/home
+open-port = 22
+open-timeout = 1h
+END
+  expect "the rules load" load_rules gated staying
+  for family in v4 v6; do
+    expect "the member knocks ($family)" knock_at staying "$($family gated)" home
+    expect "nft lists him in the set ($family)" wait_for 5 is_in_set gated $family 3590
+  done
+  expect "the rules load again" load_rules gated staying
+  for family in v4 v6; do
+    expect "he is in the set again ($family)" wait_for 5 is_in_set gated $family 3500
+    expect "and ssh gets in ($family)" enters member "$($family gated)" 22
+  done
+  expect "the log says so" has_logged staying warn 'nft missing=2: '
+  expect "somebody flushes the firewall" on gated nft flush ruleset
+  expect "the log says so" wait_for 5 has_logged staying warn 'nft missing=2: ' 2
+  expect "and that the table is not there" \
+    wait_for 5 has_logged staying error 'nft inet shimmer home4: the table is not there; retrying'
+  expect "the rules load once more" load_rules gated staying
+  for family in v4 v6; do
+    expect "and he is in the set ($family)" wait_for 5 is_in_set gated $family 3500
+  done
+  expect_same "he has passed twice" 2 "$(logged staying open 'mirage=home source=')"
+  stop_daemon staying
 }
 
 who_knocks_to_close_is_taken_out_of_the_set() {

@@ -154,6 +154,8 @@ pub struct Kernel {
     generation: u32,
     /// What we know of that generation's sets.
     forms: Vec<(FamilySet, Form)>,
+    /// Others have changed something since the last [`Kernel::has_changed`].
+    is_foreign: bool,
 }
 
 impl Kernel {
@@ -164,7 +166,10 @@ impl Kernel {
         for _ in 0..TRIES {
             match self.try_change(changes) {
                 Ok(refused) => return refused,
-                Err(Refusal::Errno(libc::ERESTART)) => self.generation = 0,
+                Err(Refusal::Errno(libc::ERESTART)) => {
+                    self.is_foreign = true;
+                    self.generation = 0;
+                }
                 Err(other) => {
                     why = other;
                     break;
@@ -218,6 +223,34 @@ impl Kernel {
             self.generation = self.generation.wrapping_add(1).max(1);
         }
         Ok(refused)
+    }
+
+    /// Whether others have changed something since the last call.
+    ///
+    /// # Errors
+    /// The kernel does not say.
+    pub fn has_changed(&mut self) -> Result<bool, Refusal> {
+        let before = self.generation;
+        self.learn_generation()?;
+        let is_foreign = core::mem::take(&mut self.is_foreign);
+        Ok(is_foreign || before != 0 && before != self.generation)
+    }
+
+    /// Whether an address is in a set. It is not if there is no such set.
+    ///
+    /// # Errors
+    /// The kernel does not say.
+    pub fn has(&mut self, set: &FamilySet, address: IpAddr) -> Result<bool, Refusal> {
+        let mut request = self.request(Kind::GET_ELEMENTS, set);
+        request.add_name(attribute::SET, &set.name());
+        request.nest(attribute::ELEMENTS, |list| {
+            add_element(list, &key(address), 0, 0);
+        });
+        match self.ask(&request) {
+            Ok(_) => Ok(true),
+            Err(Refusal::Errno(libc::ENOENT)) => Ok(false),
+            Err(why) => Err(why),
+        }
     }
 
     fn learn_generation(&mut self) -> Result<(), Refusal> {

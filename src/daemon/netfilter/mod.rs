@@ -11,12 +11,18 @@
 //! A transaction is all or nothing, and the kernel says which sets it refuses. Those wait, longer each time, and
 //! the others do not wait for them. A set may refuse some of its elements only, as a full one does. So it is asked
 //! for half as many, until it takes them or refuses a single one.
+//!
+//! Somebody else may empty a set: by `nft flush ruleset`, or by loading rules again. While something is open or
+//! waits, the kernel is asked for its generation once a second. If somebody has changed something, what is
+//! missing is put back, and sets that have failed are tried again.
 
 mod kernel;
 pub mod message;
 
 use self::kernel::{Change, Element, Kernel};
-use crate::limits::{NFT_LONGEST_PAUSE_MS, NFT_PAUSE_MS, NFT_QUEUED, NFT_REMOVAL_MS, NFT_SETS};
+use crate::limits::{
+    NFT_LONGEST_PAUSE_MS, NFT_LOOK_MS, NFT_PAUSE_MS, NFT_QUEUED, NFT_REMOVAL_MS, NFT_SETS,
+};
 use crate::proto::{Instant, sooner};
 use crate::terms::{FamilySet, NftSet};
 use core::fmt;
@@ -57,6 +63,18 @@ pub enum News<T> {
         /// Why.
         why: Refusal,
     },
+    /// Somebody else has taken this many elements out of their sets. They are put back.
+    Missing(usize),
+}
+
+/// An element that is to be in its set.
+pub struct InForce<'a> {
+    /// The set, or both.
+    pub set: &'a NftSet,
+    /// The address.
+    pub address: IpAddr,
+    /// When it ends.
+    pub until: Instant,
 }
 
 struct Queued<T> {
@@ -66,7 +84,8 @@ struct Queued<T> {
     stays: bool,
     /// When its time ends, or a removal is given up.
     until: Instant,
-    ticket: T,
+    /// None if nobody asks what becomes of it.
+    ticket: Option<T>,
 }
 
 impl<T> Queued<T> {
@@ -124,6 +143,8 @@ pub struct Netfilter<T> {
     waiting: Vec<Queued<T>>,
     failing: Vec<Failing>,
     news: Vec<News<T>>,
+    /// When to ask whether others have changed something; None while nothing is open and nothing waits.
+    next_look: Option<Instant>,
 }
 
 impl<T> Default for Netfilter<T> {
@@ -134,6 +155,7 @@ impl<T> Default for Netfilter<T> {
             waiting: Vec::new(),
             failing: Vec::new(),
             news: Vec::new(),
+            next_look: None,
         }
     }
 }
@@ -165,8 +187,8 @@ impl<T> Netfilter<T> {
         let set = set.of(address);
         let contradicts = |old: &mut Queued<T>| old.stays != stays && old.is_about(&set, address);
         let replaced = self.waiting.extract_if(.., contradicts);
-        self.news
-            .extend(replaced.map(|old| News::Replaced(old.ticket)));
+        let tickets = replaced.filter_map(|old| old.ticket);
+        self.news.extend(tickets.map(News::Replaced));
         if self.waiting.len() >= NFT_QUEUED {
             return Err(Refused::Full);
         }
@@ -175,7 +197,7 @@ impl<T> Netfilter<T> {
             address,
             stays,
             until: now.after(ms),
-            ticket,
+            ticket: Some(ticket),
         };
         let mut failing = self.failing.iter_mut();
         match failing.find(|failing| failing.set == element.set) {
@@ -189,10 +211,22 @@ impl<T> Netfilter<T> {
         Ok(())
     }
 
-    /// Hands what waits to the kernel.
-    pub fn tick(&mut self, now: Instant) {
+    /// Does what is due: puts back what others have taken out of what is in force, and hands what waits to the
+    /// kernel.
+    pub fn tick<'a>(&mut self, in_force: impl Iterator<Item = InForce<'a>>, now: Instant) {
+        let mut in_force = in_force.peekable();
+        let is_used = in_force.peek().is_some() || !self.waiting.is_empty();
+        let is_due = self.next_look.is_none_or(|look| look <= now);
+        if is_used && is_due {
+            self.look(in_force, now);
+        }
         self.drop_late(now);
         while self.commit(now) {}
+        if !is_used {
+            self.next_look = None;
+        } else if is_due {
+            self.next_look = Some(now.after(NFT_LOOK_MS));
+        }
     }
 
     /// What has happened since the last call; call again until it returns None.
@@ -205,7 +239,7 @@ impl<T> Netfilter<T> {
 
     /// When to call [`Netfilter::tick`].
     pub fn next_deadline(&self) -> Option<Instant> {
-        let mut soonest = None;
+        let mut soonest = self.next_look;
         for element in &self.waiting {
             let failing = self.failing.iter().find(|it| it.set == element.set);
             let again = failing.map_or(Instant(0), |failing| failing.again);
@@ -214,10 +248,50 @@ impl<T> Netfilter<T> {
         soonest
     }
 
+    /// Looks whether others have changed something.
+    fn look<'a>(&mut self, in_force: impl Iterator<Item = InForce<'a>>, now: Instant) {
+        // What is wrong is told of the set that is to be changed.
+        if self.kernel.has_changed() != Ok(true) {
+            return;
+        }
+        for failing in &mut self.failing {
+            failing.again = now;
+        }
+        // What ends in a moment may have ended in the kernel.
+        let soon = now.after(2 * NFT_LOOK_MS);
+        let mut missing = 0;
+        for InForce {
+            set,
+            address,
+            until,
+        } in in_force
+        {
+            let set = set.of(address);
+            let is_asked = self.waiting.iter().any(|it| it.is_about(&set, address));
+            if until <= soon || is_asked || self.kernel.has(&set, address) != Ok(false) {
+                continue;
+            }
+            if self.waiting.len() >= NFT_QUEUED {
+                break;
+            }
+            missing += 1;
+            self.waiting.push(Queued {
+                set,
+                address,
+                stays: true,
+                until,
+                ticket: None,
+            });
+        }
+        if missing > 0 {
+            self.news.push(News::Missing(missing));
+        }
+    }
+
     fn drop_late(&mut self, now: Instant) {
         let late = self.waiting.extract_if(.., |element| element.until <= now);
-        self.news
-            .extend(late.map(|late| News::TooLate(late.ticket)));
+        let tickets = late.filter_map(|late| late.ticket);
+        self.news.extend(tickets.map(News::TooLate));
         // A set with no waiting element is forgotten: the next element finds out whether it works.
         let waiting = &self.waiting;
         self.failing
@@ -242,7 +316,7 @@ impl<T> Netfilter<T> {
         if refused.is_empty() {
             for group in groups {
                 self.failing.retain(|failing| failing.set != group.set);
-                let tickets = group.elements.into_iter().map(|it| it.ticket);
+                let tickets = group.elements.into_iter().filter_map(|it| it.ticket);
                 self.news.extend(tickets.map(News::Done));
             }
             return true;

@@ -155,6 +155,16 @@ impl Openings {
         self.all.iter()
     }
 
+    /// The addresses that are elements of a set, with their mirages, and until when.
+    pub fn elements(&self) -> impl Iterator<Item = (MirageId, IpAddr, Instant)> {
+        self.all
+            .iter()
+            .filter_map(|opening| match opening.open_for {
+                OpenFor::Element(address) => Some((opening.mirage, address, opening.until?)),
+                OpenFor::Address(_) | OpenFor::Service => None,
+            })
+    }
+
     fn find(&mut self, mirage: MirageId, open_for: OpenFor) -> Option<&mut Opening> {
         let is_it =
             |opening: &&mut Opening| opening.mirage == mirage && opening.open_for == open_for;

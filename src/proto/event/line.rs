@@ -169,6 +169,11 @@ impl fmt::Display for Event {
                 )
             }
             Self::SetFailing { set, why } => write!(f, "error nft {set}: {why}; retrying"),
+            Self::ElementsMissing { elements } => write!(
+                f,
+                "warn nft missing={elements}: somebody else has changed the firewall; \
+                 putting them back"
+            ),
             Self::Rotate {
                 mirage,
                 open,

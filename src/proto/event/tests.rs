@@ -299,6 +299,11 @@ fn lines_of_the_daemon_and_their_levels() {
             "error mirage=home source=192.0.2.7 nft: it took too long to take it out of the set",
         ),
         (
+            Event::ElementsMissing { elements: 3 },
+            Level::Warn,
+            "warn nft missing=3: somebody else has changed the firewall; putting them back",
+        ),
+        (
             Event::Rotate {
                 mirage: mirage(),
                 open: 48,

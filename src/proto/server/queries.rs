@@ -13,7 +13,7 @@ use crate::proto::scheme::knock::Hop;
 use crate::proto::scheme::schedule::{Range, Role};
 use crate::proto::source::Source;
 use crate::proto::time::{Instant, Now, sooner};
-use crate::terms::Level;
+use crate::terms::{Door, Level, NftSet};
 use core::net::{IpAddr, Ipv4Addr};
 use std::hash::RandomState;
 use std::rc::Rc;
@@ -199,6 +199,17 @@ impl Core {
     #[must_use]
     pub fn openings(&self) -> &Openings {
         &self.openings
+    }
+
+    /// The addresses that are to be elements of a set now, and until when.
+    pub fn elements(&self) -> impl Iterator<Item = (&NftSet, IpAddr, Instant)> {
+        self.openings.elements().filter_map(|(id, address, until)| {
+            // A reload may have dropped the mirage, or given it another door.
+            match &self.mirage(id)?.settings.door {
+                Door::Nft { set, .. } => Some((set, address, until)),
+                Door::Forward(_) | Door::Command { .. } => None,
+            }
+        })
     }
 
     /// The banned sources.
