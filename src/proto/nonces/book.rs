@@ -32,6 +32,8 @@ pub struct Book {
     pub closed: Closed,
     /// In the file's places. Only who has the secret can fill it, so it is searched from end to end.
     used: Vec<Used>,
+    /// The most of them.
+    places: usize,
 }
 
 impl Book {
@@ -42,19 +44,31 @@ impl Book {
             since,
             closed: Closed::default(),
             used: Vec::new(),
+            places: NONCES,
         }
     }
 
-    /// Takes over what is known of a key whose windows had another length. Its nonces stay where they are.
-    pub fn inherit(&mut self, other: &Self) {
-        self.since = self.since.max(other.since);
+    /// Takes over what is known of its key where the windows have another length. The nonces stay where they are.
+    pub fn inherit(&mut self, other: &Self, place: usize, writes: &mut Unwritten) {
+        if self.since < other.since {
+            self.since = other.since;
+            writes.put(Place::Since(place), &self.since_record());
+        }
         let (theirs, ours) = (u64::from(other.period), u64::from(self.period));
         for run in other.closed.0.iter().flatten() {
             let end = run.last.saturating_add(1).saturating_mul(theirs) - 1;
-            let first = run.first.saturating_mul(theirs) / ours;
-            let last = end / ours;
-            self.closed.insert(Run { first, last }, |_, _| {});
+            let run = Run {
+                first: run.first.saturating_mul(theirs) / ours,
+                last: end / ours,
+            };
+            self.close(run, place, writes);
         }
+    }
+
+    /// Leaves it so few places that a test can fill them.
+    #[cfg(test)]
+    pub fn shrink(&mut self, places: usize) {
+        self.places = places;
     }
 
     /// Puts a nonce of a file back into its place.
@@ -128,7 +142,7 @@ impl Book {
     /// Whether a source has its share of the places that no other has. Nonces of windows that are not live
     /// make room, so they do not count.
     pub fn has_room(&self, source: u32, now: Now) -> bool {
-        let (mut own, mut free) = (0, NONCES);
+        let (mut own, mut free) = (0, self.places);
         for used in self.live(now) {
             own += usize::from(used.source == source);
             free -= 1;
@@ -165,22 +179,18 @@ impl Book {
         if let Some(free) = self.used.iter().position(|used| !self.is_known(used)) {
             return Some(free);
         }
-        if self.used.len() < NONCES {
+        if self.used.len() < self.places {
             return Some(self.used.len());
         }
         let live = self.live_windows(now);
         let windows = self.used.iter().map(|used| used.window);
         let lowest = windows.filter(|window| !live.contains(window)).min()?;
-        self.close(lowest, place, writes);
+        self.close(Run::of(lowest), place, writes);
         self.used.iter().position(|used| used.window == lowest)
     }
 
-    /// Closes a window for ever.
-    pub fn close(&mut self, window: u64, place: usize, writes: &mut Unwritten) {
-        let run = Run {
-            first: window,
-            last: window,
-        };
+    /// Closes windows for ever.
+    pub fn close(&mut self, run: Run, place: usize, writes: &mut Unwritten) {
         self.closed.insert(run, |at, run| {
             let place = Place::Closed(place, at);
             match run {

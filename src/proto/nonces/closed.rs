@@ -10,6 +10,18 @@ pub struct Run {
 }
 
 impl Run {
+    /// One window.
+    pub fn of(window: u64) -> Self {
+        Self {
+            first: window,
+            last: window,
+        }
+    }
+
+    fn contains(self, other: Self) -> bool {
+        self.first <= other.first && other.last <= self.last
+    }
+
     fn joined(self, other: Self) -> Self {
         Self {
             first: self.first.min(other.first),
@@ -41,6 +53,9 @@ impl Closed {
     /// Closes windows. Tells each place that has changed, in the order in which a file may have them: no window is
     /// open in between that was closed before.
     pub fn insert(&mut self, mut run: Run, mut changed: impl FnMut(usize, Option<Run>)) {
+        if self.0.iter().flatten().any(|known| known.contains(run)) {
+            return;
+        }
         let touching = |known: &Option<Run>| known.is_some_and(|known| known.gap(run) == 0);
         let touched: heapless::Vec<usize, CLOSED_RUNS> = (0..CLOSED_RUNS)
             .filter(|&at| touching(&self.0[at]))
@@ -95,17 +110,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn one(window: u64) -> Run {
-        Run {
-            first: window,
-            last: window,
-        }
-    }
-
     fn closed(windows: &[u64]) -> Closed {
         let mut closed = Closed::default();
         for &window in windows {
-            closed.insert(one(window), |_, _| {});
+            closed.insert(Run::of(window), |_, _| {});
         }
         closed
     }
@@ -139,7 +147,7 @@ mod tests {
             let mut file = Closed::default();
             for (count, &window) in windows.iter().enumerate() {
                 let before = &windows[..count];
-                closed.insert(one(window), |place, run| {
+                closed.insert(Run::of(window), |place, run| {
                     file.0[place] = run;
                     assert!(before.iter().all(|&window| file.contains(window)));
                 });

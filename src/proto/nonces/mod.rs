@@ -36,6 +36,7 @@ use super::source::Source;
 use super::time::{Instant, Now};
 use crate::limits::FORMER_KEYS;
 use book::Book;
+use closed::Run;
 use image::Place;
 use std::hash::{BuildHasher, RandomState};
 
@@ -182,9 +183,9 @@ impl Memory {
     /// but of too many, one is forgotten of which no window is live.
     pub fn serve(&mut self, keys: &[(KeyId, u32)], now: Now) {
         for &(key, period) in keys {
-            if self.place(key, period).is_none() {
-                self.begin(key, period);
-            }
+            let place = self.place(key, period);
+            let place = place.unwrap_or_else(|| self.begin(key, period));
+            self.inherit(place);
         }
         let is_former = |book: &Book| !keys.contains(&(book.key, book.period));
         while self
@@ -221,18 +222,27 @@ impl Memory {
         book.wipe(place, &mut self.unwritten);
     }
 
-    fn begin(&mut self, key: KeyId, period: u32) {
-        let mut book = Book::new(key, period, self.since);
-        // If only the period is new, all that is known of the key still counts.
-        for other in self.books.iter().flatten().filter(|other| other.key == key) {
-            book.inherit(other);
-        }
+    fn begin(&mut self, key: KeyId, period: u32) -> usize {
+        let book = Book::new(key, period, self.since);
         let free = self.books.iter().position(Option::is_none);
         let place = free.unwrap_or_else(|| {
             self.books.push(None);
             self.books.len() - 1
         });
         book.write(place, &mut self.unwritten);
+        self.books[place] = Some(book);
+        place
+    }
+
+    /// What is known of a key still counts where its windows have another length.
+    fn inherit(&mut self, place: usize) {
+        let Some(mut book) = self.books[place].take() else {
+            return;
+        };
+        let key = book.key;
+        for other in self.books.iter().flatten().filter(|other| other.key == key) {
+            book.inherit(other, place, &mut self.unwritten);
+        }
         self.books[place] = Some(book);
     }
 
@@ -255,7 +265,7 @@ impl Memory {
         if let Some(book) = &mut self.books[place] {
             for &number in live {
                 if book.is_before_start(number, now) && !book.is_closed(number) {
-                    book.close(number, place, &mut self.unwritten);
+                    book.close(Run::of(number), place, &mut self.unwritten);
                 }
             }
         }
