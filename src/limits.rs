@@ -252,6 +252,10 @@ pub const SENSE_AGAIN_MS: u64 = 10;
 /// lowest and the highest port. A 32-bit kernel has 10 KiB for a socket's filter, and a range takes 32 bytes.
 pub const SENSED_RANGES: usize = 128;
 
+/// The most of this host's networks of one IP version that the sensor's filter can tell apart. With more, what a
+/// router passes on takes its part of [`SENSED_PER_SECOND`]. As IPv6 they take 320 instructions.
+pub const SENSED_NETWORKS: usize = 32;
+
 /// The most addresses that a door's listener admits. As IPv6 they take 600 instructions of a socket filter, and
 /// the kernel accepts 4,096.
 pub const ADMITTED: usize = 64;

@@ -6,7 +6,7 @@
 
 mod common;
 
-use common::gates::apart;
+use common::gates::{add_address, apart, only_apart};
 use common::{own_address, visitor, wait_for};
 use mio::{Events, Poll};
 use shimmer::daemon::sensor::{HopAt, Sensed, Sensor, Way};
@@ -218,7 +218,10 @@ fn what_is_passed_on_to_others_is_not_sensed() {
             };
             assert_eq!(bound, 0);
             let other = (Ipv4Addr::new(192, 0, 2, 1), 10_001);
-            socket.send_to(b"for somebody else", other).unwrap();
+            // More than the bucket holds: what is for us is heard at once all the same.
+            for _ in 0..2 * SENSED_PER_SECOND {
+                socket.send_to(b"for somebody else", other).unwrap();
+            }
         }
         say(host, SocketAddr::new(host, 10_001), b"for us");
         let sensed = rig.wait(1);
@@ -227,6 +230,27 @@ fn what_is_passed_on_to_others_is_not_sensed() {
             [Some(host)]
         );
     });
+}
+
+#[test]
+fn an_address_that_this_host_gets_later_is_heard_at() {
+    if !only_apart(&|| {
+        let mut rig = Rig::new();
+        if rig.sensor.way() == Way::Bound {
+            return;
+        }
+        let later = Ipv4Addr::new(192, 0, 2, 1);
+        rig.watch((10_000, 10_009), &[]);
+        add_address(later);
+        wait_for("a datagram to the new address", || {
+            say(later.into(), (later, 10_001).into(), b"for us");
+            rig.now = rig.now.after(100);
+            let all = rig.all();
+            (!all.is_empty() && all.iter().all(|it| it.to == Some(later.into()))).then_some(())
+        });
+    }) {
+        eprintln!("without a network of its own it has no address to get");
+    }
 }
 
 #[test]

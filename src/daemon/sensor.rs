@@ -13,18 +13,21 @@ use super::retried_socket::{Change, RetriedSocket};
 use super::wake::{self, Wake};
 use crate::bpf::IpVersion;
 use crate::limits::{
-    BACKLOG, RETRY_MS, SENSE_AGAIN_MS, SENSED_PER_SECOND, TELL_FULL_MS, TURN_PACKETS,
+    BACKLOG, RETRY_MS, SENSE_AGAIN_MS, SENSED_NETWORKS, SENSED_PER_SECOND, TELL_FULL_MS,
+    TURN_PACKETS,
 };
-use crate::proto::Instant;
 use crate::proto::event::Event;
 pub use crate::proto::input::Sensed;
 use crate::proto::scheme::knock::{Hop, Protocol};
 use crate::proto::scheme::schedule::Range;
 use crate::proto::source::canonical;
+use crate::proto::{Instant, sooner};
+use crate::sys::own_networks::{AddressNews, own_networks};
 use crate::sys::packet::PacketSocket;
 use crate::sys::socket::{self, ListenAddress};
 use crate::terms::Level;
 use core::net::IpAddr;
+use core::ops::RangeInclusive;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
 use std::io;
@@ -57,6 +60,8 @@ struct SensorSocket {
 enum Kind {
     Packets(PacketSocket),
     Port(HopAt, RetriedSocket),
+    /// Beside packet sockets: the addresses of this host change.
+    News(AddressNews),
 }
 
 /// Totals since the start.
@@ -72,6 +77,12 @@ pub struct Counts {
 pub struct Sensor {
     way: Way,
     sockets: Vec<SensorSocket>,
+    /// There is news of this host's addresses.
+    has_moved: bool,
+    /// When to look at them again: the kernel tells of an address before it takes packets to it.
+    again: Option<Instant>,
+    /// The ports that packet sockets watch.
+    watched: Vec<RangeInclusive<u16>>,
     /// The place of the socket that is read next.
     turn: usize,
     /// Every socket gets a new number, so a late event never reaches another socket.
@@ -107,6 +118,13 @@ impl Sensor {
                 .sockets
                 .push(SensorSocket::new(Kind::Packets(socket), number));
         }
+        if let Ok(news) = AddressNews::open() {
+            let number = sensor.number();
+            register(registry, news.as_fd(), number)?;
+            sensor
+                .sockets
+                .push(SensorSocket::new(Kind::News(news), number));
+        }
         sensor.way = Way::Raw;
         Ok(sensor)
     }
@@ -117,6 +135,9 @@ impl Sensor {
         Self {
             way: Way::Bound,
             sockets: Vec::new(),
+            has_moved: false,
+            again: None,
+            watched: Vec::new(),
             turn: 0,
             next_number: 0,
             taken: 0,
@@ -149,13 +170,33 @@ impl Sensor {
             self.bind(registry, hops);
             return Ok(());
         }
+        let ports = ranges.iter().map(|range| range.low()..=range.high());
+        self.watched = ports.collect();
+        self.attach()
+    }
+
+    /// Attaches the filters, with the networks that are this host's now. A router is sent what it passes on, too,
+    /// and that must not empty the bucket.
+    fn attach(&self) -> io::Result<()> {
         for socket in &self.sockets {
             if let Kind::Packets(socket) = &socket.kind {
-                let ports = ranges.iter().map(|range| range.low()..=range.high());
-                socket.watch(&ports.collect::<Vec<_>>(), SNAP as u32)?;
+                let known = own_networks(socket.version()).ok();
+                // Without news of addresses, a new one would not be heard at.
+                let networks =
+                    known.filter(|networks| self.has_news() && networks.len() <= SENSED_NETWORKS);
+                let watch = |networks| socket.watch(&self.watched, networks, SNAP as u32);
+                // Where the longer filter finds no memory, the shorter one may.
+                if networks.is_none() || watch(networks.as_deref()).is_err() {
+                    watch(None)?;
+                }
             }
         }
         Ok(())
+    }
+
+    fn has_news(&self) -> bool {
+        let mut kinds = self.sockets.iter().map(|socket| &socket.kind);
+        kinds.any(|kind| matches!(kind, Kind::News(_)))
     }
 
     fn bind(&mut self, registry: &Registry, hops: &[HopAt]) {
@@ -205,12 +246,33 @@ impl Sensor {
             .iter_mut()
             .find(|socket| socket.number == number)
         {
-            socket.is_ready = true;
+            match &socket.kind {
+                Kind::News(_) => self.has_moved = true,
+                Kind::Packets(_) | Kind::Port(..) => socket.is_ready = true,
+            }
         }
+    }
+
+    /// Follows the addresses of this host.
+    fn follow_addresses(&mut self, now: Instant) {
+        let is_over = self.again.take_if(|again| *again <= now).is_some();
+        if core::mem::take(&mut self.has_moved) {
+            for socket in &self.sockets {
+                if let Kind::News(news) = &socket.kind {
+                    news.discard();
+                }
+            }
+            self.again = Some(now.after(RETRY_MS));
+        } else if !is_over {
+            return;
+        }
+        // If there is no memory, the old filter stays.
+        let _ = self.attach();
     }
 
     /// The next packet. None ends the turn, but the sensor may be [`due`](Self::due) again at once.
     pub fn next(&mut self, now: Instant) -> Option<Sensed> {
+        self.follow_addresses(now);
         self.bucket.fill(now);
         let mut buffer = [0; SNAP];
         while self.taken < TURN_PACKETS && !self.bucket.is_empty() {
@@ -281,10 +343,10 @@ impl Sensor {
         Some(lost - told)
     }
 
-    /// When to call [`Sensor::newly_lost`].
+    /// When to call [`Sensor::newly_lost`], and [`Sensor::next`] whatever has come.
     #[must_use]
     pub fn next_look(&self) -> Option<Instant> {
-        self.look
+        sooner(self.look, self.again)
     }
 
     /// Whether a packet's destination is an address of this host. One address is looked up once a turn.
@@ -318,14 +380,14 @@ impl SensorSocket {
 
     fn hop_at(&self) -> Option<HopAt> {
         match self.kind {
-            Kind::Packets(_) => None,
+            Kind::Packets(_) | Kind::News(_) => None,
             Kind::Port(hop_at, _) => Some(hop_at),
         }
     }
 
     fn port(&self) -> Option<&RetriedSocket> {
         match &self.kind {
-            Kind::Packets(_) => None,
+            Kind::Packets(_) | Kind::News(_) => None,
             Kind::Port(_, port) => Some(port),
         }
     }
@@ -352,6 +414,7 @@ impl SensorSocket {
                     (sensed, Some(interface))
                 }));
             }
+            Kind::News(_) => return Err(io::ErrorKind::WouldBlock.into()),
             Kind::Port((place, hop), port) => {
                 let socket = port.socket().ok_or(io::ErrorKind::WouldBlock)?;
                 (place, *hop, socket)

@@ -49,8 +49,8 @@ pub fn detach(socket: &impl AsFd) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bpf::{IpVersion, arrivals};
-    use crate::limits::{ADMITTED, SENSED_RANGES};
+    use crate::bpf::{IpVersion, Network, arrivals};
+    use crate::limits::{ADMITTED, SENSED_NETWORKS, SENSED_RANGES};
 
     #[test]
     fn the_kernel_takes_the_longest_programs_one_after_the_other() {
@@ -64,7 +64,12 @@ mod tests {
         admit_only(&socket, &[]).unwrap();
         let watched = vec![1..=2; SENSED_RANGES];
         for version in [IpVersion::V4, IpVersion::V6] {
-            attach(&socket, &arrivals(version, &watched, 140)).unwrap();
+            let one = Network {
+                address: full[0],
+                bits: 127,
+            };
+            let networks = vec![one; SENSED_NETWORKS];
+            attach(&socket, &arrivals(version, &watched, Some(&networks), 140)).unwrap();
         }
         detach(&socket).unwrap();
         assert_eq!(detach(&socket).unwrap_err().kind(), io::ErrorKind::NotFound);

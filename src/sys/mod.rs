@@ -14,6 +14,8 @@ pub mod local;
 #[cfg(target_os = "linux")]
 pub mod netlink;
 #[cfg(target_os = "linux")]
+pub mod own_networks;
+#[cfg(target_os = "linux")]
 pub mod packet;
 pub mod patient;
 #[cfg(target_os = "linux")]

@@ -1,7 +1,7 @@
 //! Packet sockets (packet(7)): what is sent to this host before ports and firewalls look at it.
 
 use super::filter;
-use crate::bpf::{self, IpVersion};
+use crate::bpf::{self, IpVersion, Network};
 use core::mem;
 use core::ops::RangeInclusive;
 use rustix::net::{RecvFlags, recvfrom};
@@ -36,12 +36,18 @@ impl PacketSocket {
         Ok(Self { socket, version })
     }
 
-    /// Receives what is sent to these ports from now on, cut to `kept` bytes.
+    /// Receives what is sent to these ports from now on, and addressed to one of the networks if there are any, cut
+    /// to `kept` bytes.
     ///
     /// # Errors
     /// The kernel has no memory for the filter.
-    pub fn watch(&self, ports: &[RangeInclusive<u16>], kept: u32) -> io::Result<()> {
-        let program = bpf::arrivals(self.version, ports, kept);
+    pub fn watch(
+        &self,
+        ports: &[RangeInclusive<u16>],
+        networks: Option<&[Network]>,
+        kept: u32,
+    ) -> io::Result<()> {
+        let program = bpf::arrivals(self.version, ports, networks, kept);
         filter::attach(&self.socket, &program)
     }
 
