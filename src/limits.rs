@@ -301,6 +301,10 @@ pub const STATE_WRITE_BYTES: usize = 4_096;
 /// The most bytes of a line in a state file.
 pub const STATE_LINE_BYTES: usize = 128;
 
+/// How long the daemon tries to close its doors before it ends, in ms. procd and systemd are asked to wait for
+/// 12 s.
+pub const STOP_MS: u64 = 8_000;
+
 /// The most commands that run at once.
 pub const HOOKS: usize = 8;
 

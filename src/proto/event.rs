@@ -305,6 +305,11 @@ pub enum Event {
         /// What is wrong with it.
         error: String,
     },
+    /// The daemon ends, and this many doors could not be closed.
+    LeftOpen {
+        /// How many doors.
+        open: usize,
+    },
     /// The daemon ends.
     End,
     /// The clock was set.
@@ -486,7 +491,8 @@ impl Event {
             | Self::SetFailing { .. }
             | Self::KnockPortClosed(..)
             | Self::ReloadFailed { .. }
-            | Self::NotRecorded { .. } => Level::Error,
+            | Self::NotRecorded { .. }
+            | Self::LeftOpen { .. } => Level::Error,
             Self::Full { .. }
             | Self::DoorsFull { .. }
             | Self::BansFull { .. }

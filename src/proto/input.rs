@@ -129,6 +129,8 @@ pub enum Input {
     Configuration(Box<Settings>),
     /// The operator's order, by the control socket.
     Operator(Order),
+    /// The daemon has to end.
+    Stop,
 }
 
 /// Why something could not be started.

@@ -2,13 +2,16 @@
 
 use crate::proto::conn::ConnId;
 use crate::proto::ids::{JobId, MirageId};
+use crate::terms::NftSet;
 use core::net::IpAddr;
 
 /// An element that is being added to its set, or taken out of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Element {
     /// The mirage whose door it opens.
     pub mirage: MirageId,
+    /// The set.
+    pub set: NftSet,
     /// The address that may pass.
     pub address: IpAddr,
     /// How long it stays in the set, in seconds; 0 takes it out.
@@ -31,6 +34,12 @@ impl Elements {
     pub fn remove(&mut self, job: JobId) -> Option<Element> {
         let place = self.0.iter().position(|(known, _)| *known == job)?;
         Some(self.0.remove(place).1)
+    }
+
+    /// Whether none is pending.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// All pending elements.

@@ -12,10 +12,13 @@
 //! A visitor who passes again finds it open and keeps it open for longer. The journal records what will
 //! have to be closed before the command that opens it runs; if it can't, the command does not run.
 
-use crate::limits::{CLOSE_AGAIN_MOST_MS, CLOSE_AGAIN_MS, GUESTS, OPENINGS};
+use crate::limits::{
+    CLOSE_AGAIN_MOST_MS, CLOSE_AGAIN_MS, GUESTS, HOOKS, HOOKS_QUEUED, NFT_QUEUED, OPENINGS,
+};
 use crate::proto::conn::ConnId;
 use crate::proto::ids::{JobId, MirageId};
 use crate::proto::time::{Instant, sooner};
+use crate::terms::NftSet;
 use core::fmt;
 use core::net::IpAddr;
 use std::rc::Rc;
@@ -42,6 +45,17 @@ impl fmt::Display for OpenFor {
             Self::Service => f.write_str("service"),
         }
     }
+}
+
+/// How it is closed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Closing {
+    /// It ends at its time, and nothing can end it before.
+    ByItself,
+    /// A command closes it.
+    Command(Argv),
+    /// The kernel takes it out of this set at its time, or before if we ask.
+    Element(NftSet),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +92,7 @@ pub struct Opening {
     /// How long it stays open after its last use, in ms.
     stays_ms: u64,
     open: Argv,
-    close: Option<Argv>,
+    close: Closing,
     stage: OpeningStage,
     /// Somebody has passed while it was being closed.
     is_wanted: bool,
@@ -102,6 +116,12 @@ pub struct OpenRequest {
     pub close: Option<Argv>,
     /// How long it stays open, in ms.
     pub stays_ms: u64,
+}
+
+impl From<Option<Argv>> for Closing {
+    fn from(command: Option<Argv>) -> Self {
+        command.map_or(Self::ByItself, Self::Command)
+    }
 }
 
 /// What became of a request.
@@ -203,9 +223,15 @@ impl Openings {
                 opening.guests.extend(guest.take());
                 return Requested::Begun;
             }
-            // If it has to be closed before it is opened, it still needs the old closing command.
-            if opening.stage != OpeningStage::End || !opening.is_wanted {
-                opening.close = request.close;
+            // What has to be closed before it is opened still needs the old command. So does what is being closed:
+            // that may fail.
+            let keeps_command = match opening.stage {
+                OpeningStage::End => opening.is_wanted,
+                OpeningStage::Closing => request.close.is_none(),
+                _ => false,
+            };
+            if !keeps_command {
+                opening.close = request.close.into();
             }
             let is_open = match opening.stage {
                 OpeningStage::Open { .. } => true,
@@ -248,7 +274,7 @@ impl Openings {
             until,
             stays_ms: request.stays_ms,
             open: request.open,
-            close: request.close,
+            close: request.close.into(),
             stage: OpeningStage::Begin,
             is_wanted: false,
             is_doubtful: false,
@@ -261,20 +287,111 @@ impl Openings {
     /// Whether there is a place for one more. An element gives up its place: it ends by itself, and only its
     /// line in the log is lost.
     fn make_room(&mut self) -> bool {
-        let is_element = |opening: &Opening| matches!(opening.open_for, OpenFor::Element(_));
         self.all.len() < OPENINGS || {
-            let place = self.all.iter().position(is_element);
+            let place = self.all.iter().position(Opening::is_element);
             place.map(|place| self.all.swap_remove(place)).is_some()
         }
     }
 
     /// Records that an address is an element of a set until then.
-    pub fn include(&mut self, mirage: MirageId, address: IpAddr, until: Instant, now: Instant) {
+    pub fn include(
+        &mut self,
+        mirage: MirageId,
+        address: IpAddr,
+        set: NftSet,
+        until: Instant,
+        now: Instant,
+    ) {
         let open_for = OpenFor::Element(address);
         match self.find(mirage, open_for) {
-            Some(opening) => opening.until = Some(until),
-            None => self.insert_open(mirage, open_for, None, until, now),
+            Some(opening) => {
+                opening.until = Some(until);
+                opening.go_on(now);
+            }
+            None => self.insert_open(mirage, open_for, Closing::Element(set), until, now),
         }
+    }
+
+    /// Records that an address is no longer an element of its set. False: it was none.
+    pub fn exclude(&mut self, mirage: MirageId, address: IpAddr) -> bool {
+        let is_it = |it: &Opening| it.mirage == mirage && it.open_for == OpenFor::Element(address);
+        let place = self.all.iter().position(is_it);
+        place.map(|place| self.all.swap_remove(place)).is_some()
+    }
+
+    /// An address could not be taken out of its set. It leaves the set at its time.
+    pub fn keep(&mut self, mirage: MirageId, address: IpAddr, now: Instant) {
+        if let Some(opening) = self.find(mirage, OpenFor::Element(address)) {
+            opening.go_on(now);
+        }
+    }
+
+    /// The next element that has to be taken out of its set before its time. Each is returned once.
+    pub fn next_removal(&mut self) -> Option<(MirageId, IpAddr, NftSet)> {
+        if self.are_removals_busy() {
+            return None;
+        }
+        let mut ending = self.all.iter_mut();
+        let opening = ending.find(|it| it.is_element() && it.stage == OpeningStage::End)?;
+        let (OpenFor::Element(address), Closing::Element(set)) = (opening.open_for, &opening.close)
+        else {
+            return None;
+        };
+        opening.stage = OpeningStage::Closing;
+        Some((opening.mirage, address, set.clone()))
+    }
+
+    /// Whether as many elements are being taken out as the shell has room for.
+    fn are_removals_busy(&self) -> bool {
+        let is_removed = |it: &&Opening| it.is_element() && it.stage == OpeningStage::Closing;
+        self.all.iter().filter(is_removed).count() >= NFT_QUEUED / 2
+    }
+
+    /// Whether as many commands run or wait as the shell has room for.
+    fn are_commands_busy(&self) -> bool {
+        let commands = self.all.iter().filter(|it| it.job.is_some());
+        commands.count() >= HOOKS + HOOKS_QUEUED
+    }
+
+    /// Closes everything whatever its time, or everything of one mirage that no session uses. What is not open yet
+    /// is not opened; its guests are returned. What could not be closed is tried again at once.
+    pub fn close_all(&mut self, of: Option<MirageId>, now: Instant) -> Vec<ConnId> {
+        // A service that sessions use is closed when the daemon ends, and with it the sessions, but not before.
+        let is_meant =
+            |opening: &Opening| of.is_none_or(|of| of == opening.mirage && opening.until.is_some());
+        let is_unopened = |opening: &mut Opening| {
+            let stage = opening.stage;
+            is_meant(opening)
+                && matches!(stage, OpeningStage::Begin | OpeningStage::Recorded)
+                && !(opening.is_doubtful && opening.has_command())
+        };
+        let unopened: Vec<_> = self.all.extract_if(.., is_unopened).collect();
+        self.is_unrecorded |= !unopened.is_empty();
+        let mut guests: Vec<_> = unopened.into_iter().flat_map(|it| it.guests).collect();
+        for opening in self.all.iter_mut().filter(|it| is_meant(it)) {
+            opening.stays_ms = 0;
+            opening.is_wanted = false;
+            // The kernel keeps an element's time.
+            if !opening.is_element() {
+                opening.until = Some(now);
+            }
+            match (opening.stage, &opening.close) {
+                // Its command ends first.
+                (OpeningStage::Opening | OpeningStage::Closing, _) => {}
+                (_, Closing::ByItself) => opening.go_on(now),
+                _ => opening.stage = OpeningStage::End,
+            }
+            if opening.stage != OpeningStage::Opening {
+                guests.append(&mut opening.guests);
+            }
+        }
+        guests
+    }
+
+    /// Whether nothing is open.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
     }
 
     /// Takes back what was open before a restart, so that it is closed.
@@ -287,10 +404,12 @@ impl Openings {
         } = restored;
         // It ends as what is known of it already, and not twice.
         if let Some(known) = self.find(mirage, open_for) {
-            known.close = known.close.take().or(close);
+            if known.close == Closing::ByItself {
+                known.close = close.into();
+            }
             return;
         }
-        self.insert_open(mirage, open_for, close, until, now);
+        self.insert_open(mirage, open_for, close.into(), until, now);
     }
 
     /// Adds something that is open although no command of this process has opened it.
@@ -298,7 +417,7 @@ impl Openings {
         &mut self,
         mirage: MirageId,
         open_for: OpenFor,
-        close: Option<Argv>,
+        close: Closing,
         until: Instant,
         now: Instant,
     ) {
@@ -386,7 +505,7 @@ impl Openings {
     pub fn next_end(&mut self, now: Instant) -> Option<(MirageId, OpenFor)> {
         let is_over = |opening: &Opening| {
             let is_open = matches!(opening.stage, OpeningStage::Open { .. });
-            opening.close.is_none() && is_open && opening.until.is_some_and(|until| until <= now)
+            is_open && !opening.has_command() && opening.until.is_some_and(|until| until <= now)
         };
         let place = self.all.iter().position(is_over)?;
         let Opening {
@@ -424,7 +543,7 @@ impl Openings {
             opening.open_for,
             core::mem::take(&mut opening.guests),
         );
-        if opening.is_doubtful && opening.close.is_some() {
+        if opening.is_doubtful && opening.has_command() {
             // The journal of before has it.
             opening.stage = OpeningStage::End;
         } else {
@@ -435,10 +554,14 @@ impl Openings {
 
     /// A command that has to run now, for this job. Call again until it returns None.
     pub fn next_command(&mut self, job: JobId, now: Instant) -> Option<Argv> {
+        if self.are_commands_busy() {
+            return None;
+        }
         for opening in &mut self.all {
             let is_due = match opening.stage {
-                OpeningStage::Open { .. } if opening.close.is_none() => false,
-                OpeningStage::Open { .. } => opening.until.is_some_and(|until| until <= now),
+                OpeningStage::Open { .. } => {
+                    opening.has_command() && opening.until.is_some_and(|until| until <= now)
+                }
                 OpeningStage::Again(at) => at <= now,
                 _ => false,
             };
@@ -447,7 +570,7 @@ impl Openings {
             }
             let (words, stage) = match (opening.stage, &opening.close) {
                 (OpeningStage::Recorded, _) => (&opening.open, OpeningStage::Opening),
-                (OpeningStage::End, Some(close)) => (close, OpeningStage::Closing),
+                (OpeningStage::End, Closing::Command(close)) => (close, OpeningStage::Closing),
                 _ => continue,
             };
             opening.stage = stage;
@@ -517,7 +640,20 @@ impl Openings {
     /// When the next one is due.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
+        // What waits for room is not due before something else ends.
+        let (commands_wait, removals_wait) = (self.are_commands_busy(), self.are_removals_busy());
+        let waits = |it: &Opening| match it.stage {
+            OpeningStage::Recorded | OpeningStage::Again(_) => commands_wait,
+            OpeningStage::Open { .. } => commands_wait && it.has_command(),
+            OpeningStage::End if it.is_element() => removals_wait,
+            OpeningStage::End => commands_wait,
+            OpeningStage::Begin
+            | OpeningStage::Recording
+            | OpeningStage::Opening
+            | OpeningStage::Closing => false,
+        };
         let due = |opening: &Opening| match opening.stage {
+            _ if waits(opening) => None,
             OpeningStage::Open { .. } => opening.until,
             OpeningStage::Again(at) => Some(at),
             // At once.
@@ -553,6 +689,21 @@ impl Opening {
         )
     }
 
+    /// It is open, whatever was to become of it.
+    fn go_on(&mut self, now: Instant) {
+        let (since, is_ready) = (now, true);
+        self.stage = OpeningStage::Open { since, is_ready };
+    }
+
+    fn is_element(&self) -> bool {
+        matches!(self.open_for, OpenFor::Element(_))
+    }
+
+    /// Whether a command closes it.
+    fn has_command(&self) -> bool {
+        matches!(self.close, Closing::Command(_))
+    }
+
     /// Whether its opening command runs.
     #[must_use]
     pub fn is_opening(&self) -> bool {
@@ -562,9 +713,10 @@ impl Opening {
     /// The command that a restart has to run to close it.
     #[must_use]
     pub fn to_close(&self) -> Option<&Argv> {
-        self.close
-            .as_ref()
-            .filter(|_| self.stage != OpeningStage::Begin)
+        match &self.close {
+            Closing::Command(close) if self.stage != OpeningStage::Begin => Some(close),
+            _ => None,
+        }
     }
 }
 

@@ -202,6 +202,7 @@ impl fmt::Display for Event {
                 write!(f, "reload mirages={mirages} dropped={dropped}")
             }
             Self::ReloadFailed { error } => write!(f, "error reload: {error}"),
+            Self::LeftOpen { open } => write!(f, "error open={open} doors could not be closed"),
             Self::End => f.write_str("end"),
             Self::ClockStep { ms } => {
                 let sign = if *ms < 0 { '-' } else { '+' };

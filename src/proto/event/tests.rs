@@ -355,6 +355,11 @@ fn lines_of_the_daemon_and_their_levels() {
             Level::Error,
             "error reload: f:1: x",
         ),
+        (
+            Event::LeftOpen { open: 3 },
+            Level::Error,
+            "error open=3 doors could not be closed",
+        ),
         (Event::End, Level::Info, "end"),
         (
             Event::ClockStep { ms: -90_007 },

@@ -86,7 +86,11 @@ impl Core {
             effects.push_back(Effect::Ports(id));
         }
         self.serve_proofs(effects);
-        let dropped = old.iter().map(|(id, _)| *id).collect();
+        let dropped: Vec<_> = old.iter().map(|(id, _)| *id).collect();
+        for &id in &dropped {
+            let guests = self.openings.close_all(Some(id), self.now.boot);
+            self.let_guests_go(guests, effects);
+        }
         Adopted {
             left,
             dropped,

@@ -13,7 +13,7 @@ use crate::proto::event::{Event, Limit};
 use crate::proto::gates::{Evidence, Passage, Verdict};
 use crate::proto::ids::{JobId, MirageId};
 use crate::proto::input::ElementOutcome;
-use crate::terms::Door;
+use crate::terms::{Door, NftSet};
 use core::net::IpAddr;
 use std::rc::Rc;
 
@@ -89,21 +89,15 @@ impl Core {
                 }
             }
             Door::Nft { set, .. } => {
-                let job = self.new_job();
                 let element = Element {
                     mirage,
+                    set: set.clone(),
                     address: peer,
                     seconds,
                     guest: guest.take(),
                 };
                 effects.extend(element.guest.map(Effect::Wait));
-                self.elements.insert(job, element);
-                effects.push_back(Effect::Element {
-                    job,
-                    set: set.clone(),
-                    address: peer,
-                    seconds,
-                });
+                self.change_set(element, effects);
             }
         }
     }
@@ -126,23 +120,33 @@ impl Core {
             return;
         };
         served.admitted.end(peer, now);
-        let settings = Rc::clone(&served.settings);
-        if let Door::Nft { set, .. } = &settings.door {
-            let job = self.new_job();
-            let element = Element {
-                mirage,
-                address: peer,
-                seconds: 0,
-                guest: None,
-            };
-            self.elements.insert(job, element);
-            effects.push_back(Effect::Element {
-                job,
-                set: set.clone(),
-                address: peer,
-                seconds: 0,
-            });
+        if let Door::Nft { set, .. } = &served.settings.door {
+            let set = set.clone();
+            self.take_out(mirage, peer, set, effects);
         }
+    }
+
+    /// Takes an address out of a set before its time.
+    fn take_out(&mut self, mirage: MirageId, address: IpAddr, set: NftSet, effects: &mut Effects) {
+        let element = Element {
+            mirage,
+            set,
+            address,
+            seconds: 0,
+            guest: None,
+        };
+        self.change_set(element, effects);
+    }
+
+    fn change_set(&mut self, element: Element, effects: &mut Effects) {
+        let job = self.new_job();
+        effects.push_back(Effect::Element {
+            job,
+            set: element.set.clone(),
+            address: element.address,
+            seconds: element.seconds,
+        });
+        self.elements.insert(job, element);
     }
 
     /// Admits an address to the minute's real ports.
@@ -170,7 +174,7 @@ impl Core {
         }
     }
 
-    /// Does one thing that is due for the openings: an end, the journal, or one command.
+    /// Does one thing that is due for the openings: an end, the journal, one element, or one command.
     pub(super) fn run_openings(&mut self, effects: &mut Effects) -> bool {
         let now = self.now.boot;
         if let Some((mirage, open_for)) = self.openings.next_end(now) {
@@ -182,6 +186,10 @@ impl Core {
         if self.openings.record() || is_time {
             self.journal_again = None;
             effects.push_back(Effect::Journal);
+            return true;
+        }
+        if let Some((mirage, address, set)) = self.openings.next_removal() {
+            self.take_out(mirage, address, set, effects);
             return true;
         }
         let job = self.new_job();
@@ -253,7 +261,11 @@ impl Core {
         }
     }
 
-    fn let_guests_go(&mut self, guests: impl IntoIterator<Item = ConnId>, effects: &mut Effects) {
+    pub(super) fn let_guests_go(
+        &mut self,
+        guests: impl IntoIterator<Item = ConnId>,
+        effects: &mut Effects,
+    ) {
         for guest in guests {
             self.let_go(Some(guest), effects);
         }
@@ -272,6 +284,7 @@ impl Core {
         };
         let Element {
             mirage,
+            set,
             address,
             seconds,
             guest,
@@ -282,11 +295,22 @@ impl Core {
             ElementOutcome::Done if is_addition => {
                 // The kernel started the element's time a moment ago.
                 let until = now.after(u64::from(seconds) * 1_000);
-                self.openings.include(mirage, address, until, now);
+                self.openings.include(mirage, address, set, until, now);
+                if self.is_stopping() {
+                    self.openings.close_all(None, now);
+                }
                 self.count_open_door(mirage, open_for, seconds.into(), effects);
             }
-            ElementOutcome::Done => self.openings.close(mirage, open_for, now),
+            ElementOutcome::Done => {
+                if self.openings.exclude(mirage, address) {
+                    let mirage = self.section(mirage);
+                    log(effects, Event::Shut { mirage, open_for });
+                }
+            }
             ElementOutcome::TooLate => {
+                if !is_addition {
+                    self.openings.keep(mirage, address, now);
+                }
                 let event = Event::ElementTooLate {
                     mirage: self.section(mirage),
                     peer: address,
@@ -303,8 +327,11 @@ impl Core {
                 };
                 log(effects, event);
             }
-            // An element that was to be taken out ends by its own time.
-            ElementOutcome::Full | ElementOutcome::Family | ElementOutcome::Replaced => {}
+            ElementOutcome::Full | ElementOutcome::Family | ElementOutcome::Replaced => {
+                if !is_addition {
+                    self.openings.keep(mirage, address, now);
+                }
+            }
         }
         self.let_guests_go(guest, effects);
     }

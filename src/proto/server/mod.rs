@@ -6,7 +6,8 @@
 //! ```text
 //!   begin_turn(now) ─▶ watch.rs: a step of the clock, a state file to be read
 //!   handle(input)   ─▶ visitors.rs, proofs.rs, sessions.rs, doors.rs, silent.rs, orders.rs,
-//!                       turns.rs and adoption.rs, which take more than one step (transaction.rs)
+//!                       turns.rs and adoption.rs, which take more than one step (transaction.rs),
+//!                       and stop.rs, the end
 //!   tick()          ─▶ one due thing per call: a connection, the end of an admission, ban or opening,
 //!                      the state file, a minute's turn
 //!   deadline()      ─▶ when something will be due
@@ -30,6 +31,7 @@ mod queries;
 mod room;
 mod sessions;
 mod silent;
+mod stop;
 mod tables;
 mod transaction;
 mod turns;
@@ -58,6 +60,9 @@ impl Core {
     /// Handles what has happened.
     pub fn handle(&mut self, input: Input, effects: &mut Effects) {
         self.idle = None;
+        if self.is_too_late(&input) {
+            return;
+        }
         match input {
             Input::Accepted { mirage, peer, port } => self.accepted(mirage, peer, port, effects),
             Input::Short => {
@@ -93,6 +98,9 @@ impl Core {
                 self.restore(openings);
                 self.memory.rewrite();
                 self.record_changes(effects);
+                if self.is_stopping() {
+                    self.openings.close_all(None, self.now.boot);
+                }
                 self.openings.record();
                 effects.push_back(Effect::Journal);
                 self.saved.changes = None;
@@ -102,6 +110,7 @@ impl Core {
             Input::ClockKept(is_kept) => self.clock_kept(is_kept, effects),
             Input::Configuration(settings) => self.adopt(settings, effects),
             Input::Operator(order) => self.carry_out(order, effects),
+            Input::Stop => self.stop(effects),
         }
     }
 
@@ -113,6 +122,9 @@ impl Core {
             && idle.until.is_none_or(|until| now < until)
         {
             return false;
+        }
+        if self.is_stopping() {
+            return self.run_openings(effects);
         }
         self.expire_conn(effects)
             || self.shut_a_mirage(effects)

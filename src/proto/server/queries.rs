@@ -103,7 +103,7 @@ impl Core {
     /// The ports that a mirage wants open now; none if it is not served.
     #[must_use]
     pub fn wanted(&self, id: MirageId) -> Wanted {
-        let Some(mirage) = self.mirage(id) else {
+        let Some(mirage) = self.mirage(id).filter(|_| !self.is_stopping()) else {
             return Wanted::default();
         };
         Wanted {
@@ -117,6 +117,9 @@ impl Core {
     /// The mirage that wants a port at a local address; None stands for all addresses of both families.
     #[must_use]
     pub fn owner(&self, address: Option<IpAddr>, port: u16) -> Option<MirageId> {
+        if self.is_stopping() {
+            return None;
+        }
         let is_at = |mirage: &Mirage| match address {
             None => mirage.settings.plain.listen.is_empty(),
             Some(address) => mirage.settings.plain.listen.contains(&address),
@@ -192,7 +195,7 @@ impl Core {
 
     fn silent(&self) -> impl Iterator<Item = &Mirage> {
         let mirages = self.mirages().map(|(_, mirage)| mirage);
-        mirages.filter(|mirage| mirage.settings.is_silent())
+        mirages.filter(|mirage| mirage.settings.is_silent() && !self.is_stopping())
     }
 
     /// Everything that commands have opened.
@@ -341,6 +344,9 @@ impl Core {
 
     pub(super) fn next_due(&self) -> Option<Instant> {
         let now = self.now;
+        if self.is_stopping() {
+            return self.next_due_of_stop();
+        }
         if self.has_turned {
             return Some(now.boot);
         }

@@ -89,6 +89,8 @@ pub struct Core {
     pub(super) next_job: u32,
     pub(super) clock: Clock,
     pub(super) transaction: Option<Transaction>,
+    /// The daemon ends when everything is closed, or at this moment. None: it goes on.
+    pub(super) stop_by: Option<Instant>,
     pub(super) counters: Counters,
     pub(super) last_clients: LastClients,
     pub(super) told_full: ToldFull,
@@ -118,6 +120,7 @@ impl Core {
             elements: Elements::default(),
             next_job: 0,
             transaction: None,
+            stop_by: None,
             counters: Counters::default(),
             last_clients: LastClients::default(),
             told_full: ToldFull::default(),

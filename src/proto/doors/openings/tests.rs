@@ -13,6 +13,10 @@ fn address() -> IpAddr {
     [192, 0, 2, 7].into()
 }
 
+fn set() -> NftSet {
+    "inet/fw4/home".parse().unwrap()
+}
+
 fn home() -> MirageId {
     MirageId::of(1)
 }
@@ -297,8 +301,8 @@ fn what_no_command_closes_is_over_with_its_time() {
 fn an_element_ends_by_itself_is_renewed_and_makes_room_for_what_a_command_opens() {
     let mut openings = Openings::default();
     let element = OpenFor::Element(address());
-    openings.include(home(), address(), Instant(100), Instant(0));
-    openings.include(home(), address(), Instant(200), Instant(50));
+    openings.include(home(), address(), set(), Instant(100), Instant(0));
+    openings.include(home(), address(), set(), Instant(200), Instant(50));
     assert!(openings.iter().all(|it| it.to_close().is_none()));
     assert!(openings.next_end(Instant(199)).is_none() && next(&mut openings, 200).is_none());
     let over = openings.next_end(Instant(200));
@@ -306,13 +310,13 @@ fn an_element_ends_by_itself_is_renewed_and_makes_room_for_what_a_command_opens(
     assert!(openings.next_end(Instant(200)).is_none());
 
     // An opening by a command is separate, as after a reload to another door.
-    openings.include(home(), address(), Instant(300), Instant(200));
+    openings.include(home(), address(), set(), Instant(300), Instant(200));
     assert_eq!(pass(&mut openings, 200), Requested::Begun);
     assert!(next(&mut openings, 200).unwrap().is_opening);
     for number in 0..=OPENINGS {
         let [.., high, low] = number.to_be_bytes();
         let address = [10, 0, high, low].into();
-        openings.include(home(), address, Instant(300), Instant(200));
+        openings.include(home(), address, set(), Instant(300), Instant(200));
     }
     assert_eq!(openings.iter().count(), OPENINGS);
     let other = request(OpenFor::Address([192, 0, 2, 8].into()));
@@ -368,4 +372,130 @@ fn what_nothing_closes_from_now_on_is_closed_once_more_after_a_restart() {
     end(&mut openings, close, true, Instant(20));
     assert!(next(&mut openings, 20).unwrap().is_opening);
     assert_eq!(openings.next_deadline(), None);
+}
+
+#[test]
+fn at_the_end_everything_is_closed_whatever_its_time() {
+    let mut openings = Openings::default();
+    let other = |last| OpenFor::Address([192, 0, 2, last].into());
+    let mut open = |last, has_succeeded| {
+        let wish = request(other(last));
+        openings.request(wish, &mut None, Instant(0));
+        let run = next(&mut openings, 0).unwrap();
+        end(&mut openings, run, has_succeeded, Instant(0));
+    };
+    open(1, true);
+    open(2, true);
+    // This one could not be closed, and waits.
+    openings.close(home(), other(2), Instant(1));
+    let close = next(&mut openings, 1).unwrap();
+    end(&mut openings, close, false, Instant(2));
+    // One is being opened, and one is only asked for.
+    openings.request(request(other(3)), &mut None, Instant(2));
+    let opening = next(&mut openings, 2).unwrap();
+    openings.request(
+        request(other(4)),
+        &mut Some(ConnId::from_bits(9)),
+        Instant(2),
+    );
+    openings.include(home(), address(), set(), Instant(60_000), Instant(2));
+
+    let guests = openings.close_all(None, Instant(3));
+    assert_eq!(guests, [ConnId::from_bits(9)]);
+    let mut closings = Vec::new();
+    while let Some(run) = next(&mut openings, 3) {
+        assert!(!run.is_opening);
+        closings.push(run);
+    }
+    assert_eq!(closings.len(), 2);
+    assert_eq!(openings.next_removal(), Some((home(), address(), set())));
+    assert_eq!(openings.next_removal(), None);
+    assert!(openings.exclude(home(), address()) && !openings.exclude(home(), address()));
+    for run in closings {
+        assert_eq!(
+            end(&mut openings, run, true, Instant(4)),
+            CommandEnd::Closed
+        );
+    }
+    assert!(!openings.is_empty());
+    end(&mut openings, opening, true, Instant(4));
+    let close = next(&mut openings, 4).unwrap();
+    assert_eq!(
+        end(&mut openings, close, true, Instant(4)),
+        CommandEnd::Closed
+    );
+    assert!(openings.is_empty());
+}
+
+#[test]
+fn what_ends_by_itself_ends_at_the_end() {
+    let mut openings = Openings::default();
+    let mut wish = request(OpenFor::Address(address()));
+    wish.close = None;
+    openings.request(wish, &mut None, Instant(0));
+    let run = next(&mut openings, 0).unwrap();
+    end(&mut openings, run, true, Instant(0));
+    assert_eq!(openings.next_end(Instant(1)), None);
+    openings.close_all(None, Instant(1));
+    assert!(openings.next_end(Instant(1)).is_some() && openings.is_empty());
+}
+
+#[test]
+fn a_mirage_that_is_dropped_keeps_the_service_that_its_sessions_use() {
+    let mut openings = Openings::default();
+    for open_for in [OpenFor::Service, OpenFor::Address(address())] {
+        openings.request(request(open_for), &mut None, Instant(0));
+        let run = next(&mut openings, 0).unwrap();
+        end(&mut openings, run, true, Instant(0));
+    }
+    openings.service_is_used(home(), Instant(1));
+    openings.close_all(Some(MirageId::of(2)), Instant(1));
+    assert!(next(&mut openings, 1).is_none());
+    openings.close_all(Some(home()), Instant(2));
+    let close = next(&mut openings, 2).unwrap();
+    assert_eq!(
+        end(&mut openings, close, true, Instant(2)),
+        CommandEnd::Closed
+    );
+    assert!(next(&mut openings, 60_000).is_none());
+    openings.service_is_left(home(), Instant(60_000));
+    assert!(next(&mut openings, 60_000 + STAYS_MS).is_some());
+}
+
+#[test]
+fn no_more_commands_run_than_there_is_room_for_and_the_rest_is_not_due() {
+    let mut openings = Openings::default();
+    for number in 0..OPENINGS {
+        let [.., high, low] = number.to_be_bytes();
+        let open_for = OpenFor::Address([10, 0, high, low].into());
+        openings.request(request(open_for), &mut None, Instant(0));
+    }
+    let mut runs = Vec::new();
+    while let Some(run) = next(&mut openings, 0) {
+        runs.push(run);
+    }
+    assert_eq!(runs.len(), HOOKS + HOOKS_QUEUED);
+    assert_eq!(openings.next_deadline(), None);
+    let run = runs.pop().unwrap();
+    end(&mut openings, run, true, Instant(1));
+    openings.record();
+    assert_eq!(openings.next_deadline(), Some(Instant(0)));
+    assert!(next(&mut openings, 1).is_some());
+}
+
+#[test]
+fn what_is_being_closed_keeps_its_command_though_nothing_closes_it_from_now_on() {
+    let mut openings = Openings::default();
+    pass(&mut openings, 0);
+    let opening = next(&mut openings, 0).unwrap();
+    end(&mut openings, opening, true, Instant(0));
+    let closing = next(&mut openings, STAYS_MS).unwrap();
+    let mut again = request(OpenFor::Address(address()));
+    again.close = None;
+    openings.request(again, &mut None, Instant(STAYS_MS));
+    openings.close_all(None, Instant(STAYS_MS));
+    end(&mut openings, closing, false, Instant(STAYS_MS));
+    let later = STAYS_MS + CLOSE_AGAIN_MS;
+    assert!(next(&mut openings, later - 1).is_none());
+    assert!(!next(&mut openings, later).unwrap().is_opening);
 }

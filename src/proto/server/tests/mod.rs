@@ -9,6 +9,7 @@ mod reload;
 mod service;
 mod shell;
 mod silent;
+mod stop;
 mod token;
 mod turns;
 mod world;

@@ -508,6 +508,38 @@ impl Walk {
             assert!(tracker.is_none_or(|tracker| tracker.next_deadline().is_none()));
         }
     }
+
+    /// The daemon has to end, while visitors go on coming; all commands do their work.
+    fn stop(&mut self) {
+        self.world.shell.is_disk_full = false;
+        self.world.handle(Input::Stop);
+        self.world.turn();
+        while !self.world.core.has_stopped() {
+            let world = &mut self.world;
+            let is_busy = !world.shell.jobs.is_empty() || !world.shell.elements.is_empty();
+            if !world.shell.jobs.is_empty() {
+                world.end_job(None);
+            }
+            if !world.shell.elements.is_empty() {
+                world.end_element(ElementOutcome::Done);
+            }
+            let peer = PEERS[0].parse().unwrap();
+            for port in [10_000, 10_443, 11_000] {
+                world.come(peer, port);
+            }
+            match is_busy {
+                true => world.turn(),
+                // A closing that has failed before is tried again within a second.
+                false => world.pass(100),
+            }
+        }
+        let Self { world, .. } = self;
+        assert_eq!(world.core.openings().iter().count(), 0);
+        assert!(world.shell.journal.is_empty(), "{:?}", world.shell.journal);
+        for (id, _) in world.core.mirages() {
+            assert!(world.core.wanted(id).ports.is_empty());
+        }
+    }
 }
 
 #[test]
@@ -521,5 +553,19 @@ fn whatever_happens_nothing_is_left_of_it() {
             walk.step();
         }
         walk.end();
+    }
+}
+
+#[test]
+fn whenever_it_stops_nothing_stays_open() {
+    for seed in 0..SEEDS {
+        println!("seed {seed}");
+        let mut walk = Walk::new(seed);
+        walk.world.turn();
+        walk.reload();
+        for _ in 0..STEPS / 3 {
+            walk.step();
+        }
+        walk.stop();
     }
 }

@@ -223,10 +223,16 @@ impl World {
     pub fn pass(&mut self, ms: u64) {
         let end = self.now.boot.after(ms);
         let mut turns = 0;
-        while let Some(due) = self.core.deadline().filter(|due| *due <= end) {
+        while let Some(due) = self.core.deadline().filter(|due| *due <= end)
+            && !self.core.has_stopped()
+        {
             let step = due.since(self.now.boot);
             turns = if step == 0 { turns + 1 } else { 0 };
-            assert!(turns < MOST_TURNS, "the loop never sleeps");
+            assert!(
+                turns < MOST_TURNS,
+                "the loop never sleeps: {:?}",
+                self.core.openings()
+            );
             self.skip(step);
             self.turn();
         }
