@@ -231,8 +231,8 @@ fn a_reload_that_drops_the_mirage_or_moves_the_state_file_loses_nothing() {
             .keeper
             .daemon
             .wait_for_line(" reload mirages=1 dropped=1");
-        assert_eq!(setting.keeper.doors(), ["127.1.0.1 ssh"]);
         setting.diary.wait_for("close 127.1.0.1", 1);
+        setting.keeper.daemon.wait_for_line(&told("shut"));
 
         setting.keeper.daemon.reload(&text);
         setting
@@ -256,6 +256,41 @@ fn a_reload_that_drops_the_mirage_or_moves_the_state_file_loses_nothing() {
         next.wait_for_line(" state open=1");
         setting.diary.wait_for("close 127.1.0.2", 1);
         assert_eq!(setting.diary.count("close 127.1.0.1"), 1);
+    });
+}
+
+/// A stop and a restart by the service manager are the same for the daemon.
+#[test]
+fn a_daemon_that_ends_closes_what_is_open() {
+    apart(|| {
+        let mut setting = Setting::new("", "", "open-timeout = 1h\n");
+        for number in [1, 2] {
+            setting.pass(visitor(number));
+            setting.diary.wait_for(&format!("open 127.1.0.{number}"), 1);
+        }
+        let daemon = &mut setting.keeper.daemon;
+        daemon.signal(libc::SIGTERM);
+        assert_eq!(daemon.wait().code(), Some(0));
+        for number in [1, 2] {
+            assert_eq!(setting.diary.count(&format!("close 127.1.0.{number}")), 1);
+        }
+        assert!(!setting.journal().exists());
+    });
+}
+
+/// It is told, and the next one that can closes it.
+#[test]
+fn what_can_not_be_closed_at_the_end_stays_recorded() {
+    apart(|| {
+        let mut setting = Setting::new("", "exit 3\n", "open-timeout = 1h\n");
+        setting.pass(visitor(1));
+        setting.diary.wait_for("open 127.1.0.1", 1);
+        let daemon = &mut setting.keeper.daemon;
+        daemon.signal(libc::SIGTERM);
+        daemon.wait_for_line(&format!("{} close-command: exit=3", told("error")));
+        assert_eq!(daemon.wait().code(), Some(1));
+        daemon.wait_for_line(" error open=1 doors could not be closed");
+        assert!(setting.journal().exists());
     });
 }
 

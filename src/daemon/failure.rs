@@ -21,6 +21,8 @@ pub enum Failure {
     State(PathBuf, String),
     /// The control socket, and why it can't be used.
     Control(PathBuf, String),
+    /// How many doors could not be closed at the end, and the journal that names them.
+    LeftOpen(usize, Option<PathBuf>),
 }
 
 impl fmt::Display for Failure {
@@ -35,6 +37,20 @@ impl fmt::Display for Failure {
             }
             Self::Control(path, why) => write!(f, "control: {}: {why}", path.display()),
             Self::State(path, why) => write!(f, "state-file: {}: {why}", path.display()),
+            Self::LeftOpen(open, journal) => {
+                write!(
+                    f,
+                    "open={open}: not everything could be closed; the log says why. "
+                )?;
+                match journal {
+                    Some(journal) => write!(
+                        f,
+                        "{} names it: the next start closes it, and so does `shimmer close-all`",
+                        journal.display()
+                    ),
+                    None => f.write_str("Without a state-file nothing will close it"),
+                }
+            }
         }
     }
 }
@@ -43,7 +59,11 @@ impl Error for Failure {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Host(error) | Self::Log(_, error) => Some(error),
-            Self::Configuration(_) | Self::User(_) | Self::State(..) | Self::Control(..) => None,
+            Self::Configuration(_)
+            | Self::User(_)
+            | Self::State(..)
+            | Self::Control(..)
+            | Self::LeftOpen(..) => None,
         }
     }
 }

@@ -45,7 +45,7 @@ pub use failure::Failure;
 
 use self::host::{Host, Machine};
 use self::log::Log;
-use self::shell::{Course, Shell};
+use self::shell::Shell;
 use crate::config::ServerConfig;
 use crate::limits::{TRAPS, USUAL_DESCRIPTORS};
 use crate::proto::Core;
@@ -106,22 +106,20 @@ impl<H: Host> Daemon<H> {
         })
     }
 
-    /// Runs until a signal ends it.
+    /// Runs until a signal ends it, and everything that it has opened is closed.
     ///
     /// The time is read once per turn, so a turn happens at one moment. Events come before deadlines, so a
     /// visitor is judged by the plan that was open to them.
     ///
     /// # Errors
-    /// The kernel no longer allows polling.
+    /// The kernel no longer allows polling, or something could not be closed in time.
     pub fn run(mut self) -> Result<(), Failure> {
         let mut events = shell::events();
         loop {
             let now = self.shell.begin_turn();
             self.core.begin_turn(now, &mut self.effects);
             self.settle();
-            if self.shell.signals() == Course::End {
-                break;
-            }
+            self.shell.signals();
             while let Some(input) = self.shell.next(&self.core) {
                 self.core.handle(input, &mut self.effects);
                 self.settle();
@@ -133,11 +131,12 @@ impl<H: Host> Daemon<H> {
                     break;
                 }
             }
+            if self.core.has_stopped() {
+                return self.end();
+            }
             self.shell.tick(&self.core);
             self.shell.wait(self.core.deadline(), &mut events)?;
         }
-        self.end();
-        Ok(())
     }
 
     /// Performs all effects and passes their answers to the core at once, until nothing is left.
@@ -154,13 +153,17 @@ impl<H: Host> Daemon<H> {
         debug_assert!(self.core.is_settled(), "a transaction has not ended");
     }
 
-    fn end(&mut self) {
-        // Handles children that ended before the signal to end.
-        self.settle();
+    fn end(mut self) -> Result<(), Failure> {
         if self.core.save_is_due().is_some() {
             self.shell.save(&self.core);
         }
         self.shell.control.close();
+        let open = self.core.openings().iter().count();
+        let left_open = (open > 0).then(|| Failure::LeftOpen(open, self.shell.journal()));
+        if left_open.is_some() {
+            self.shell.log.write(&Event::LeftOpen { open });
+        }
         self.shell.log.write(&Event::End);
+        left_open.map_or(Ok(()), Err)
     }
 }

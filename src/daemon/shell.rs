@@ -41,13 +41,6 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Whether the loop continues.
-#[derive(PartialEq, Eq)]
-pub enum Course {
-    On,
-    End,
-}
-
 /// A piece of work for this turn.
 enum Work {
     /// A port, with the rest of its share of accepts.
@@ -213,18 +206,22 @@ impl<H: Host> Shell<H> {
     }
 
     /// Handles the signals that have arrived.
-    pub fn signals(&mut self) -> Course {
+    pub fn signals(&mut self) {
         if !core::mem::take(&mut self.is_called) {
-            return Course::On;
+            return;
         }
         while let Some(signal) = self.host.next_signal() {
             match signal {
-                Signal::Terminate => return Course::End,
+                Signal::Terminate => self.stop(),
                 Signal::Reload => self.read_configuration_again(),
                 Signal::ChildEnded => self.reap(),
             }
         }
-        Course::On
+    }
+
+    /// Begins the end.
+    pub fn stop(&mut self) {
+        self.answers.push_back(Input::Stop);
     }
 
     fn reap(&mut self) {
@@ -423,6 +420,11 @@ impl<H: Host> Shell<H> {
     pub(super) fn count_packets(&mut self) -> (u64, u64) {
         let counts = self.sensor.as_mut().map(Sensor::counts);
         counts.map_or((0, 0), |counts| (counts.sensed, counts.lost))
+    }
+
+    /// The path of the journal; None without a state file.
+    pub fn journal(&self) -> Option<PathBuf> {
+        self.store.as_ref().map(Store::journal)
     }
 
     /// When the daemon was started.

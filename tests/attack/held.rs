@@ -203,7 +203,7 @@ impl Outcome {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        let ended = self.daemon.end();
+        let ended = self.daemon.end(|_| {});
         let _ = std::fs::remove_dir_all(&self.folder);
         ended.expect("the daemon ended well");
     }

@@ -245,7 +245,7 @@ impl DrivenDaemon {
     }
 
     /// Ends the daemon and waits for it. An error if the daemon has panicked.
-    pub fn end(&mut self) -> thread::Result<()> {
+    pub fn end(&mut self, mut meanwhile: impl FnMut(&mut World)) -> thread::Result<()> {
         let Some(thread) = self.thread.take() else {
             return Ok(());
         };
@@ -255,6 +255,7 @@ impl DrivenDaemon {
         self.shared.has_turned.notify_all();
         drop(world);
         while !thread.is_finished() {
+            meanwhile(&mut self.shared.world());
             // It may have gone in the meantime.
             let _ = self.waker.write_all(b"x");
             thread::park_timeout(WAKE_AGAIN);
@@ -291,7 +292,7 @@ impl DrivenDaemon {
 
 impl Drop for DrivenDaemon {
     fn drop(&mut self) {
-        let ended = self.end();
+        let ended = self.end(|_| {});
         if !thread::panicking() {
             ended.unwrap();
         }

@@ -117,7 +117,7 @@ fn commands_for_an_address() {
     script("close.sh", FINE);
     stage.pass(1);
     stage.wait_for(" shut mirage=ssh source=127.1.0.1", 1);
-    stage.note("two more, and the daemon ends before their time is over");
+    stage.note("two more");
     script("open.sh", FINE);
     let real = stage.ssh().real(NOON / 60 + 1);
     for number in [3, 4] {
@@ -129,6 +129,9 @@ fn commands_for_an_address() {
     }
     let journal = fs::read_to_string(stage.folder.file("state.open")).unwrap();
     let journal = journal.replace(stage.folder.0.to_str().unwrap(), "FOLDER");
+    stage.pass(20);
+    stage.wait_for(" shut mirage=ssh source=127.1.0.3", 1);
+    stage.note("the other's time is not over, but the daemon ends");
     stage.end();
 
     let mut setup = fine();
@@ -136,7 +139,7 @@ fn commands_for_an_address() {
     setup.files.push(("state.open", journal));
     let stage = Stage::begin("journal", &text, setup);
     stage.wait_for(" listen mirage=", 1);
-    stage.note("each is closed when it would have been");
+    stage.note("what a daemon that was killed had open is closed when it would have been");
     stage.pass(11);
     stage.wait_for(" shut mirage=ssh source=127.1.0.3", 1);
     stage.pass(5);

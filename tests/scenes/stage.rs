@@ -243,11 +243,24 @@ impl Stage {
         self.wait_for(" close ", count + 1);
     }
 
+    /// Commands that close something may run for as long as they like: no time passes.
+    fn end_daemon(&mut self) -> thread::Result<()> {
+        let has_turn = self.turn.is_some();
+        let Some(daemon) = &mut self.daemon else {
+            return Ok(());
+        };
+        daemon.end(|world| {
+            if has_turn && process::children() == Children::HaveEnded {
+                world.child_ended();
+            }
+        })
+    }
+
     /// The end: what the daemon said is what is written down.
     #[track_caller]
     pub fn end(mut self) {
         self.note("the daemon is told to end");
-        self.daemon.as_mut().unwrap().end().unwrap();
+        self.end_daemon().unwrap();
         let log = mask(&self.log(), &self);
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/scenes");
         let path = PathBuf::from(folder).join(format!("{}.log", self.name));
@@ -267,7 +280,7 @@ impl Stage {
 impl Drop for Stage {
     fn drop(&mut self) {
         if thread::panicking() {
-            let _ = self.daemon.as_mut().map(DrivenDaemon::end);
+            let _ = self.end_daemon();
             eprintln!("the log of {}:\n{}", self.name, self.log());
         }
     }
