@@ -97,6 +97,7 @@ fn run(command: &'static Command, arguments: Vec<&'static OsStr>) -> Result<Exit
         CommandId::Knock => client::knock::main(args)?,
         CommandId::Keygen => tools::keygen::main(args)?,
         CommandId::Daemon => run_daemon(args)?,
+        CommandId::CloseAll => close_all(args)?,
         CommandId::Check => tools::check::main(args)?,
         CommandId::Share => tools::share::main(args)?,
         CommandId::Firewall => tools::firewall::main(args)?,
@@ -131,14 +132,38 @@ fn run_daemon(mut args: Args) -> Result<(), Error> {
     let config = args.value("--config")?.unwrap_or(cli::CONFIG.as_ref());
     args.finish()?;
     #[cfg(target_os = "linux")]
-    return shimmer::daemon::run(config.as_ref()).map_err(|error| match error {
-        shimmer::daemon::Failure::Configuration(errors) => Error::Configuration(errors.into()),
-        error => Error::failed(format_args!("{error}")),
-    });
+    return shimmer::daemon::run(config.as_ref()).map_err(daemon_failed);
     #[cfg(not(target_os = "linux"))]
     {
         let _ = config;
         Err(no_daemon())
+    }
+}
+
+fn close_all(mut args: Args) -> Result<(), Error> {
+    let config = args.value("--config")?.unwrap_or(cli::CONFIG.as_ref());
+    args.finish()?;
+    #[cfg(target_os = "linux")]
+    return match shimmer::daemon::close_all(config.as_ref()) {
+        Ok(0) => cli::print("nothing was open\n"),
+        Ok(closed) => cli::print(&format!("closed {closed}\n")),
+        Err(shimmer::daemon::Failure::Taken(_)) => Err(Error::failed(format_args!(
+            "a daemon is running: stop it, and it closes its doors"
+        ))),
+        Err(failure) => Err(daemon_failed(failure)),
+    };
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = config;
+        Err(no_daemon())
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn daemon_failed(failure: shimmer::daemon::Failure) -> Error {
+    match failure {
+        shimmer::daemon::Failure::Configuration(errors) => Error::Configuration(errors.into()),
+        failure => Error::failed(format_args!("{failure}")),
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod common;
 
+use crate::asking::shimmer;
 use common::gates::*;
 use common::*;
 use shimmer::limits::HOOKS;
@@ -269,6 +270,9 @@ fn a_daemon_that_ends_closes_what_is_open() {
             setting.diary.wait_for(&format!("open 127.1.0.{number}"), 1);
         }
         let daemon = &mut setting.keeper.daemon;
+        let refused = shimmer(&["close-all", "--config"], &[&daemon.config_path()]);
+        let why = "shimmer: a daemon is running: stop it, and it closes its doors\n";
+        assert_eq!((refused.code, &*refused.error), (1, why));
         daemon.signal(libc::SIGTERM);
         assert_eq!(daemon.wait().code(), Some(0));
         for number in [1, 2] {
@@ -291,6 +295,18 @@ fn what_can_not_be_closed_at_the_end_stays_recorded() {
         assert_eq!(daemon.wait().code(), Some(1));
         daemon.wait_for_line(" error open=1 doors could not be closed");
         assert!(setting.journal().exists());
+
+        // Once it can be closed, no daemon is needed for that.
+        setting
+            .diary
+            .command(&setting.keeper.daemon.folder, "close", "");
+        let config = setting.keeper.daemon.config_path();
+        let close_all = || shimmer(&["close-all", "--config"], &[&config]);
+        let closed = close_all();
+        assert_eq!((closed.code, &*closed.out), (0, "closed 1\n"));
+        assert_eq!(setting.diary.count("close 127.1.0.1"), 1);
+        assert!(!setting.journal().exists());
+        assert_eq!(close_all().out, "nothing was open\n");
     });
 }
 

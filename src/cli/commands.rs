@@ -17,6 +17,7 @@ usage: shimmer COMMAND [OPTION]...
 
 on the server:
   daemon    run the server (on Linux)
+  close-all close what a daemon that was killed has left open
   check     look for mistakes in the daemon's configuration
   share     print what a laptop needs to get in
   firewall  print the firewall rules for nft
@@ -45,6 +46,7 @@ pub enum CommandId {
     Knock,
     Keygen,
     Daemon,
+    CloseAll,
     Check,
     Share,
     Firewall,
@@ -377,6 +379,23 @@ usage: shimmer daemon [OPTION]
 ",
 };
 
+/// `shimmer close-all`
+pub const CLOSE_ALL: Command = Command {
+    id: CommandId::CloseAll,
+    name: "close-all",
+    options: &[value("--config")],
+    help: "\
+Closes what a daemon that was killed has left open, as its journal says.
+
+usage: shimmer close-all [OPTION]
+
+  --config FILE    the daemon's configuration (/etc/shimmer.conf)
+
+It takes 8 seconds at most. What can't be closed stays in the journal. A daemon
+that is stopped closes its doors itself.
+",
+};
+
 /// `shimmer demo`
 pub const DEMO: Command = Command {
     id: CommandId::Demo,
@@ -401,9 +420,9 @@ pub const HELP: Command = Command {
 };
 
 /// All commands, in the order of the overview.
-pub const COMMANDS: [&Command; 13] = [
-    &PORT, &CONNECT, &KNOCK, &KEYGEN, &DAEMON, &CHECK, &SHARE, &FIREWALL, &STATUS, &BAN, &UNBAN,
-    &DEMO, &HELP,
+pub const COMMANDS: [&Command; 14] = [
+    &PORT, &CONNECT, &KNOCK, &KEYGEN, &DAEMON, &CLOSE_ALL, &CHECK, &SHARE, &FIREWALL, &STATUS,
+    &BAN, &UNBAN, &DEMO, &HELP,
 ];
 
 /// The default path of the daemon's configuration.

@@ -147,10 +147,7 @@ impl<H: Host> Shell<H> {
             common.state_file == Location::Default && self.configuration.common.user.is_none();
         match Store::take(path) {
             Ok(store) => Ok(Some(store)),
-            Err(StoreError::Taken(lock)) => {
-                let why = "another daemon uses this state file; give each its own";
-                Err(Failure::State(lock, why.into()))
-            }
+            Err(StoreError::Taken(lock)) => Err(Failure::Taken(lock)),
             Err(StoreError::Unusable(path, error)) if is_default => {
                 let warning = Warning::NoState(path, error);
                 self.log.write(&Event::Warning(warning));

@@ -19,6 +19,8 @@ pub enum Failure {
     Log(PathBuf, io::Error),
     /// The state file, and why it can't be used.
     State(PathBuf, String),
+    /// The lock of the state file, which another daemon has.
+    Taken(PathBuf),
     /// The control socket, and why it can't be used.
     Control(PathBuf, String),
     /// How many doors could not be closed at the end, and the journal that names them.
@@ -37,6 +39,11 @@ impl fmt::Display for Failure {
             }
             Self::Control(path, why) => write!(f, "control: {}: {why}", path.display()),
             Self::State(path, why) => write!(f, "state-file: {}: {why}", path.display()),
+            Self::Taken(lock) => write!(
+                f,
+                "state-file: {}: another daemon uses this state file; give each its own",
+                lock.display()
+            ),
             Self::LeftOpen(open, journal) => {
                 write!(
                     f,
@@ -62,6 +69,7 @@ impl Error for Failure {
             Self::Configuration(_)
             | Self::User(_)
             | Self::State(..)
+            | Self::Taken(_)
             | Self::Control(..)
             | Self::LeftOpen(..) => None,
         }

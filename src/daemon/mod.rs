@@ -70,6 +70,21 @@ pub fn run(config: &Path) -> Result<(), Failure> {
     daemon.run()
 }
 
+/// Closes what the journal says is open, and returns how much that was. No daemon has to run: one that runs closes
+/// its doors when it ends.
+///
+/// # Errors
+/// As for [`run`]. A running daemon has locked the state file.
+pub fn close_all(config: &Path) -> Result<usize, Failure> {
+    let server = ServerConfig::load(config).map_err(Failure::Configuration)?;
+    let server = user::become_user(server, config)?;
+    let machine = Machine::take_over().map_err(Failure::Host)?;
+    let mut daemon = Daemon::new(config, server, machine)?;
+    let open = daemon.core.openings().iter().count();
+    daemon.shell.stop();
+    daemon.run().map(|()| open)
+}
+
 /// The core and the shell, with the effects that are still to be performed.
 pub struct Daemon<H> {
     core: Core,

@@ -110,6 +110,8 @@ pub(super) struct Configuration {
     pub(super) descriptors: usize,
     pub(super) started: Instant,
     pub(super) is_first: bool,
+    /// The daemon ends, and reads none any more.
+    pub(super) is_final: bool,
 }
 
 impl<H: Host> Shell<H> {
@@ -176,6 +178,7 @@ impl<H: Host> Shell<H> {
                 descriptors,
                 started: now.boot,
                 is_first: true,
+                is_final: false,
             },
         };
         shell.store = shell.take_store(&common)?;
@@ -213,14 +216,17 @@ impl<H: Host> Shell<H> {
         while let Some(signal) = self.host.next_signal() {
             match signal {
                 Signal::Terminate => self.stop(),
+                Signal::Reload if self.configuration.is_final => {}
                 Signal::Reload => self.read_configuration_again(),
                 Signal::ChildEnded => self.reap(),
             }
         }
     }
 
-    /// Begins the end.
+    /// Begins the end. A configuration that is coming is not waited for.
     pub fn stop(&mut self) {
+        self.configuration.coming = Reload::default();
+        self.configuration.is_final = true;
         self.answers.push_back(Input::Stop);
     }
 

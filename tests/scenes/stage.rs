@@ -250,7 +250,7 @@ impl Stage {
             return Ok(());
         };
         daemon.end(|world| {
-            if has_turn && process::children() == Children::HaveEnded {
+            if has_turn && process::has_ended_child() {
                 world.child_ended();
             }
         })

@@ -179,6 +179,7 @@ impl Openings {
     pub fn elements(&self) -> impl Iterator<Item = (MirageId, IpAddr, Instant)> {
         self.all
             .iter()
+            .filter(|opening| matches!(opening.stage, OpeningStage::Open { .. }))
             .filter_map(|opening| match opening.open_for {
                 OpenFor::Element(address) => Some((opening.mirage, address, opening.until?)),
                 OpenFor::Address(_) | OpenFor::Service => None,
