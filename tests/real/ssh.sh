@@ -242,3 +242,45 @@ END
     "$(on member ssh "${SSH_OPTIONS[@]}" -p "$(port 15000:15999)" "$(v4 server)" \
       "echo this is 42" </dev/null 2>&1)"
 }
+
+# Two sessions that print take all places of their source. Then their laptop loses power: nothing of it is heard any
+# more, not even an end. It comes back with the same address.
+a_laptop_without_power_makes_room_for_its_owner() {
+  local range=29000:29999 at session ports
+  local sessions=()
+  start_daemon power <<'END' || return
+[common]
+max-sessions-per-source = 2
+[mirage-ssh]
+port = 22
+range = 29000-29999
+END
+  at=$(v4 server)
+  add_host laptop
+  ssh_options hidden
+  for session in 1 2; do
+    ip netns exec "$PREFIX-laptop" ssh "${SSH_OPTIONS[@]}" -p "$(port $range)" "$at" \
+      'while echo; do sleep 0.2; done' </dev/null >/dev/null 2>&1 &
+    sessions+=($!)
+  done
+  expect "two sessions are there" wait_for 10 has_logged power accept "source=$(v4 laptop) " 2
+  expect "a third has no place while they answer" fails enters laptop "$at" "$(port $range)"
+  ports=$(on laptop ss -Htn "dport >= :29000 and dport <= :29999" |
+    awk '$1 == "ESTAB" { sub(/.*:/, "", $4); print $4 }' | paste -sd,)
+  on laptop nft -f - <<END
+table inet power {
+  chain in {
+    type filter hook input priority 0
+    tcp dport { $ports } drop
+  }
+  chain out {
+    type filter hook output priority 0
+    tcp sport { $ports } drop
+  }
+}
+END
+  kill -KILL "${sessions[@]}"
+  wait "${sessions[@]}" 2>/dev/null || true
+  expect "the owner gets in again" wait_for 40 enters laptop "$at" "$(port $range)"
+  expect_same "one of the two made room" 1 "$(logged power close 'end=dead')"
+}
