@@ -14,11 +14,11 @@ package() {
 
 # The binaries: mipsel's is real. What is packed is the same for all, so its bytes do for the others.
 place_binaries() {
-  local target binary=target/mipsel-unknown-linux-musl/release/shimmer
+  local target binary=target/mipsel-unknown-linux-musl/router/shimmer
   [[ -x $binary ]] || openwrt/build mipsel-unknown-linux-musl
   for target in mipsel-unknown-linux-musl mips-unknown-linux-musl armv7-unknown-linux-musleabihf \
     aarch64-unknown-linux-musl arm-unknown-linux-musleabi; do
-    install -D "$binary" "$work/binaries/$target/release/shimmer"
+    install -D "$binary" "$work/binaries/$target/router/shimmer"
   done
 }
 
@@ -29,7 +29,7 @@ pack() {
 }
 
 test_ipk() {
-  local arch binary=$work/binaries/mipsel-unknown-linux-musl/release/shimmer
+  local arch binary=$work/binaries/mipsel-unknown-linux-musl/router/shimmer
   expect "pack: all targets" pack "$root" "$work/packages"
   for arch in mipsel_24kc mips_24kc arm_cortex-a7_neon-vfpv4 aarch64_cortex-a53 arm_arm1176jzf-s_vfp; do
     expect "ipk for $arch: every entry, by Python" python3 "$here/packages.py" \
@@ -90,20 +90,23 @@ make_recipe() {
   make --no-print-directory -C "$root/openwrt" TOPDIR="$here/feed" WORK="$work/feed" "$@"
 }
 
-# What Cargo.toml says of the release profile, as cargo's options.
-release_profile() {
-  sed -n '/^\[profile.release\]$/,/^$/ s/^\([a-z-]*\) = \(.*\)$/--config profile.release.\1=\2/p' \
-    "$root/Cargo.toml" | paste -s -d ' '
+# What Cargo.toml says of the routers' profile, and of the one that it inherits, as cargo's options.
+router_profile() {
+  local profile
+  for profile in router release; do
+    sed -n "/^\[profile.$profile\]\$/,/^\$/ s/^\([a-z-]*\) = \(.*\)\$/--config profile.release.\1=\2/p" \
+      "$root/Cargo.toml"
+  done | grep -v inherits | paste -s -d ' '
 }
 
 test_recipe() {
-  local binary=$work/binaries/mips-unknown-linux-musl/release/shimmer
+  local binary=$work/binaries/mips-unknown-linux-musl/router/shimmer
   install -D "$binary" "$work/feed/built/bin/shimmer"
   expect "recipe: prepares the source" make_recipe prepare
   expect "recipe: all of it that cargo wants" cargo metadata --offline --locked --no-deps --format-version 1 \
     --manifest-path "$work/feed/build/Cargo.toml"
   expect "recipe: builds without what costs flash, by Cargo.toml's profile" \
-    test "$(make_recipe compile)" = "cargo install --path $work/feed/build/ --no-default-features $(release_profile)"
+    test "$(make_recipe compile)" = "cargo install --path $work/feed/build/ --no-default-features $(router_profile)"
   expect "recipe: installs" make_recipe install
   mkdir "$work/data"
   tar -xzOf "$(package mips_24kc)" ./data.tar.gz | tar -xz -C "$work/data"
@@ -153,7 +156,7 @@ test_opkg() {
   printf 'dest root /\narch all 1\narch mips_24kc 10\n' >"$there/etc/opkg.conf"
   printf 'Package: libc\nVersion: 1\nArchitecture: all\nStatus: install ok installed\n' >"$there/usr/lib/opkg/status"
   expect "opkg: installs" opkg --offline-root "$there" -f "$there/etc/opkg.conf" install "$(package mips_24kc)"
-  expect "opkg: the program is there" cmp "$there/usr/sbin/shimmer" "$work/binaries/mips-unknown-linux-musl/release/shimmer"
+  expect "opkg: the program is there" cmp "$there/usr/sbin/shimmer" "$work/binaries/mips-unknown-linux-musl/router/shimmer"
   expect "opkg: the configuration is private" is_mode "$there/etc/config/shimmer" 600
   [[ -e $there/etc/config/shimmer ]] || return 0
   echo "# changed" >>"$there/etc/config/shimmer"
