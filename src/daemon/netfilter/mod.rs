@@ -86,6 +86,8 @@ struct Queued<T> {
     until: Instant,
     /// None if nobody asks what becomes of it.
     ticket: Option<T>,
+    /// The place of its set in the transaction that is under way; None if it is not in it.
+    change: Option<usize>,
 }
 
 impl<T> Queued<T> {
@@ -103,38 +105,6 @@ struct Failing {
     pause_ms: u64,
     /// When to retry.
     again: Instant,
-}
-
-/// What a transaction changes in a set.
-struct Group<T> {
-    set: FamilySet,
-    elements: Vec<Queued<T>>,
-}
-
-impl<T> Group<T> {
-    fn change(&self, now: Instant) -> Change {
-        let mut elements: Vec<Element> = Vec::with_capacity(self.elements.len());
-        for queued in &self.elements {
-            let seconds = match queued.stays {
-                true => queued.until.since(now).div_ceil(1_000),
-                false => 0,
-            };
-            let address = queued.address;
-            // None contradicts another: only their ends may differ.
-            match elements.iter_mut().find(|known| known.address == address) {
-                Some(known) => known.seconds = known.seconds.max(seconds),
-                None => elements.push(Element { address, seconds }),
-            }
-        }
-        Change {
-            set: self.set.clone(),
-            elements,
-        }
-    }
-
-    fn is_removal(&self) -> bool {
-        self.elements.iter().all(|element| !element.stays)
-    }
 }
 
 /// The elements that wait, and the kernel that takes them.
@@ -198,6 +168,7 @@ impl<T> Netfilter<T> {
             stays,
             until: now.after(ms),
             ticket: Some(ticket),
+            change: None,
         };
         let mut failing = self.failing.iter_mut();
         match failing.find(|failing| failing.set == element.set) {
@@ -281,6 +252,7 @@ impl<T> Netfilter<T> {
                 stays: true,
                 until,
                 ticket: None,
+                change: None,
             });
         }
         if missing > 0 {
@@ -300,77 +272,72 @@ impl<T> Netfilter<T> {
 
     /// Hands a transaction to the kernel. False if there is nothing to hand over now.
     fn commit(&mut self, now: Instant) -> bool {
-        let groups = self.take_due(now);
-        if groups.is_empty() {
+        let changes = self.take_due(now);
+        if changes.is_empty() {
             return false;
         }
-        let changes: Vec<Change> = groups.iter().map(|group| group.change(now)).collect();
         let mut refused = self.kernel.change(&changes);
         // An element that could not be added to a full set is not in it.
-        if let ([group], [(_, Refusal::Full)]) = (&groups[..], &refused[..])
-            && changes[0].elements.len() == 1
-            && group.is_removal()
+        if let ([change], [(_, Refusal::Full)]) = (&changes[..], &refused[..])
+            && let [Element { seconds: 0, .. }] = change.elements[..]
         {
             refused.clear();
         }
         if refused.is_empty() {
-            for group in groups {
-                self.failing.retain(|failing| failing.set != group.set);
-                let tickets = group.elements.into_iter().filter_map(|it| it.ticket);
-                self.news.extend(tickets.map(News::Done));
-            }
-            return true;
+            let is_changed = |failing: &Failing| changes.iter().any(|it| it.set == failing.set);
+            self.failing.retain(|failing| !is_changed(failing));
+            let done = self.waiting.extract_if(.., |it| it.change.is_some());
+            self.news
+                .extend(done.filter_map(|it| it.ticket).map(News::Done));
         }
-        let (mut before, mut behind) = (Vec::new(), Vec::new());
-        for (place, Group { set, mut elements }) in groups.into_iter().enumerate() {
-            let count = changes[place].elements.len();
-            let why = refused.iter().find(|(known, _)| *known == place);
-            if let Some((_, why)) = why {
-                self.set_has_failed(&set, count, *why, now);
+        for (place, why) in refused {
+            let Change { set, elements } = &changes[place];
+            self.set_has_failed(set, elements.len(), why, now);
+            if elements.len() == 1 {
+                // Another element of the set may succeed.
+                let failed = self.waiting.extract_if(.., |it| it.change == Some(place));
+                let mut failed: Vec<_> = failed.collect();
+                self.waiting.append(&mut failed);
             }
-            // Another element of the same set may succeed where one alone has failed.
-            let is_behind = why.is_some() && count == 1;
-            let wait = if is_behind { &mut behind } else { &mut before };
-            wait.append(&mut elements);
         }
-        before.append(&mut self.waiting);
-        before.append(&mut behind);
-        self.waiting = before;
         true
     }
 
-    /// Takes the elements that are due, as many as one transaction may have.
-    fn take_due(&mut self, now: Instant) -> Vec<Group<T>> {
-        let mut groups: Vec<Group<T>> = Vec::new();
-        let failing = &self.failing;
-        let mut place = 0;
-        while let Some(element) = self.waiting.get(place) {
-            let set = &element.set;
-            let failing = failing.iter().find(|failing| failing.set == *set);
+    /// What is due, as much as one transaction may have.
+    fn take_due(&mut self, now: Instant) -> Vec<Change> {
+        let mut changes: Vec<Change> = Vec::new();
+        for queued in &mut self.waiting {
+            queued.change = None;
+            let set = &queued.set;
+            let failing = self.failing.iter().find(|failing| failing.set == *set);
             let most = match failing {
-                Some(failing) if now < failing.again => 0,
+                Some(failing) if now < failing.again => continue,
                 Some(failing) => failing.most,
                 None => NFT_QUEUED,
             };
-            let group = groups.iter().position(|group| group.set == *set);
-            let is_taken = match group {
-                Some(group) => groups[group].elements.len() < most,
-                None => groups.len() < NFT_SETS && most > 0,
-            };
-            if !is_taken {
-                place += 1;
+            let place = changes.iter().position(|change| change.set == *set);
+            let place = place.unwrap_or(changes.len());
+            if place == NFT_SETS {
                 continue;
             }
-            let element = self.waiting.remove(place);
-            match group {
-                Some(group) => groups[group].elements.push(element),
-                None => groups.push(Group {
-                    set: element.set.clone(),
-                    elements: vec![element],
-                }),
+            if place == changes.len() {
+                let (set, elements) = (set.clone(), Vec::new());
+                changes.push(Change { set, elements });
             }
+            let seconds = match queued.stays {
+                true => queued.until.since(now).div_ceil(1_000),
+                false => 0,
+            };
+            let (elements, address) = (&mut changes[place].elements, queued.address);
+            // None contradicts another: only their ends may differ.
+            match elements.iter().position(|known| known.address == address) {
+                Some(known) => elements[known].seconds = elements[known].seconds.max(seconds),
+                None if elements.len() < most => elements.push(Element { address, seconds }),
+                None => continue,
+            }
+            queued.change = Some(place);
         }
-        groups
+        changes
     }
 
     /// Remembers that a set has refused so many elements at once.
