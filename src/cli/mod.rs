@@ -11,4 +11,4 @@ pub use commands::{
     COMMANDS, CONFIG, Command, CommandId, CommandOption, DAEMON, HELP, OVERVIEW, PORT, command,
 };
 pub use error::Error;
-pub use output::{print, print_error, warn};
+pub use output::{print, print_error, stdout, warn};

@@ -4,6 +4,7 @@
 //! The end of stdin is a half-close of the socket; the end of the socket is the end of all. stdin has a
 //! thread of its own, because macOS can't poll a terminal, and Windows can't poll stdin at all.
 
+use crate::cli;
 use crate::limits::BUFFER;
 use crate::sys::clock;
 use crate::sys::patient::Patient;
@@ -78,7 +79,7 @@ pub fn join(stream: TcpStream) -> Result<(), JoinError> {
     }));
     let sender = thread::Builder::new().spawn(|| send(connection));
     sender.map_err(JoinError::BrokeOff)?;
-    let mut stdout = Patient(stdout().map_err(JoinError::Stdout)?);
+    let mut stdout = Patient(cli::stdout().map_err(JoinError::Stdout)?);
     let mut buffer = [0; BUFFER];
     let mut has_received = false;
     let receive_error = loop {
@@ -133,18 +134,6 @@ fn send(connection: &Connection) {
         }
     }
     let _ = connection.stream.shutdown(Shutdown::Write);
-}
-
-/// stdout without std's line buffer, which would split most writes in two.
-#[cfg(unix)]
-fn stdout() -> io::Result<std::fs::File> {
-    use std::os::fd::AsFd;
-    Ok(io::stdout().as_fd().try_clone_to_owned()?.into())
-}
-
-#[cfg(not(unix))]
-fn stdout() -> io::Result<io::Stdout> {
-    Ok(io::stdout())
 }
 
 /// Reads once; 0 is the end. A signal is no reason to stop.
