@@ -222,11 +222,15 @@ pub fn parse_gate(text: &str) -> Parsed<Gate> {
 
 /// The value of a word.
 fn one_of<T: Copy>(text: &str, values: &[(&str, T)]) -> Parsed<T> {
-    if let Some((_, value)) = values.iter().find(|(word, _)| *word == text) {
-        return Ok(*value);
-    }
     let words: Vec<&str> = values.iter().map(|(word, _)| *word).collect();
-    wrong!("{text} is not one of {}", words.join(", "))
+    Ok(values[place_among(text, &words)?].1)
+}
+
+fn place_among(text: &str, words: &[&str]) -> Parsed<usize> {
+    match words.iter().position(|word| *word == text) {
+        Some(place) => Ok(place),
+        None => wrong!("{text} is not one of {}", words.join(", ")),
+    }
 }
 
 pub(super) fn door(text: &str) -> Parsed<DoorKind> {
