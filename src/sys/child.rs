@@ -136,14 +136,12 @@ struct ExecArgs {
 impl ExecArgs {
     fn new(words: &[String]) -> io::Result<Self> {
         let name = words.first().ok_or(io::ErrorKind::InvalidInput)?;
-        let words = words.iter().map(|word| CString::new(word.as_str()));
-        let words = words.collect::<Result<Vec<_>, _>>()?;
         let paths = if name.contains('/') {
-            vec![words[0].clone()]
+            vec![name.clone()]
         } else {
-            let paths = FOLDERS.map(|folder| CString::new(format!("{folder}/{name}")));
-            paths.into_iter().collect::<Result<_, _>>()?
+            Vec::from(FOLDERS.map(|folder| format!("{folder}/{name}")))
         };
+        let (paths, words) = (with_nul(&paths)?, with_nul(words)?);
         let arguments = words.iter().map(|word| word.as_ptr().expose_provenance());
         Ok(Self {
             paths,
@@ -168,6 +166,11 @@ impl ExecArgs {
         }
         error
     }
+}
+
+fn with_nul(texts: &[String]) -> io::Result<Vec<CString>> {
+    let texts = texts.iter().map(|text| CString::new(text.as_str()));
+    Ok(texts.collect::<Result<_, _>>()?)
 }
 
 /// Kills a child and the others of its process group (kill(2)). Processes that have left the group, as daemons
