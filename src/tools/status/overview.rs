@@ -28,22 +28,21 @@ pub fn show(status: &Status) -> String {
     for row in all(&status.mirages) {
         text += &ports(row);
     }
+    let sessions = all(&status.sessions);
     let heading = "SOURCE\tMIRAGE\t>AGE\t>IN\t>OUT";
-    text += &list(
-        "sessions",
-        heading,
-        all(&status.sessions),
-        |row| row.age,
-        session,
-    );
+    let ages = sessions.iter().map(|row| row.age).collect();
+    text += &list("sessions", heading, ages, &|at| session(&sessions[at]));
     // The latest ban is the one that ends last.
     let doors = all(&status.doors);
     if !doors.is_empty() {
         let heading = "SOURCE\tMIRAGE\t>FOR";
-        text += &list("doors", heading, doors, |row| !row.seconds, door);
+        let ends = doors.iter().map(|row| !row.seconds).collect();
+        text += &list("doors", heading, ends, &|at| door(&doors[at]));
     }
+    let bans = all(&status.bans);
     let heading = "SOURCE\tWHY\t>ATTEMPTS\t>ENDS IN";
-    text += &list("bans", heading, all(&status.bans), |row| !row.seconds, ban);
+    let ends = bans.iter().map(|row| !row.seconds).collect();
+    text += &list("bans", heading, ends, &|at| ban(&bans[at]));
     text.push('\n');
     text += &figures(status);
     text
@@ -99,32 +98,19 @@ fn ports(row: &MirageRow) -> String {
     text
 }
 
-/// How many rows a list has, and those whose `order` is the smallest, in its order. A list may have
-/// thousands of rows, so only those that are shown are sorted.
-fn list<T>(
-    name: &str,
-    heading: &str,
-    rows: &[T],
-    order: fn(&T) -> u64,
-    show: fn(&T) -> String,
-) -> String {
-    let mut text = format!("\n{name}: {}\n", rows.len());
-    if rows.is_empty() {
+/// How many rows a list has, and the first of them in their order, for which each has a number.
+fn list(name: &str, heading: &str, order: Vec<u64>, show: &dyn Fn(usize) -> String) -> String {
+    let mut text = format!("\n{name}: {}\n", order.len());
+    if order.is_empty() {
         return text;
     }
-    let mut first: Vec<&T> = Vec::new();
-    for row in rows {
-        let place = first.partition_point(|shown| order(shown) <= order(row));
-        if place < STATUS_ROWS {
-            first.truncate(STATUS_ROWS - 1);
-            first.insert(place, row);
-        }
-    }
+    let mut rows = Vec::from_iter(0..order.len());
+    rows.sort_unstable_by_key(|&row| (order[row], row));
     let mut lines = vec![heading.to_owned()];
-    lines.extend(first.into_iter().map(show));
+    lines.extend(rows.into_iter().take(STATUS_ROWS).map(show));
     text += &table(&lines);
-    if rows.len() > STATUS_ROWS {
-        let more = rows.len() - STATUS_ROWS;
+    if order.len() > STATUS_ROWS {
+        let more = order.len() - STATUS_ROWS;
         text += &format!("… and {more} more (shimmer status --json shows all)\n");
     }
     text
