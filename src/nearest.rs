@@ -8,9 +8,11 @@ use strsim::osa_distance;
 ///
 /// The time grows with the product of the lengths, but words of very different lengths are skipped.
 #[must_use]
-pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     let most = |candidate: &str| word.len().max(candidate.len()) / 2;
     known
+        .iter()
+        .copied()
         .filter(|candidate| word.len().abs_diff(candidate.len()) <= most(candidate))
         .map(|candidate| (osa_distance(word, candidate), candidate))
         .filter(|(edits, candidate)| *edits <= most(candidate))
@@ -40,12 +42,7 @@ mod tests {
 
     #[test]
     fn the_nearest_word_is_named_if_any_is_near() {
-        let near = |word| {
-            nearest(
-                word,
-                ["port", "period", "secret", "secret-file"].into_iter(),
-            )
-        };
+        let near = |word| nearest(word, &["port", "period", "secret", "secret-file"]);
         assert_eq!(near("prot"), Some("port"));
         assert_eq!(near("Port"), Some("port"));
         assert_eq!(near("perod"), Some("period"));
@@ -53,12 +50,12 @@ mod tests {
         assert_eq!(near("secrets"), Some("secret"));
         assert_eq!(near("umbrella"), None);
         assert_eq!(near(""), None);
-        assert_eq!(nearest("port", core::iter::empty()), None);
+        assert_eq!(nearest("port", &[]), None);
     }
 
     #[test]
     fn a_word_of_a_megabyte_takes_no_time() {
         let long = "x".repeat(1 << 20);
-        assert_eq!(nearest(&long, ["port"].into_iter()), None);
+        assert_eq!(nearest(&long, &["port"]), None);
     }
 }

@@ -123,9 +123,9 @@ impl Args {
             ));
         }
         // All options have dashes, so these don't count for which is nearest.
-        let known = self.command.all_options().map(without_dashes);
+        let known = Vec::from_iter(self.command.all_options().map(without_dashes));
         let unknown = format_args!("unknown option {name}");
-        match (nearest(without_dashes(name), known), self.command.name) {
+        match (nearest(without_dashes(name), &known), self.command.name) {
             (Some(near), _) => Error::usage(format_args!("{unknown}; did you mean --{near}?")),
             (None, "help") => Error::usage(format_args!("{unknown}; see shimmer help")),
             (None, help) => Error::usage(format_args!("{unknown}; see shimmer help {help}")),

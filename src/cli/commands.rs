@@ -438,8 +438,8 @@ pub fn command(name: &str) -> Result<&'static Command, Error> {
             return Ok(command);
         }
     }
-    let names = COMMANDS.iter().map(|command| command.name);
-    Err(match nearest(name, names) {
+    let names = Vec::from_iter(COMMANDS.iter().map(|command| command.name));
+    Err(match nearest(name, &names) {
         Some(near) => Error::usage(format_args!("unknown command {name}; did you mean {near}?")),
         None => Error::usage(format_args!("unknown command {name}; see shimmer help")),
     })

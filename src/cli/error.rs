@@ -72,7 +72,7 @@ impl Error {
     pub fn unknown_mirage(file: &Path, section: &str, sections: &[&str]) -> Self {
         let file = file.display();
         let unknown = format_args!("{file} has no [mirage-{section}]");
-        match nearest(section, sections.iter().copied()) {
+        match nearest(section, sections) {
             Some(near) => Self::usage(format_args!("{unknown}; did you mean {near}?")),
             None => Self::usage(format_args!("{unknown}; it has {}", sections.join(", "))),
         }

@@ -167,7 +167,7 @@ fn known_key<'a, S>(
         return wrong!("belongs to [mirage-NAME]");
     }
     let names: Vec<&str> = keys.iter().map(|key| key.name).collect();
-    match nearest(entry.key, names.iter().copied()) {
+    match nearest(entry.key, &names) {
         Some(near) => wrong!("unknown key; did you mean {near}?"),
         None => wrong!("unknown key; use one of {}", names.join(", ")),
     }
