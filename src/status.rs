@@ -60,13 +60,13 @@ macro_rules! objects {
 
         impl ToJson for $name {
             fn write(&self, text: &mut String) {
-                write_object(text, &[$((stringify!($field), &self.$field)),*]);
+                write_object(text, &[$(stringify!($field)),*], &[$(&self.$field),*]);
             }
         }
 
         impl FromJson for $name {
             fn read(&mut self, json: &mut Reader<'_>) -> Option<()> {
-                read_object(json, &mut [$(Member::new(stringify!($field), &mut self.$field)),*])
+                read_object(json, &[$(stringify!($field)),*], &mut [$(&mut self.$field),*])
             }
         }
     )*};
@@ -240,9 +240,9 @@ objects! {
     }
 }
 
-fn write_object(text: &mut String, fields: &[(&str, &dyn ToJson)]) {
+fn write_object(text: &mut String, keys: &[&str], fields: &[&dyn ToJson]) {
     begin(text);
-    for (key, field) in fields {
+    for (key, field) in keys.iter().zip(fields) {
         if !field.is_missing() {
             push_key(text, key, ",");
             field.write(text);
@@ -251,34 +251,22 @@ fn write_object(text: &mut String, fields: &[(&str, &dyn ToJson)]) {
     text.push('}');
 }
 
-/// A field and its key.
-struct Member<'a> {
-    key: &'static str,
-    value: &'a mut dyn FromJson,
-    is_there: bool,
-}
-
-impl<'a> Member<'a> {
-    fn new(key: &'static str, value: &'a mut dyn FromJson) -> Self {
-        let is_there = false;
-        Self {
-            key,
-            value,
-            is_there,
-        }
-    }
-}
-
-fn read_object(json: &mut Reader<'_>, members: &mut [Member<'_>]) -> Option<()> {
+fn read_object(
+    json: &mut Reader<'_>,
+    keys: &[&str],
+    fields: &mut [&mut dyn FromJson],
+) -> Option<()> {
+    let mut are_there = vec![false; keys.len()];
     json.object(&mut |json, key| {
-        let Some(member) = members.iter_mut().find(|member| member.key == key) else {
+        let Some(place) = keys.iter().position(|known| *known == key) else {
             return json.pass();
         };
-        member.is_there = true;
-        member.value.read(json)
+        are_there[place] = true;
+        fields[place].read(json)
     })?;
-    let is_whole = |member: &Member<'_>| member.is_there || member.value.may_be_missing();
-    members.iter().all(is_whole).then_some(())
+    let mut all = fields.iter().zip(are_there);
+    all.all(|(field, is_there)| is_there || field.may_be_missing())
+        .then_some(())
 }
 
 impl ToJson for bool {
