@@ -182,9 +182,9 @@ impl Core {
             log(effects, Event::Shut { mirage, open_for });
             return true;
         }
-        let is_time = self.journal_again.is_some_and(|again| again <= now);
+        let is_time = self.saved.journal_again.is_some_and(|again| again <= now);
         if self.openings.record() || is_time {
-            self.journal_again = None;
+            self.saved.journal_again = None;
             effects.push_back(Effect::Journal);
             return true;
         }
@@ -202,7 +202,7 @@ impl Core {
     /// Runs what is recorded. What is not would stay open after a crash, so it is not opened.
     pub(super) fn journalled(&mut self, is_written: bool, effects: &mut Effects) {
         if !is_written {
-            self.journal_again = Some(self.now.boot.after(STATE_MS));
+            self.saved.journal_again = Some(self.now.boot.after(STATE_MS));
         }
         while let Some((mirage, open_for, guests)) = self.openings.recorded(is_written) {
             let event = Event::CommandFailed {

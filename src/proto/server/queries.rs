@@ -355,7 +355,7 @@ impl Core {
         soonest = sooner(soonest, self.save_is_due());
         soonest = sooner(soonest, self.clock.next_look());
         soonest = sooner(soonest, self.openings.next_deadline());
-        soonest = sooner(soonest, self.journal_again);
+        soonest = sooner(soonest, self.saved.journal_again);
         for (_, mirage) in self.mirages() {
             soonest = sooner(soonest, mirage.next_turn(now));
             soonest = sooner(soonest, mirage.admitted.next_end());

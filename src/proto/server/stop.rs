@@ -22,7 +22,7 @@ impl Core {
         }
         effects.push_back(Effect::Sense);
         // A journal that could not be written is written now, or not at all.
-        self.journal_again = self.journal_again.and(Some(now));
+        self.saved.journal_again = self.saved.journal_again.and(Some(now));
         let guests = self.openings.close_all(None, now);
         self.let_guests_go(guests, effects);
     }
@@ -49,8 +49,9 @@ impl Core {
     /// Whether the daemon has to end now: nothing is open and the journal says so, or the time is over.
     #[must_use]
     pub fn has_stopped(&self) -> bool {
-        let is_closed =
-            self.openings.is_empty() && self.elements.is_empty() && self.journal_again.is_none();
+        let is_closed = self.openings.is_empty()
+            && self.elements.is_empty()
+            && self.saved.journal_again.is_none();
         self.stop_by
             .is_some_and(|stop_by| is_closed || stop_by <= self.now.boot)
     }
@@ -58,6 +59,6 @@ impl Core {
     /// When something is due while the daemon stops.
     pub(super) fn next_due_of_stop(&self) -> Option<Instant> {
         let soonest = sooner(self.stop_by, self.openings.next_deadline());
-        sooner(soonest, self.journal_again)
+        sooner(soonest, self.saved.journal_again)
     }
 }

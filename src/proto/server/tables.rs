@@ -48,12 +48,14 @@ pub struct ToldFull {
     pub nonces: Option<Instant>,
 }
 
-/// What the state file holds.
+/// What the state file holds, and what the journal lacks.
 pub struct SavedState {
     /// The saved bans, by their count of changes; None until the file was read.
     pub changes: Option<u64>,
     /// When the file was last written or read.
     pub at: Instant,
+    /// When to write the journal again, if that has failed.
+    pub journal_again: Option<Instant>,
 }
 
 /// Until when nothing is due.
@@ -83,8 +85,6 @@ pub struct Core {
     pub(super) newcomers: VecDeque<Newcomer>,
     pub(super) bans: Blacklist<RandomState>,
     pub(super) openings: Openings,
-    /// When to write the journal again, if that has failed.
-    pub(super) journal_again: Option<Instant>,
     pub(super) elements: Elements,
     pub(super) next_job: u32,
     pub(super) clock: Clock,
@@ -116,7 +116,6 @@ impl Core {
             newcomers: VecDeque::new(),
             bans: Blacklist::new(BANS, ban_ms, RandomState::new()),
             openings: Openings::default(),
-            journal_again: None,
             elements: Elements::default(),
             next_job: 0,
             transaction: None,
@@ -127,6 +126,7 @@ impl Core {
             saved: SavedState {
                 changes: None,
                 at: now.boot,
+                journal_again: None,
             },
         }
     }
