@@ -9,7 +9,7 @@ use common::*;
 use shimmer::proto::scheme::knock::Protocols;
 use shimmer::proto::scheme::packet;
 use shimmer::sys::clock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
@@ -245,17 +245,19 @@ fn forged_knocks_do_not_keep_a_member_out() {
             let gate = format!("gate = knock\nprotocols = {protocols}\n");
             let setting = SilentGate::new(&gate, "open-timeout = 1s\n");
             let host = setting.member.host;
-            let is_over = AtomicBool::new(false);
             thread::scope(|scope| {
-                let forger = scope.spawn(|| {
+                // It ends when the sender is dropped, also by a panic.
+                let (over, is_over) = mpsc::channel::<()>();
+                let forger = scope.spawn(move || {
                     let ports = (range().0..range().1).cycle().step_by(7);
                     let mut sent = 0;
-                    for port in ports.take_while(|_| !is_over.load(Ordering::Relaxed)) {
+                    let pause = Duration::from_millis(20);
+                    let goes_on = || is_over.recv_timeout(pause) == Err(RecvTimeoutError::Timeout);
+                    for port in ports.take_while(|_| goes_on()) {
                         send_from(LAPTOP, (host, port).into(), b"");
                         // It answers with a reset, so this takes no time.
                         let _ = connect_from(LAPTOP, (host, port).into());
                         sent += 1;
-                        let_pass(Duration::from_millis(20));
                     }
                     sent
                 });
@@ -268,7 +270,7 @@ fn forged_knocks_do_not_keep_a_member_out() {
                     setting.keeper.daemon.wait_for_lines(&shut, count);
                     assert_eq!(setting.opened(LAPTOP), count, "{protocols}");
                 }
-                is_over.store(true, Ordering::Relaxed);
+                drop(over);
                 assert!(forger.join().unwrap() > 100);
             });
         }
