@@ -203,7 +203,7 @@ impl Outcome {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        let ended = self.daemon.end(|_| {});
+        let ended = self.daemon.end(|world| world.pass_ms(1_000));
         let _ = std::fs::remove_dir_all(&self.folder);
         ended.expect("the daemon ended well");
     }

@@ -7,8 +7,8 @@
 #![allow(dead_code, reason = "each test uses its part")]
 
 use shimmer::config::ServerConfig;
-use shimmer::daemon::Daemon;
 use shimmer::daemon::host::Host;
+use shimmer::daemon::{Daemon, Failure};
 use shimmer::proto::{Instant, Now};
 use shimmer::sys::signal::Signal;
 use std::collections::VecDeque;
@@ -201,7 +201,11 @@ impl DrivenDaemon {
             let server = ServerConfig::load(&config).unwrap_or_else(|errors| panic!("{errors}"));
             let daemon = Daemon::new(&config, server, host);
             let daemon = daemon.unwrap_or_else(|error| panic!("{error}"));
-            daemon.run().unwrap_or_else(|error| panic!("{error}"));
+            match daemon.run() {
+                // Nobody tells it here that a command has ended.
+                Ok(()) | Err(Failure::LeftOpen(..)) => {}
+                Err(failure) => panic!("{failure}"),
+            }
         });
         Self {
             shared,
@@ -292,7 +296,7 @@ impl DrivenDaemon {
 
 impl Drop for DrivenDaemon {
     fn drop(&mut self) {
-        let ended = self.end(|_| {});
+        let ended = self.end(|world| world.pass_ms(1_000));
         if !thread::panicking() {
             ended.unwrap();
         }
