@@ -241,7 +241,7 @@ END
   done
   first=$(real_port $range 5s)
   expect "the log names the port that was dialled" has_logged pool accept \
-    "source=$(v6 member) port=30[0-9]*\$"
+    "source=$(v6 member) port=30[0-9]* client-address=127\."
 
   open_session pooled member "$(v4 pool)" "$first" "$(v4 pool)" cat
   expect "a session is there" answers pooled hello

@@ -260,10 +260,13 @@ END
   ssh_options hidden
   for session in 1 2; do
     ip netns exec "$PREFIX-laptop" ssh "${SSH_OPTIONS[@]}" -p "$(port $range)" "$at" \
-      'while echo; do sleep 0.2; done' </dev/null >/dev/null 2>&1 &
+      'while echo; do sleep 0.2; done' </dev/null >"$FOLDER/laptop-$session" 2>/dev/null &
     sessions+=($!)
   done
-  expect "two sessions are there" wait_for 10 has_logged power accept "source=$(v4 laptop) " 2
+  # A session that waits for its client would owe no answer.
+  for session in 1 2; do
+    expect "session $session is there, and prints" wait_for 10 test -s "$FOLDER/laptop-$session"
+  done
   expect "a third has no place while they answer" fails enters laptop "$at" "$(port $range)"
   ports=$(on laptop ss -Htn "dport >= :29000 and dport <= :29999" |
     awk '$1 == "ESTAB" { sub(/.*:/, "", $4); print $4 }' | paste -sd,)
