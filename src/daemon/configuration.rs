@@ -9,8 +9,7 @@ use super::shell::Shell;
 use super::store::{Store, StoreError};
 use super::used::UsedFile;
 use crate::config::{
-    Common, DEFAULT_STATE_FILE, Diagnostic, Location, LogTarget, OwnerHint, ServerConfig,
-    ServerMirage,
+    Common, DEFAULT_STATE_FILE, Diagnostic, Location, LogTarget, ServerConfig, ServerMirage,
 };
 use crate::proto::doors::RestoredOpening;
 use crate::proto::event::{Event, Warning};
@@ -153,14 +152,7 @@ impl<H: Host> Shell<H> {
                 self.log.write(&Event::Warning(warning));
                 Ok(None)
             }
-            Err(StoreError::Unusable(path, error)) => {
-                let owner = OwnerHint {
-                    path: &path,
-                    error: &error,
-                };
-                let why = format!("{error}{owner}");
-                Err(Failure::State(path, why))
-            }
+            Err(StoreError::Unusable(path, error)) => Err(Failure::State(path, error)),
         }
     }
 

@@ -30,8 +30,7 @@ pub fn become_user(server: ServerConfig, config: &Path) -> Result<ServerConfig, 
     }
     let name = &account.name;
     if we != ROOT {
-        let why = format!("only root can become {name}, and the daemon was started by user {we}");
-        return Err(Failure::User(why));
+        return Err(Failure::NotRoot(name.clone(), we));
     }
     if server.common.log == LogTarget::Stderr {
         own_stderr();
@@ -49,7 +48,7 @@ pub fn become_user(server: ServerConfig, config: &Path) -> Result<ServerConfig, 
     }
     let kept = capabilities(&server.mirages).map(Capability::number);
     privileges::become_user(account.uid, account.gid, kept)
-        .map_err(|error| Failure::User(format!("it can't become {name}: {error}")))?;
+        .map_err(|error| Failure::UserRefused(name.clone(), error))?;
     ServerConfig::load(config).map_err(Failure::Configuration)
 }
 

@@ -18,10 +18,10 @@ mod answer;
 pub use answer::View;
 
 use self::answer::{Answer, Question, Rest};
-use super::failure::Failure;
+use super::failure::{ControlError, Failure};
 use super::sockets::is_out_of_descriptors;
 use super::wake::Wake;
-use crate::config::{Common, DEFAULT_CONTROL, Location, OwnerHint};
+use crate::config::{Common, DEFAULT_CONTROL, Location};
 use crate::limits::{ASK_MS, ASKED_BYTES, ASKERS, RETRY_MS};
 use crate::proto::effect::Reply;
 use crate::proto::event::{Event, Warning};
@@ -118,7 +118,8 @@ impl Control {
                 Ok(())
             }
             Err(why) if common.control == Location::Default && common.user.is_none() => {
-                warn(Event::Warning(Warning::NoControl(path.to_path_buf(), why)));
+                let warning = Warning::NoControl(path.to_path_buf(), why.at(path));
+                warn(Event::Warning(warning));
                 Ok(())
             }
             Err(why) => Err(Failure::Control(path.to_path_buf(), why)),
@@ -268,29 +269,28 @@ impl Control {
 }
 
 /// Creates the socket, for its owner only. A socket that a killed daemon has left there is removed.
-fn bind(path: &Path) -> Result<UnixListener, String> {
+fn bind(path: &Path) -> Result<UnixListener, ControlError> {
     if let Some(folder) = path.parent() {
         // If this fails, binding says why.
         let _ = mkdir(folder, Mode::from_raw_mode(0o755));
     }
     if let Ok(about) = fs::symlink_metadata(path) {
         if !about.file_type().is_socket() {
-            return Err("is there already, and no socket".into());
+            return Err(ControlError::NoSocket);
         }
         // A full queue means that the socket is in use, and the loop must not wait for its owner.
         match local::connect(path, 1) {
-            Ok(_) => return Err("another daemon listens there; give each its own".into()),
+            Ok(_) => return Err(ControlError::Taken),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                return Err("another daemon listens there; give each its own".into());
+                return Err(ControlError::Taken);
             }
             Err(_) => {}
         }
         let _ = fs::remove_file(path);
     }
     let listener = with_private_files(|| UnixListener::bind(path));
-    let listener = listener.map_err(|ref error| format!("{error}{}", OwnerHint { path, error }))?;
-    let prepared = listener.set_nonblocking(true);
-    prepared.map_err(|error| error.to_string())?;
+    let listener = listener.map_err(ControlError::Io)?;
+    listener.set_nonblocking(true).map_err(ControlError::Io)?;
     Ok(listener)
 }
 
