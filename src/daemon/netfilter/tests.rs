@@ -32,11 +32,10 @@ fn a_refusal_reads_as_the_end_of_a_line() {
         ),
         (Refusal::Changing, "others keep changing the firewall"),
         (Refusal::Unanswered, "the kernel does not answer"),
-        (
-            Refusal::Errno(libc::EBUSY),
-            "Device or resource busy (os error 16)",
-        ),
     ] {
         assert_eq!(why.to_string(), expected);
     }
+    // Each libc has words of its own.
+    let busy = std::io::Error::from_raw_os_error(libc::EBUSY).to_string();
+    assert_eq!(Refusal::Errno(libc::EBUSY).to_string(), busy);
 }
