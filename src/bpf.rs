@@ -81,7 +81,7 @@ pub enum IpVersion {
 
 /// Addresses that have their first bits in common.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Network {
+pub struct OwnNetwork {
     /// One of them.
     pub address: IpAddr,
     /// How many bits they have in common.
@@ -100,7 +100,7 @@ pub struct Network {
 pub fn arrivals(
     version: IpVersion,
     ranges: &[RangeInclusive<u16>],
-    networks: Option<&[Network]>,
+    networks: Option<&[OwnNetwork]>,
     kept: u32,
 ) -> Program {
     let mut program = Program::new();
@@ -158,7 +158,12 @@ pub fn arrivals(
 }
 
 /// Keeps what is addressed to one of these networks.
-fn keep_destinations(program: &mut Program, version: IpVersion, networks: &[Network], kept: u32) {
+fn keep_destinations(
+    program: &mut Program,
+    version: IpVersion,
+    networks: &[OwnNetwork],
+    kept: u32,
+) {
     let (first, words) = match version {
         IpVersion::V4 => (16, 1),
         IpVersion::V6 => (24, 4),
@@ -170,7 +175,7 @@ fn keep_destinations(program: &mut Program, version: IpVersion, networks: &[Netw
             statement(BPF_ST, word),
         ]);
     }
-    for Network { address, bits } in networks {
+    for OwnNetwork { address, bits } in networks {
         let address = match (version, address) {
             (IpVersion::V4, IpAddr::V4(v4)) => u128::from(u32::from(*v4)) << 96,
             (IpVersion::V6, IpAddr::V6(v6)) => u128::from(*v6),

@@ -311,7 +311,7 @@ proptest! {
         let six_of = |high: u128, low: u128| Ipv6Addr::from(high << 64 | low << 30);
         let four_of = |high: u128, low: u128| Ipv4Addr::from((high << 30 | low << 7) as u32);
         let ranges = ranges(&[(7, 7), (8, 8)]);
-        let run_to = |version, address: IpAddr, networks: &[Network]| {
+        let run_to = |version, address: IpAddr, networks: &[OwnNetwork]| {
             let (mut packet, at) = match version {
                 IpVersion::V4 => (four(UDP, 0, port, 0), 16),
                 IpVersion::V6 => (six(UDP, "::1", port, 0), 24),
@@ -324,7 +324,7 @@ proptest! {
             let program = super::arrivals(version, &ranges, Some(networks), SNAPPED);
             run(&program, &packet, 0, 0) != 0
         };
-        let sixes: Vec<Network> = networks.iter().map(|&(high, low, bits)| Network {
+        let sixes: Vec<OwnNetwork> = networks.iter().map(|&(high, low, bits)| OwnNetwork {
             address: six_of(high, low).into(),
             bits,
         }).collect();
@@ -333,7 +333,7 @@ proptest! {
         let is_in = networks.iter().any(|&(high, low, bits)| !differs(six_of(high, low).into(), bits));
         prop_assert_eq!(run_to(IpVersion::V6, to.into(), &sixes), is_in && port != 6);
 
-        let fours: Vec<Network> = networks.iter().map(|&(high, low, bits)| Network {
+        let fours: Vec<OwnNetwork> = networks.iter().map(|&(high, low, bits)| OwnNetwork {
             address: four_of(high, low).into(),
             bits: bits / 4,
         }).collect();

@@ -3,7 +3,7 @@
 //! A listener is named by its address and port, not by the mirage that it serves: a reload may give it to
 //! another mirage without closing it.
 
-use super::retried_socket::{Change, RetriedSocket};
+use super::retried_socket::{PortChange, RetriedSocket};
 use super::sockets::is_out_of_descriptors;
 use super::wake::Wake;
 use crate::limits::{CLOSING_ACCEPTS, RETRY_MS};
@@ -417,12 +417,12 @@ impl Ports {
             });
             let mirage = core.name(mirage);
             match change {
-                Some(Change::Open(level)) => log(Event::PortOpen {
+                Some(PortChange::Open(level)) => log(Event::PortOpen {
                     mirage,
                     port,
                     level,
                 }),
-                Some(Change::Closed(level, error)) => log(Event::PortClosed {
+                Some(PortChange::Closed(level, error)) => log(Event::PortClosed {
                     mirage,
                     port,
                     level,

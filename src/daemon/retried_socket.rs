@@ -12,7 +12,7 @@ pub struct RetriedSocket {
 }
 
 /// What the log has to be told after a retry.
-pub enum Change {
+pub enum PortChange {
     /// The port is open; that it was closed had been told at this level.
     Open(Level),
     /// The port is closed, which matters so much.
@@ -49,19 +49,19 @@ impl RetriedSocket {
         &mut self,
         level: Option<Level>,
         open: impl FnOnce() -> io::Result<OwnedFd>,
-    ) -> Option<Change> {
+    ) -> Option<PortChange> {
         if self.is_open() {
             return None;
         }
         match open() {
             Ok(socket) => {
                 self.socket = Some(socket);
-                self.told.take().map(Change::Open)
+                self.told.take().map(PortChange::Open)
             }
             Err(error) => {
                 let level = level.filter(|level| self.told.is_none_or(|told| *level < told))?;
                 self.told = Some(level);
-                Some(Change::Closed(level, error))
+                Some(PortChange::Closed(level, error))
             }
         }
     }
@@ -91,11 +91,11 @@ mod tests {
             (Level::Warn, false),
         ] {
             let change = socket.retry(Some(level), refused);
-            let told = matches!(change, Some(Change::Closed(told, _)) if told == level);
+            let told = matches!(change, Some(PortChange::Closed(told, _)) if told == level);
             assert_eq!(told, is_told, "{level:?}");
         }
         let change = socket.retry(Some(Level::Error), opened);
-        assert!(matches!(change, Some(Change::Open(Level::Error))));
+        assert!(matches!(change, Some(PortChange::Open(Level::Error))));
         assert!(socket.is_open());
     }
 

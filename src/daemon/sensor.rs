@@ -9,7 +9,7 @@
 
 use super::arrival::{self, SNAP};
 use super::own_address::is_own_address;
-use super::retried_socket::{Change, RetriedSocket};
+use super::retried_socket::{PortChange, RetriedSocket};
 use super::wake::{self, Wake};
 use crate::bpf::IpVersion;
 use crate::limits::{
@@ -232,8 +232,8 @@ impl Sensor {
             };
             let (hop, number) = (hop_at.1, socket.number);
             match port.retry(Some(Level::Error), || open(registry, *hop_at, number)) {
-                Some(Change::Open(_)) => log(Event::KnockPortOpen(hop)),
-                Some(Change::Closed(_, error)) => log(Event::KnockPortClosed(hop, error)),
+                Some(PortChange::Open(_)) => log(Event::KnockPortOpen(hop)),
+                Some(PortChange::Closed(_, error)) => log(Event::KnockPortClosed(hop, error)),
                 None => {}
             }
         }

@@ -22,19 +22,19 @@ const NONE: u16 = u16::MAX;
 
 /// Whom an entry is for: a source, or what it sends from one of its ports.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Key {
+pub(super) struct RingKey {
     source: Source,
     port: u16,
 }
 
-impl Key {
+impl RingKey {
     /// A source and one of its ports.
     pub fn at_port(source: Source, port: u16) -> Self {
         Self { source, port }
     }
 }
 
-impl From<Source> for Key {
+impl From<Source> for RingKey {
     fn from(source: Source) -> Self {
         Self { source, port: 0 }
     }
@@ -42,7 +42,7 @@ impl From<Source> for Key {
 
 #[derive(Clone, Copy)]
 struct Entry {
-    key: Key,
+    key: RingKey,
     last: Instant,
     before: u16,
     behind: u16,
@@ -95,7 +95,7 @@ impl<H: BuildHasher> Ring<H> {
     }
 
     /// The entry of a source.
-    pub fn find(&self, source: impl Into<Key>) -> Option<u16> {
+    pub fn find(&self, source: impl Into<RingKey>) -> Option<u16> {
         self.look(source.into()).ok().map(|(_, entry)| entry)
     }
 
@@ -134,7 +134,7 @@ impl<H: BuildHasher> Ring<H> {
     }
 
     /// Adds a source at the tail. None if it is there already or the ring is full.
-    pub fn add(&mut self, source: impl Into<Key>, now: Instant) -> Option<u16> {
+    pub fn add(&mut self, source: impl Into<RingKey>, now: Instant) -> Option<u16> {
         let key = source.into();
         let Err(place) = self.look(key) else {
             return None;
@@ -164,7 +164,7 @@ impl<H: BuildHasher> Ring<H> {
     }
 
     /// Removes a source and returns the entry it had.
-    pub fn remove(&mut self, source: impl Into<Key>) -> Option<u16> {
+    pub fn remove(&mut self, source: impl Into<RingKey>) -> Option<u16> {
         let (gap, entry) = self.look(source.into()).ok()?;
         self.unlink(entry);
         self.entries[usize::from(entry)].behind = self.free;
@@ -194,12 +194,12 @@ impl<H: BuildHasher> Ring<H> {
         self.entries.get(usize::from(entry))
     }
 
-    fn home(&self, key: Key) -> usize {
+    fn home(&self, key: RingKey) -> usize {
         self.hasher.hash_one(key) as usize & (self.index.len() - 1)
     }
 
     /// The index slot and the entry of a source; or the slot it would take.
-    fn look(&self, key: Key) -> Result<(usize, u16), usize> {
+    fn look(&self, key: RingKey) -> Result<(usize, u16), usize> {
         let mut place = self.home(key);
         // Half of the index stays empty, so this ends.
         loop {

@@ -49,7 +49,7 @@ pub fn detach(socket: &impl AsFd) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bpf::{IpVersion, Network, arrivals};
+    use crate::bpf::{IpVersion, OwnNetwork, arrivals};
     use crate::limits::{ADMITTED, SENSED_NETWORKS, SENSED_RANGES};
 
     #[test]
@@ -64,7 +64,7 @@ mod tests {
         admit_only(&socket, &[]).unwrap();
         let watched = vec![1..=2; SENSED_RANGES];
         for version in [IpVersion::V4, IpVersion::V6] {
-            let one = Network {
+            let one = OwnNetwork {
                 address: full[0],
                 bits: 127,
             };

@@ -1,7 +1,7 @@
 //! What is addressed to this host, as the kernel routes it (rtnetlink(7)): addresses, and networks such as 127/8.
 
 use super::check;
-use crate::bpf::{IpVersion, Network};
+use crate::bpf::{IpVersion, OwnNetwork};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{
@@ -61,7 +61,7 @@ fn open() -> io::Result<OwnedFd> {
 ///
 /// # Errors
 /// The kernel is older than 4.20, or forbids the question.
-pub fn own_networks(version: IpVersion) -> io::Result<Vec<Network>> {
+pub fn own_networks(version: IpVersion) -> io::Result<Vec<OwnNetwork>> {
     let socket = open()?;
     let on: libc::c_int = 1;
     // SAFETY: the kernel reads one int. rustix and socket2 have no such option.
@@ -98,7 +98,7 @@ pub fn own_networks(version: IpVersion) -> io::Result<Vec<Network>> {
 }
 
 /// Reads a part of the kernel's answer. True: it was the last one.
-fn read_routes(mut bytes: &[u8], networks: &mut Vec<Network>) -> io::Result<bool> {
+fn read_routes(mut bytes: &[u8], networks: &mut Vec<OwnNetwork>) -> io::Result<bool> {
     while let Some(header) = bytes.first_chunk::<HEADER>() {
         let length = u32::from_ne_bytes([header[0], header[1], header[2], header[3]]) as usize;
         let message = bytes
@@ -114,7 +114,7 @@ fn read_routes(mut bytes: &[u8], networks: &mut Vec<Network>) -> io::Result<bool
     Ok(false)
 }
 
-fn read_route(message: &[u8]) -> Option<Network> {
+fn read_route(message: &[u8]) -> Option<OwnNetwork> {
     let (route, mut attributes) = message.split_at_checked(ROUTE)?;
     let bits = route[1];
     if route[7] != libc::RTN_LOCAL {
@@ -128,7 +128,7 @@ fn read_route(message: &[u8]) -> Option<Network> {
                 libc::AF_INET => IpAddr::V4(Ipv4Addr::from(*value.first_chunk::<4>()?)),
                 _ => IpAddr::V6(Ipv6Addr::from(*value.first_chunk::<16>()?)),
             };
-            return Some(Network { address, bits });
+            return Some(OwnNetwork { address, bits });
         }
         attributes = attributes.get(length.next_multiple_of(4)..)?;
     }
@@ -143,12 +143,12 @@ mod tests {
     fn the_loopback_networks_are_ours() {
         let four = own_networks(IpVersion::V4).unwrap();
         let address = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0));
-        assert!(four.contains(&Network { address, bits: 8 }), "{four:?}");
+        assert!(four.contains(&OwnNetwork { address, bits: 8 }), "{four:?}");
         let six = own_networks(IpVersion::V6).unwrap();
         let address = IpAddr::V6(Ipv6Addr::LOCALHOST);
         let is_without = std::fs::metadata("/proc/net/if_inet6").is_err();
         assert!(
-            is_without || six.contains(&Network { address, bits: 128 }),
+            is_without || six.contains(&OwnNetwork { address, bits: 128 }),
             "{six:?}"
         );
     }

@@ -1,7 +1,7 @@
 //! Packet sockets (packet(7)): what is sent to this host before ports and firewalls look at it.
 
 use super::filter;
-use crate::bpf::{self, IpVersion, Network};
+use crate::bpf::{self, IpVersion, OwnNetwork};
 use core::mem;
 use core::ops::RangeInclusive;
 use rustix::net::{RecvFlags, recvfrom};
@@ -44,7 +44,7 @@ impl PacketSocket {
     pub fn watch(
         &self,
         ports: &[RangeInclusive<u16>],
-        networks: Option<&[Network]>,
+        networks: Option<&[OwnNetwork]>,
         kept: u32,
     ) -> io::Result<()> {
         let program = bpf::arrivals(self.version, ports, networks, kept);

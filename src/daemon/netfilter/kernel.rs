@@ -4,7 +4,7 @@
 //! tables, sets and rules, by whomever, begins another generation. A transaction names the one that it is meant
 //! for, and the kernel refuses it if there is another. So what we know of a set is right, or nothing is done.
 
-use super::message::{Answer, Attributes, Kind, Requests, Said, attribute, key};
+use super::message::{Attributes, KernelAnswer, Kind, Requests, Said, attribute, key};
 use crate::limits::{NFT_ANSWER, NFT_ANSWERS, NFT_QUEUED, NFT_SETS};
 use crate::sys::netlink::NetfilterSocket;
 use crate::terms::{FamilySet, NftFamily};
@@ -36,7 +36,7 @@ const _: () = assert!(
 
 /// Why the kernel does not change a set, or what is wrong with the set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum SetRefusal {
     /// There is no such table.
     NoTable,
     /// There is no such set in the table.
@@ -61,7 +61,7 @@ pub enum Refusal {
     Errno(i32),
 }
 
-impl Refusal {
+impl SetRefusal {
     fn of_errno(errno: i32) -> Self {
         match errno {
             libc::ENFILE => Self::Full,
@@ -76,7 +76,7 @@ impl Refusal {
     }
 }
 
-impl From<io::Error> for Refusal {
+impl From<io::Error> for SetRefusal {
     fn from(error: io::Error) -> Self {
         match error.raw_os_error() {
             // The machine has too many files open.
@@ -92,7 +92,7 @@ impl From<io::Error> for Refusal {
 }
 
 /// For the log, after the set's name.
-impl fmt::Display for Refusal {
+impl fmt::Display for SetRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NoTable => "the table is not there",
@@ -119,7 +119,7 @@ impl fmt::Display for Refusal {
 
 /// An element to be put into a set or taken out of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Element {
+pub struct SetElement {
     /// The address.
     pub address: IpAddr,
     /// How long it stays, in seconds; 0 takes it out.
@@ -127,11 +127,11 @@ pub struct Element {
 }
 
 /// What is changed in one set.
-pub struct Change {
+pub struct SetChange {
     /// The set.
     pub set: FamilySet,
     /// Its elements, each address once.
-    pub elements: Vec<Element>,
+    pub elements: Vec<SetElement>,
 }
 
 /// What we know of a set.
@@ -161,12 +161,12 @@ pub struct Kernel {
 impl Kernel {
     /// Changes sets: all of them, or none. Returns what is refused: the place of a change, and why. If nothing
     /// is refused, all is done.
-    pub fn change(&mut self, changes: &[Change]) -> Vec<(usize, Refusal)> {
-        let mut why = Refusal::Changing;
+    pub fn change(&mut self, changes: &[SetChange]) -> Vec<(usize, SetRefusal)> {
+        let mut why = SetRefusal::Changing;
         for _ in 0..TRIES {
             match self.try_change(changes) {
                 Ok(refused) => return refused,
-                Err(Refusal::Errno(libc::ERESTART)) => {
+                Err(SetRefusal::Errno(libc::ERESTART)) => {
                     self.is_foreign = true;
                     self.generation = 0;
                 }
@@ -179,7 +179,10 @@ impl Kernel {
         (0..changes.len()).map(|place| (place, why)).collect()
     }
 
-    fn try_change(&mut self, changes: &[Change]) -> Result<Vec<(usize, Refusal)>, Refusal> {
+    fn try_change(
+        &mut self,
+        changes: &[SetChange],
+    ) -> Result<Vec<(usize, SetRefusal)>, SetRefusal> {
         if self.generation == 0 {
             self.learn_generation()?;
         }
@@ -203,9 +206,9 @@ impl Kernel {
         self.sequence = last;
         self.send(&batch.requests)?;
         loop {
-            let Answer { sequence, said } = self.answer(first)?;
+            let KernelAnswer { sequence, said } = self.answer(first)?;
             if let Said::Ended(errno @ 1..) = said {
-                let why = Refusal::of_errno(errno);
+                let why = SetRefusal::of_errno(errno);
                 let Some(place) = batch.place(sequence) else {
                     return Err(why);
                 };
@@ -229,7 +232,7 @@ impl Kernel {
     ///
     /// # Errors
     /// The kernel does not say.
-    pub fn has_changed(&mut self) -> Result<bool, Refusal> {
+    pub fn has_changed(&mut self) -> Result<bool, SetRefusal> {
         let before = self.generation;
         self.learn_generation()?;
         let is_foreign = core::mem::take(&mut self.is_foreign);
@@ -240,7 +243,7 @@ impl Kernel {
     ///
     /// # Errors
     /// The kernel does not say.
-    pub fn has(&mut self, set: &FamilySet, address: IpAddr) -> Result<bool, Refusal> {
+    pub fn has(&mut self, set: &FamilySet, address: IpAddr) -> Result<bool, SetRefusal> {
         let mut request = self.request(Kind::GET_ELEMENTS, set);
         request.add_name(attribute::SET, &set.name());
         request.nest(attribute::ELEMENTS, |list| {
@@ -248,18 +251,18 @@ impl Kernel {
         });
         match self.ask(&request) {
             Ok(_) => Ok(true),
-            Err(Refusal::Errno(libc::ENOENT)) => Ok(false),
+            Err(SetRefusal::Errno(libc::ENOENT)) => Ok(false),
             Err(why) => Err(why),
         }
     }
 
-    fn learn_generation(&mut self) -> Result<(), Refusal> {
+    fn learn_generation(&mut self) -> Result<(), SetRefusal> {
         let mut request = Requests::default();
         request.begin(Kind::GET_GENERATION, 0, self.next_sequence());
         let generation = match self.ask(&request) {
             Ok(answer) => answer.number(attribute::GENERATION).unwrap_or(0),
-            Err(Refusal::Errno(libc::EINVAL | libc::EOPNOTSUPP)) => {
-                return Err(Refusal::NoNfTables);
+            Err(SetRefusal::Errno(libc::EINVAL | libc::EOPNOTSUPP)) => {
+                return Err(SetRefusal::NoNfTables);
             }
             Err(why) => return Err(why),
         };
@@ -271,7 +274,7 @@ impl Kernel {
     }
 
     /// What we know of a set, or find out.
-    fn form(&mut self, set: &FamilySet) -> Result<Form, Refusal> {
+    fn form(&mut self, set: &FamilySet) -> Result<Form, SetRefusal> {
         if let Some((_, form)) = self.forms.iter().find(|(known, _)| known == set) {
             return Ok(*form);
         }
@@ -283,12 +286,12 @@ impl Kernel {
         Ok(form)
     }
 
-    fn find_form(&mut self, set: &FamilySet) -> Result<Form, Refusal> {
+    fn find_form(&mut self, set: &FamilySet) -> Result<Form, SetRefusal> {
         let mut request = self.request(Kind::GET_SET, set);
         request.add_name(attribute::SET, &set.name());
         let answer = match self.ask(&request) {
             Ok(answer) => answer,
-            Err(Refusal::Errno(libc::ENOENT)) => return Err(self.find_table(set)),
+            Err(SetRefusal::Errno(libc::ENOENT)) => return Err(self.find_table(set)),
             Err(why) => return Err(why),
         };
         let number = |kind| answer.number(kind).unwrap_or(0);
@@ -298,21 +301,21 @@ impl Kernel {
             false => (6, IPV6_ADDRESS),
         };
         if of != wanted || flags & MAP != 0 {
-            return Err(Refusal::Type(version));
+            return Err(SetRefusal::Type(version));
         }
         if flags & TIMEOUT == 0 {
-            return Err(Refusal::NoTimeout);
+            return Err(SetRefusal::NoTimeout);
         }
         let is_interval = flags & INTERVAL != 0;
         Ok(Form { is_interval })
     }
 
     /// Which of the two is not there.
-    fn find_table(&mut self, set: &FamilySet) -> Refusal {
+    fn find_table(&mut self, set: &FamilySet) -> SetRefusal {
         let request = self.request(Kind::GET_TABLE, set);
         match self.ask(&request) {
-            Ok(_) => Refusal::NoSet,
-            Err(Refusal::Errno(libc::ENOENT)) => Refusal::NoTable,
+            Ok(_) => SetRefusal::NoSet,
+            Err(SetRefusal::Errno(libc::ENOENT)) => SetRefusal::NoTable,
             Err(why) => why,
         }
     }
@@ -330,16 +333,16 @@ impl Kernel {
     }
 
     /// Sends the request that has the last number, and returns what is asked for.
-    fn ask(&mut self, request: &Requests) -> Result<Attributes<'_>, Refusal> {
+    fn ask(&mut self, request: &Requests) -> Result<Attributes<'_>, SetRefusal> {
         self.send(request)?;
         match self.answer(self.sequence)?.said {
             Said::Attributes(attributes) => Ok(attributes),
-            Said::Ended(0) => Err(Refusal::Unanswered),
-            Said::Ended(errno) => Err(Refusal::of_errno(errno)),
+            Said::Ended(0) => Err(SetRefusal::Unanswered),
+            Said::Ended(errno) => Err(SetRefusal::of_errno(errno)),
         }
     }
 
-    fn send(&mut self, requests: &Requests) -> Result<(), Refusal> {
+    fn send(&mut self, requests: &Requests) -> Result<(), SetRefusal> {
         let socket = match &mut self.socket {
             Some(socket) => socket,
             none => none.insert(NetfilterSocket::open()?),
@@ -348,18 +351,18 @@ impl Kernel {
     }
 
     /// The next answer to one of the requests from this number on.
-    fn answer(&mut self, first: u32) -> Result<Answer<'_>, Refusal> {
+    fn answer(&mut self, first: u32) -> Result<KernelAnswer<'_>, SetRefusal> {
         self.buffer.resize(NFT_ANSWER, 0);
         match self.receive(first) {
             Ok(length) => {
-                let answer = Answer::parse(&self.buffer[..length]);
-                answer.ok_or(Refusal::Unanswered)
+                let answer = KernelAnswer::parse(&self.buffer[..length]);
+                answer.ok_or(SetRefusal::Unanswered)
             }
             Err(error) => {
                 // What may still come has nowhere to go: it would be in the way of later answers.
                 self.socket = None;
                 Err(match error.kind() {
-                    io::ErrorKind::WouldBlock => Refusal::Unanswered,
+                    io::ErrorKind::WouldBlock => SetRefusal::Unanswered,
                     _ => error.into(),
                 })
             }
@@ -376,7 +379,7 @@ impl Kernel {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 received => received?.unwrap_or(0),
             };
-            let answer = Answer::parse(&self.buffer[..length]);
+            let answer = KernelAnswer::parse(&self.buffer[..length]);
             if answer.is_some_and(|answer| answer.sequence.wrapping_sub(first) <= asked) {
                 return Ok(length);
             }
@@ -432,7 +435,7 @@ impl Batch {
 
     /// Elements are added, deleted, and added again with their time: kernels before 6.12 do not renew an element
     /// that is there, and deleting one that is not there is an error. The firewall sees only the result.
-    fn add(&mut self, change: &Change, form: Form) {
+    fn add(&mut self, change: &SetChange, form: Form) {
         self.changes += 1;
         for (kind, is_final) in [
             (Kind::NEW_ELEMENTS, false),
@@ -446,13 +449,13 @@ impl Batch {
         }
     }
 
-    fn add_list(&mut self, kind: Kind, change: &Change, form: Form, is_final: bool) {
+    fn add_list(&mut self, kind: Kind, change: &SetChange, form: Form, is_final: bool) {
         let number = self.first.wrapping_add(self.changes);
         let requests = &mut self.requests;
         begin(requests, kind, &change.set, number);
         requests.add_name(attribute::SET, &change.set.name());
         requests.nest(attribute::ELEMENTS, |list| {
-            for &Element { address, seconds } in &change.elements {
+            for &SetElement { address, seconds } in &change.elements {
                 if is_final && seconds == 0 {
                     continue;
                 }

@@ -195,14 +195,14 @@ pub enum Said<'a> {
 
 /// An answer, and the sequence number of the request that it is for.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Answer<'a> {
+pub struct KernelAnswer<'a> {
     /// The request's number.
     pub sequence: u32,
     /// What it says.
     pub said: Said<'a>,
 }
 
-impl<'a> Answer<'a> {
+impl<'a> KernelAnswer<'a> {
     /// Parses the first message of a datagram, which may have been cut. None if it is not an answer.
     #[must_use]
     pub fn parse(bytes: &'a [u8]) -> Option<Self> {

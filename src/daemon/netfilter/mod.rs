@@ -19,7 +19,7 @@
 mod kernel;
 pub mod message;
 
-use self::kernel::{Change, Element, Kernel};
+use self::kernel::{Kernel, SetChange, SetElement};
 use crate::limits::{
     NFT_LONGEST_PAUSE_MS, NFT_LOOK_MS, NFT_PAUSE_MS, NFT_QUEUED, NFT_REMOVAL_MS, NFT_SETS,
 };
@@ -28,7 +28,7 @@ use crate::terms::{FamilySet, NftSet};
 use core::fmt;
 use core::net::IpAddr;
 
-pub use self::kernel::Refusal;
+pub use self::kernel::SetRefusal;
 
 /// Why an element is not taken.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -61,7 +61,7 @@ pub enum News<T> {
         /// The set.
         set: FamilySet,
         /// Why.
-        why: Refusal,
+        why: SetRefusal,
     },
     /// Somebody else has taken this many elements out of their sets. They are put back.
     Missing(usize),
@@ -278,8 +278,8 @@ impl<T> Netfilter<T> {
         }
         let mut refused = self.kernel.change(&changes);
         // An element that could not be added to a full set is not in it.
-        if let ([change], [(_, Refusal::Full)]) = (&changes[..], &refused[..])
-            && let [Element { seconds: 0, .. }] = change.elements[..]
+        if let ([change], [(_, SetRefusal::Full)]) = (&changes[..], &refused[..])
+            && let [SetElement { seconds: 0, .. }] = change.elements[..]
         {
             refused.clear();
         }
@@ -291,7 +291,7 @@ impl<T> Netfilter<T> {
                 .extend(done.filter_map(|it| it.ticket).map(News::Done));
         }
         for (place, why) in refused {
-            let Change { set, elements } = &changes[place];
+            let SetChange { set, elements } = &changes[place];
             self.set_has_failed(set, elements.len(), why, now);
             if elements.len() == 1 {
                 // Another element of the set may succeed.
@@ -304,8 +304,8 @@ impl<T> Netfilter<T> {
     }
 
     /// What is due, as much as one transaction may have.
-    fn take_due(&mut self, now: Instant) -> Vec<Change> {
-        let mut changes: Vec<Change> = Vec::new();
+    fn take_due(&mut self, now: Instant) -> Vec<SetChange> {
+        let mut changes: Vec<SetChange> = Vec::new();
         for queued in &mut self.waiting {
             queued.change = None;
             let set = &queued.set;
@@ -322,7 +322,7 @@ impl<T> Netfilter<T> {
             }
             if place == changes.len() {
                 let (set, elements) = (set.clone(), Vec::new());
-                changes.push(Change { set, elements });
+                changes.push(SetChange { set, elements });
             }
             let seconds = match queued.stays {
                 true => queued.until.since(now).div_ceil(1_000),
@@ -332,7 +332,7 @@ impl<T> Netfilter<T> {
             // None contradicts another: only their ends may differ.
             match elements.iter().position(|known| known.address == address) {
                 Some(known) => elements[known].seconds = elements[known].seconds.max(seconds),
-                None if elements.len() < most => elements.push(Element { address, seconds }),
+                None if elements.len() < most => elements.push(SetElement { address, seconds }),
                 None => continue,
             }
             queued.change = Some(place);
@@ -341,7 +341,7 @@ impl<T> Netfilter<T> {
     }
 
     /// Remembers that a set has refused so many elements at once.
-    fn set_has_failed(&mut self, set: &FamilySet, count: usize, why: Refusal, now: Instant) {
+    fn set_has_failed(&mut self, set: &FamilySet, count: usize, why: SetRefusal, now: Instant) {
         let place = self.failing.iter().position(|failing| failing.set == *set);
         let place = place.unwrap_or_else(|| {
             self.failing.push(Failing {

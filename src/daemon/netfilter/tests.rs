@@ -11,13 +11,13 @@ fn pauses_grow_and_have_an_end() {
         (failing.most, failing.again.0 - 5_000)
     };
     // Fewer may fit, and are tried at once.
-    assert_eq!(fail(9, Refusal::Full), (4, 0));
-    assert_eq!(fail(4, Refusal::Errno(libc::EMSGSIZE)), (2, 0));
-    assert_eq!(fail(2, Refusal::Full), (1, 0));
-    let pauses: Vec<_> = (0..8).map(|_| fail(1, Refusal::Full)).collect();
+    assert_eq!(fail(9, SetRefusal::Full), (4, 0));
+    assert_eq!(fail(4, SetRefusal::Errno(libc::EMSGSIZE)), (2, 0));
+    assert_eq!(fail(2, SetRefusal::Full), (1, 0));
+    let pauses: Vec<_> = (0..8).map(|_| fail(1, SetRefusal::Full)).collect();
     let seconds = [1, 2, 4, 8, 16, 32, 60, 60];
     assert_eq!(pauses, seconds.map(|seconds| (1, seconds * 1_000)));
-    assert_eq!(fail(9, Refusal::NoSet), (1, NFT_LONGEST_PAUSE_MS));
+    assert_eq!(fail(9, SetRefusal::NoSet), (1, NFT_LONGEST_PAUSE_MS));
     assert_eq!(netfilter.failing.len(), 1);
     let told = core::iter::from_fn(|| netfilter.next_news());
     assert_eq!(told.count(), 1);
@@ -27,15 +27,15 @@ fn pauses_grow_and_have_an_end() {
 fn a_refusal_reads_as_the_end_of_a_line() {
     for (why, expected) in [
         (
-            Refusal::Type(6),
+            SetRefusal::Type(6),
             "the set is for something else; it needs `type ipv6_addr`",
         ),
-        (Refusal::Changing, "others keep changing the firewall"),
-        (Refusal::Unanswered, "the kernel does not answer"),
+        (SetRefusal::Changing, "others keep changing the firewall"),
+        (SetRefusal::Unanswered, "the kernel does not answer"),
     ] {
         assert_eq!(why.to_string(), expected);
     }
     // Each libc has words of its own.
     let busy = std::io::Error::from_raw_os_error(libc::EBUSY).to_string();
-    assert_eq!(Refusal::Errno(libc::EBUSY).to_string(), busy);
+    assert_eq!(SetRefusal::Errno(libc::EBUSY).to_string(), busy);
 }

@@ -7,7 +7,7 @@
 use super::arrival::Arrival;
 use super::mirages::Mirage;
 use super::tables::{Core, log};
-use super::transaction::Passage;
+use super::transaction::Proven;
 use crate::proto::conn::{Conn, ConnId, Stage};
 use crate::proto::effect::{Effect, Effects};
 use crate::proto::event::{Event, Limit, UnbanCause};
@@ -72,7 +72,7 @@ impl Core {
         }
     }
 
-    fn record(&mut self, passage: Option<Passage>, effects: &mut Effects) {
+    fn record(&mut self, passage: Option<Proven>, effects: &mut Effects) {
         self.recording.push_back(passage);
         effects.push_back(Effect::Remember);
     }
@@ -131,7 +131,7 @@ impl Core {
         };
         if self.spend(mirage, window, &token::nonce(token), source) == Use::First {
             self.conns.enter(id, Stage::Proven { until }, None);
-            self.record(Some(Passage::Visitor(id)), effects);
+            self.record(Some(Proven::Visitor(id)), effects);
         } else {
             self.mute(id, until, effects);
         }
@@ -149,7 +149,7 @@ impl Core {
         let nonce = packet::nonce(datagram);
         let used = self.spend(mirage, window, &nonce, Source::of(peer));
         if used == Use::First {
-            let passage = Passage::Sender {
+            let passage = Proven::Sender {
                 mirage,
                 peer,
                 address,
@@ -173,11 +173,11 @@ impl Core {
             self.memory.written(changes);
         }
         match self.recording.pop_front().flatten() {
-            Some(Passage::Visitor(id)) => self.token_recorded(id, written.is_some(), effects),
-            Some(Passage::Sender {
+            Some(Proven::Visitor(id)) => self.token_recorded(id, written.is_some(), effects),
+            Some(Proven::Sender {
                 mirage, address, ..
             }) if written.is_some() => self.pass(mirage, address, effects),
-            Some(Passage::Sender { mirage, peer, .. }) => {
+            Some(Proven::Sender { mirage, peer, .. }) => {
                 self.counters.turned_away += 1;
                 let event = Event::DoorsFull {
                     mirage: self.section(mirage),

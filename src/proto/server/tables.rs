@@ -4,7 +4,7 @@ use super::arrival::Newcomer;
 use super::clock::Clock;
 use super::conns::Conns;
 use super::mirages::{Mirage, Mirages};
-use super::transaction::{Passage, Transaction};
+use super::transaction::{Proven, Transaction};
 use crate::limits::BANS;
 use crate::proto::bans::Blacklist;
 use crate::proto::client_address::LastClients;
@@ -79,7 +79,7 @@ pub struct Core {
     /// Used tokens and datagrams. They are remembered for longer than their mirage.
     pub(super) memory: Memory,
     /// Who waits until `memory` is recorded: one for each answer that is to come.
-    pub(super) recording: VecDeque<Option<Passage>>,
+    pub(super) recording: VecDeque<Option<Proven>>,
     pub(super) conns: Conns,
     /// Those for whom a session of their source may have to make room, in the order of the questions.
     pub(super) newcomers: VecDeque<Newcomer>,

@@ -56,7 +56,7 @@ pub struct Adopted {
 
 /// Who comes in once their proof is recorded.
 #[derive(Clone, Copy, Debug)]
-pub enum Passage {
+pub enum Proven {
     /// A visitor with a token.
     Visitor(ConnId),
     /// The sender of a datagram, and whom it lets in.

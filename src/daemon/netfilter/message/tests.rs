@@ -47,20 +47,20 @@ fn an_error_is_an_answer() {
         bytes
     };
     for errno in [0, libc::ENOENT, libc::ENFILE] {
-        let expected = Answer {
+        let expected = KernelAnswer {
             sequence: 77,
             said: Said::Ended(errno),
         };
-        assert_eq!(Answer::parse(&error(errno, 20)), Some(expected));
+        assert_eq!(KernelAnswer::parse(&error(errno, 20)), Some(expected));
     }
     // The kernel says the request again behind the error, and that may have been cut.
-    assert!(Answer::parse(&error(1, 500)).is_some());
+    assert!(KernelAnswer::parse(&error(1, 500)).is_some());
     // Whoever says that a message ends within its header says nothing.
-    assert_eq!(Answer::parse(&error(1, 16)), None);
-    assert_eq!(Answer::parse(&error(1, 0)), None);
-    assert_eq!(Answer::parse(&error(1, 20)[..19]), None);
+    assert_eq!(KernelAnswer::parse(&error(1, 16)), None);
+    assert_eq!(KernelAnswer::parse(&error(1, 0)), None);
+    assert_eq!(KernelAnswer::parse(&error(1, 20)[..19]), None);
     let strange = error(i32::MIN, 20);
-    assert!(Answer::parse(&strange).is_some());
+    assert!(KernelAnswer::parse(&strange).is_some());
 }
 
 /// An attribute's kind and its payload.
@@ -90,7 +90,7 @@ proptest! {
         });
         let bytes = requests.bytes();
         prop_assert_eq!(bytes.len() % 4, 0);
-        let answer = Answer::parse(&bytes[start..]).unwrap();
+        let answer = KernelAnswer::parse(&bytes[start..]).unwrap();
         prop_assert_eq!(answer.sequence, sequence);
         let Said::Attributes(mut found) = answer.said else {
             panic!("it is no error");
@@ -111,7 +111,7 @@ proptest! {
         requests.begin(Kind::GET_SET, 1, 1);
         requests.add_name(attribute::TABLE, &name);
         requests.add(attribute::KEY_TYPE, &number.to_be_bytes());
-        let Some(Answer { said: Said::Attributes(found), .. }) = Answer::parse(requests.bytes()) else {
+        let Some(KernelAnswer { said: Said::Attributes(found), .. }) = KernelAnswer::parse(requests.bytes()) else {
             panic!("it has attributes");
         };
         let expected = format!("{name}\0");
@@ -150,7 +150,7 @@ proptest! {
 
 /// Reads as much as there is, and no more than was given.
 fn read_all(bytes: &[u8]) {
-    let Some(answer) = Answer::parse(bytes) else {
+    let Some(answer) = KernelAnswer::parse(bytes) else {
         return;
     };
     if let Said::Attributes(found) = answer.said {

@@ -21,7 +21,7 @@
 
 use super::{Hop, Sequence, Sequences, Which};
 use crate::limits::LIVE_WINDOWS;
-use crate::proto::ring::{Key, Ring};
+use crate::proto::ring::{Ring, RingKey};
 use crate::proto::scheme::schedule::Range;
 use crate::proto::source::Source;
 use crate::proto::time::{Instant, sooner};
@@ -160,7 +160,7 @@ impl<H: BuildHasher> Tracker<H> {
             now,
         };
         let by_source = self.by_source.knock(source.into(), &knock);
-        let by_port = self.by_port.knock(Key::at_port(source, port), &knock);
+        let by_port = self.by_port.knock(RingKey::at_port(source, port), &knock);
         let answer = self.answer(by_source).or(self.answer(by_port));
         if let KnockAnswer::Wrong { .. } = answer {
             self.lock(source, now);
@@ -294,7 +294,7 @@ impl<H: BuildHasher> Knockers<H> {
         }
     }
 
-    fn knock(&mut self, who: Key, knock: &Knock<'_>) -> KnockStep {
+    fn knock(&mut self, who: RingKey, knock: &Knock<'_>) -> KnockStep {
         let entry = self.ring.find(who);
         let mut places = match entry.and_then(|entry| self.places.get(usize::from(entry))) {
             Some(places) => places.clone(),
@@ -319,7 +319,7 @@ impl<H: BuildHasher> Knockers<H> {
     /// Stores the positions of a key, or forgets a key that has none.
     fn keep(
         &mut self,
-        who: Key,
+        who: RingKey,
         entry: Option<u16>,
         places: Positions,
         renews: bool,

@@ -80,7 +80,7 @@ pub struct Waiting {
 
 /// An element on its way.
 #[derive(Clone, Debug)]
-pub struct Element {
+pub struct PendingElement {
     pub job: JobId,
     pub set: NftSet,
     pub address: IpAddr,
@@ -103,7 +103,7 @@ pub struct Shell {
     pub waiting: VecDeque<Waiting>,
     draining: Option<(Vec<Place>, usize)>,
     pub jobs: Vec<(JobId, Rc<[String]>)>,
-    pub elements: Vec<Element>,
+    pub elements: Vec<PendingElement>,
     /// What commands would have to close after a restart.
     pub journal: Vec<String>,
     pub state: Vec<SavedBan>,
@@ -319,7 +319,7 @@ impl Shell {
                 seconds,
             } => {
                 self.tell(format!("element {address} {seconds} s"));
-                self.add_element(Element {
+                self.add_element(PendingElement {
                     job,
                     set,
                     address,
@@ -523,7 +523,7 @@ impl Shell {
         self.draining = Some((places, CLOSING_ACCEPTS));
     }
 
-    fn add_element(&mut self, element: Element) {
+    fn add_element(&mut self, element: PendingElement) {
         let outcome = match element.set.family {
             NftFamily::Ip if element.address.is_ipv6() => Some(ElementOutcome::Family),
             NftFamily::Ip6 if element.address.is_ipv4() => Some(ElementOutcome::Family),
@@ -534,7 +534,7 @@ impl Shell {
             let job = element.job;
             return self.answer(Input::ElementEnded { job, outcome });
         }
-        let contradicts = |other: &Element| {
+        let contradicts = |other: &PendingElement| {
             let is_same = other.set == element.set && other.address == element.address;
             is_same && (other.seconds == 0) != (element.seconds == 0)
         };
