@@ -55,7 +55,7 @@ impl Turns {
         assert!(self.add(set, address, seconds, ticket).is_ok());
     }
 
-    /// Something that is in a set already, until so many seconds from now.
+    /// Something that is in a set already, for this many more seconds.
     fn is_in_force(&mut self, name: &str, address: &str, seconds: u64) {
         let until = self.now.after(seconds * 1_000);
         self.in_force

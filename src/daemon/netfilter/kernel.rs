@@ -37,9 +37,9 @@ const _: () = assert!(
 /// Why the kernel does not change a set, or what is wrong with the set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SetRefusal {
-    /// There is no such table.
+    /// The table is missing.
     NoTable,
-    /// There is no such set in the table.
+    /// The table is there, but the set is missing.
     NoSet,
     /// Its elements are not addresses of this family.
     Type(u8),
@@ -239,7 +239,7 @@ impl Kernel {
         Ok(is_foreign || before != 0 && before != self.generation)
     }
 
-    /// Whether an address is in a set. It is not if there is no such set.
+    /// Whether an address is in a set. A missing set has none.
     ///
     /// # Errors
     /// The kernel does not say.

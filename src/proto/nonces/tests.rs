@@ -330,7 +330,7 @@ fn a_changed_byte_anywhere_is_damage() {
 enum Step {
     /// Time passes, in seconds.
     Pass(u64),
-    /// The clock is set by so many seconds.
+    /// The clock steps, by seconds.
     Set(i64),
     /// A proof of so many windows ago, with this nonce.
     Use(u64, u32),

@@ -197,12 +197,7 @@ impl Core {
         let Stage::Proven { until } = conn.stage else {
             return;
         };
-        let arrival = Arrival {
-            mirage: conn.mirage,
-            source: conn.source,
-            peer: conn.peer,
-            port: conn.port,
-        };
+        let arrival = Arrival::of(conn);
         if is_recorded {
             if let Some(ban) = self.bans.lift(arrival.source) {
                 let by = UnbanCause::Token;

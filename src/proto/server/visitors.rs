@@ -322,12 +322,7 @@ impl Core {
         let Some(conn) = self.conns.get(id) else {
             return;
         };
-        let arrival = Arrival {
-            mirage: conn.mirage,
-            source: conn.source,
-            peer: conn.peer,
-            port: conn.port,
-        };
+        let arrival = Arrival::of(conn);
         if self.mirage(arrival.mirage).is_some() {
             // What the source may not use is not read, so it is not used up either.
             if token.is_some() && !self.has_room_for_proof(arrival.mirage, arrival.source) {
