@@ -2,10 +2,10 @@
 
 mod admitted;
 mod elements;
+mod opening;
 mod openings;
 
 pub use admitted::{Admission, Admitted};
 pub use elements::{Element, Elements};
-pub use openings::{
-    Argv, CommandEnd, OpenFor, OpenRequest, Opening, Openings, Requested, RestoredOpening,
-};
+pub use opening::{Argv, OpenFor, Opening};
+pub use openings::{CommandEnd, OpenRequest, Openings, Requested, RestoredOpening};

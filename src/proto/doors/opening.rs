@@ -1,0 +1,148 @@
+//! One thing that is open: for whom, until when, and how it is closed.
+
+use crate::proto::conn::ConnId;
+use crate::proto::ids::{JobId, MirageId};
+use crate::proto::time::Instant;
+use crate::terms::NftSet;
+use core::fmt;
+use core::net::IpAddr;
+use std::rc::Rc;
+
+/// A command: its program and its arguments.
+pub type Argv = Rc<[String]>;
+
+/// Whom something is open for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenFor {
+    /// One address.
+    Address(IpAddr),
+    /// Everybody: the hidden service itself was started.
+    Service,
+    /// One address, as an element of a set, which ends without us.
+    Element(IpAddr),
+}
+
+/// As in the log.
+impl fmt::Display for OpenFor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) | Self::Element(address) => write!(f, "source={address}"),
+            Self::Service => f.write_str("service"),
+        }
+    }
+}
+
+/// How it is closed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Closing {
+    /// It ends at its time, and nothing can end it before.
+    ByItself,
+    /// A command closes it.
+    Command(Argv),
+    /// The kernel takes it out of this set at its time, or before if we ask.
+    Element(NftSet),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OpeningStage {
+    /// To be recorded; then the opening command can run.
+    Begin,
+    /// It is being recorded.
+    Recording,
+    /// The journal has it; the opening command can run.
+    Recorded,
+    /// The opening command runs.
+    Opening,
+    /// The command has succeeded. For a service: since when, and whether it has accepted a connection since.
+    Open { since: Instant, is_ready: bool },
+    /// The closing command can run.
+    End,
+    /// The closing command runs.
+    Closing,
+    /// The closing command has failed, and is tried again at this time.
+    Again(Instant),
+}
+
+/// Something that is open, is being opened, or has to be closed.
+#[derive(Debug)]
+pub struct Opening {
+    /// The mirage; it may be gone from the configuration.
+    pub mirage: MirageId,
+    /// The address, or the service.
+    pub open_for: OpenFor,
+    /// The command that runs.
+    pub(super) job: Option<JobId>,
+    /// When to close it; None while sessions use it.
+    pub(super) until: Option<Instant>,
+    /// How long it stays open after its last use, in ms.
+    pub(super) stays_ms: u64,
+    pub(super) open: Argv,
+    pub(super) close: Closing,
+    pub(super) stage: OpeningStage,
+    /// Somebody has passed while it was being closed.
+    pub(super) is_wanted: bool,
+    /// It could not be closed before it is opened again.
+    pub(super) is_doubtful: bool,
+    pub(super) pause_ms: u64,
+    /// The connections that wait for it, [`GUESTS`](crate::limits::GUESTS) at most.
+    pub(super) guests: Vec<ConnId>,
+}
+
+impl From<Option<Argv>> for Closing {
+    fn from(command: Option<Argv>) -> Self {
+        command.map_or(Self::ByItself, Self::Command)
+    }
+}
+
+impl Opening {
+    /// How long it stays open from now on unless it is used, in ms. For an address this begins when the command
+    /// that opens it has run.
+    #[must_use]
+    pub fn stays_ms(&self, now: Instant) -> u64 {
+        let has_begun = self.is_open() || self.open_for == OpenFor::Service;
+        let until = self.until.filter(|_| has_begun);
+        until.map_or(self.stays_ms, |until| until.since(now))
+    }
+
+    /// Whether it is open, as far as is known.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        !matches!(
+            self.stage,
+            OpeningStage::Begin
+                | OpeningStage::Recording
+                | OpeningStage::Recorded
+                | OpeningStage::Opening
+        )
+    }
+
+    /// It is open, whatever was to become of it.
+    pub(super) fn go_on(&mut self, now: Instant) {
+        let (since, is_ready) = (now, true);
+        self.stage = OpeningStage::Open { since, is_ready };
+    }
+
+    pub(super) fn is_element(&self) -> bool {
+        matches!(self.open_for, OpenFor::Element(_))
+    }
+
+    /// Whether a command closes it.
+    pub(super) fn has_command(&self) -> bool {
+        matches!(self.close, Closing::Command(_))
+    }
+
+    /// Whether its opening command runs.
+    #[must_use]
+    pub fn is_opening(&self) -> bool {
+        self.stage == OpeningStage::Opening
+    }
+
+    /// The command that a restart has to run to close it.
+    #[must_use]
+    pub fn to_close(&self) -> Option<&Argv> {
+        match &self.close {
+            Closing::Command(close) if self.stage != OpeningStage::Begin => Some(close),
+            _ => None,
+        }
+    }
+}
