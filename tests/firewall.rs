@@ -1,6 +1,9 @@
 //! Goal: the rules do what the configuration says, nft accepts them, and whoever reads them learns nothing
 //! that a visitor could not find out.
 
+mod common;
+
+use common::nft::{load, nft, with_firewall};
 use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
@@ -272,22 +275,128 @@ listen = pool
 }
 
 #[test]
-fn removing_needs_no_configuration_and_loading_removes_first() {
+fn removing_needs_no_configuration() {
     let configuration = Configuration::new("remove", "[mirage-home]\nnonsense = 1\n");
-    let removal = configuration.firewall(&["--remove"]);
-    assert_eq!(removal.status.code(), Some(0));
-    let removal = String::from_utf8(removal.stdout).unwrap();
-    assert_eq!(removal, "table inet shimmer\ndelete table inet shimmer\n");
-    assert_nft_takes(&removal);
+    let removal = |options: &[&str]| {
+        let output = configuration.firewall(&[&["--remove"], options].concat());
+        assert_eq!(output.status.code(), Some(0));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let ports = "table inet shimmer-ports\ndelete table inet shimmer-ports\n";
+    let doors = "table inet shimmer\ndelete table inet shimmer\n";
+    assert_eq!(removal(&["--only", "ports"]), ports);
+    assert_eq!(removal(&["--only=doors"]), doors);
+    let all = removal(&[]);
+    assert_eq!(all, format!("{ports}{doors}"));
+    assert_nft_takes(&all);
 
     assert_eq!(configuration.firewall(&[]).status.code(), Some(2));
     assert!(configuration.firewall(&[]).stdout.is_empty());
+    let unknown = configuration.firewall(&["--remove", "--only", "door"]);
+    assert_eq!(unknown.status.code(), Some(2));
+    let error = String::from_utf8(unknown.stderr).unwrap();
+    assert!(error.contains("must be ports or doors"), "{error}");
+}
 
-    let good = "[mirage-home]\nsecret = SECRET\nport = 22\nrange = 10000-10999\n";
-    let rules = Configuration::new("load", good).rules();
-    let commands = rules
+/// Sets and ports of our own table and of another's, and a pool.
+const ALL: &str = "[common]
+allow = 192.0.2.0/24
+[mirage-home]
+secret = SECRET
+range = 20000-20999
+gate = packet
+door = nft
+open-set = inet/shimmer/home
+open-port = 22
+[mirage-other]
+secret = SECRET
+range = 30000-30999
+gate = packet
+door = nft
+open-set = inet/fw4/ssh
+[mirage-pool]
+secret = SECRET
+port = 23
+range = 10000-10999
+listen = pool
+";
+
+#[test]
+fn what_stays_at_a_stop_is_a_part_of_its_own() {
+    let configuration = Configuration::new("parts", ALL);
+    let part = |name| String::from_utf8(configuration.firewall(&["--only", name]).stdout).unwrap();
+    let (ports, doors) = (part("ports"), part("doors"));
+    for rules in [&ports, &doors] {
+        assert_nft_takes(rules);
+    }
+    assert_eq!(
+        chain(&doors, "doors"),
+        [
+            "iif \"lo\" return",
+            "ip saddr 192.0.2.0/24 return",
+            "tcp dport 22 ct state new ip saddr != @home4 drop comment \"home\"",
+            "tcp dport 22 ct state new ip6 saddr != @home6 drop comment \"home\"",
+        ]
+    );
+    assert!(!doors.contains("shimmer-ports") && doors.contains("table inet fw4 {"));
+    assert!(!ports.contains("table inet shimmer ") && !ports.contains("\tset "));
+    let removal = "table inet shimmer-ports\ndelete table inet shimmer-ports\n";
+    let first = ports
         .lines()
         .filter(|line| !line.is_empty() && !line.starts_with('#'));
-    let first: Vec<&str> = commands.take(2).collect();
+    let first: Vec<&str> = first.take(2).collect();
     assert_eq!(first, removal.lines().collect::<Vec<_>>());
+    // Both parts are all of it.
+    let (_, rest) = doors.split_once("\n\n").unwrap();
+    assert_eq!(configuration.rules(), format!("{ports}{rest}"));
+
+    // The doors of a configuration of before are gone.
+    let pool = ALL.split_once("[mirage-pool]").unwrap().1;
+    let pool = Configuration::new("pool-alone", &format!("[mirage-pool]{pool}"));
+    let rules = pool.rules();
+    assert!(
+        rules.ends_with("}\n\ntable inet shimmer\ndelete table inet shimmer\n"),
+        "{rules}"
+    );
+    assert_nft_takes(&rules);
+}
+
+#[test]
+fn loading_again_puts_out_nobody_and_a_stop_leaves_the_doors() {
+    let configuration = Configuration::new("again", ALL);
+    let rules = configuration.rules();
+    let part =
+        |options: &[&str]| String::from_utf8(configuration.firewall(options).stdout).unwrap();
+    with_firewall(|| {
+        let list = || nft(&["list", "ruleset"], "").unwrap();
+        let has = |word: &str| list().contains(word);
+        load(&rules);
+        load("add element inet shimmer home4 { 198.51.100.7 timeout 1h expires 40m }\n");
+        load("add element inet shimmer home6 { 2001:db8::7 timeout 1h }\n");
+        load("add element inet fw4 ssh4 { 198.51.100.8 timeout 1h }\n");
+        let lines = list().lines().count();
+        // A rule that is no longer wanted is no longer there.
+        load("add rule inet shimmer doors tcp dport 99 drop\n");
+        for _ in 0..2 {
+            load(&rules);
+            assert_eq!(list().lines().count(), lines, "{}", list());
+            for element in [
+                "198.51.100.7 timeout 1h expires 39m5",
+                "2001:db8::7",
+                "198.51.100.8",
+            ] {
+                assert!(has(element), "{element}: {}", list());
+            }
+        }
+        // What a stop does, twice.
+        for _ in 0..2 {
+            load(&part(&["--remove", "--only", "ports"]));
+            assert!(!has("shimmer-ports") && !has("dnat"));
+            assert!(has("ip saddr != @home4 drop") && has("198.51.100.7"));
+        }
+        load(&part(&["--only", "doors"]));
+        assert!(has("198.51.100.7") && !has("shimmer-ports"));
+        load(&part(&["--remove"]));
+        assert!(!has("shimmer"), "{}", list());
+    });
 }

@@ -288,14 +288,18 @@ usage: shimmer share MIRAGE [OPTION]...
 pub const FIREWALL: Command = Command {
     id: CommandId::Firewall,
     name: "firewall",
-    options: &[value("--config"), flag("--remove")],
+    options: &[value("--config"), value("--only"), flag("--remove")],
     help: "\
 Prints the rules that the mirages need, for nft.
 
 usage: shimmer firewall [OPTION]...
 
   --config FILE    the daemon's configuration (/etc/shimmer.conf)
-  --remove         print the commands that remove the rules
+  --only PART      ports: what pools, silent gates and open ports need, while
+                   the daemon runs
+                   doors: who may come to the ports behind door = nft, whether
+                   the daemon runs or not
+  --remove         print the commands that remove the rules, or the part
 
 example:
   shimmer firewall | nft -f -

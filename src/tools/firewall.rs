@@ -1,31 +1,35 @@
-//! `shimmer firewall`: the rules that the mirages need, for nft.
+//! `shimmer firewall`: the rules that the mirages need, for nft. They are two tables.
 //!
 //! ```text
-//!   prerouting ──▶ fib daddr type local ──▶ pools: LOW-HIGH becomes the pool's port, the address stays
-//!   output     ──▶ the same, for whoever tries it on the machine itself
-//!   input      ──▶ the pool's port: only what came through pools; otherwise it looks closed
-//!   silence    ──▶ packets to a silent gate's ports where nobody listens: no answer
-//!   doors      ──▶ the ports behind nft doors: only addresses that are in the set
+//!   shimmer-ports: while the daemon runs
+//!     prerouting ──▶ fib daddr type local ──▶ pools: LOW-HIGH becomes the pool's port, the address stays
+//!     output     ──▶ the same, for whoever tries it on the machine itself
+//!     input      ──▶ the pool's port: only what came through pools; otherwise it looks closed
+//!     silence    ──▶ packets to a silent gate's ports where nobody listens: no answer
+//!   shimmer: whether the daemon runs or not
+//!     doors      ──▶ the ports behind nft doors: only addresses that are in the set
 //! ```
+//!
+//! If the rules of the doors went with the daemon, a stop would open their ports to everybody. To load them again
+//! leaves the sets as they are, with whoever is let in.
 //!
 //! The rules tell where a mirage is, which everybody can see, but neither its secret nor the ports of a
 //! minute.
 
 use crate::cli::{self, Args, Error, warn};
 use crate::config::{ServerConfig, ServerMirage};
+use crate::message::{Parsed, wrong};
 use crate::proto::scheme::schedule::Range;
 use crate::terms::{Door, NftFamily, NftSet};
-use core::fmt;
+use core::fmt::{self, Write as _};
 use core::net::IpAddr;
 use std::path::Path;
 
-/// Removes the table, whether it exists or not: to declare a table that exists changes nothing, and to
-/// delete one that does not is an error. With the new table after it, nft does all this in one step, and
-/// sessions survive. By itself it ends the sessions that came through a pool, unless another table has NAT.
-const REMOVE: &str = "\
-table inet shimmer
-delete table inet shimmer
-";
+/// The table with the sets and the rules of the nft doors, as configurations name it.
+const DOORS_TABLE: &str = "shimmer";
+
+/// The table with all other rules.
+const PORTS_TABLE: &str = "shimmer-ports";
 
 const INTRODUCTION: &str = "\
 # Rules for Shimmer's mirages. To load them: shimmer firewall | nft -f -
@@ -35,6 +39,13 @@ const INTRODUCTION: &str = "\
 # rules of the chain input, too. In OpenWrt's fw4 they go, one a line, into
 #   /usr/share/nftables.d/chain-pre/input_wan/shimmer.nft   (then: fw4 reload)
 
+";
+
+/// All rules of the table are made anew, and its sets stay. The kernel does both in one step, so nobody gets in
+/// between, and nobody is put out.
+const STAYING: &str = "\
+# These stay when the daemon stops: without them the ports behind door = nft are open to everybody. To load them
+# again puts out nobody who is let in. To remove everything: shimmer firewall --remove | nft -f -
 ";
 
 /// `dnat to :PORT`, because `redirect` changes the address to the first one of the interface. We need not
@@ -86,7 +97,8 @@ const DOORS: &str = "	# Only addresses that are in a set may begin a connection.
 		iif \"lo\" return
 ";
 
-/// Elements in a set. Each takes kernel memory, but only addresses that have passed a gate become elements.
+/// Elements in a set. Each takes kernel memory, but only addresses that have passed a gate become elements. A set
+/// that exists and has another size would be an error.
 const SET_SIZE: u32 = 65_535;
 
 /// Bytes of a section's name in a comment. nft takes 128 with the NUL.
@@ -98,21 +110,68 @@ const COMMENT: usize = 100;
 /// [`Error::Configuration`] with every mistake of the file; those of [`cli::print`].
 pub fn main(mut args: Args) -> Result<(), Error> {
     let file = args.value("--config")?.unwrap_or(cli::CONFIG.as_ref());
+    let only = args.parsed("--only", parse_part)?;
     let is_removal = args.flag("--remove");
     args.finish()?;
+    let parts = Part::ALL.into_iter();
+    let parts = parts.filter(|part| only.is_none_or(|only| only == *part));
     if is_removal {
         // This needs no configuration. It may be gone.
-        return cli::print(REMOVE);
+        return cli::print(&parts.map(Part::removal).collect::<String>());
     }
     let server = super::load(Path::new(file), ServerConfig::load)?;
     for warning in &server.warnings {
         warn(format_args!("{warning}"));
     }
-    cli::print(&FirewallRules(server).to_string())
+    let mut text = INTRODUCTION.to_owned();
+    for part in parts {
+        // Writing to a String can't fail.
+        let _ = write!(text, "{}", PartRules { server, part });
+    }
+    cli::print(&text)
 }
 
-/// Everything that nft is to load.
-struct FirewallRules<'a>(&'a ServerConfig);
+/// A part of the rules.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// What the open ports need, in [`PORTS_TABLE`].
+    Ports,
+    /// Who may come in by the nft doors, in [`DOORS_TABLE`] and in other programs' tables.
+    Doors,
+}
+
+impl Part {
+    const ALL: [Self; 2] = [Self::Ports, Self::Doors];
+
+    fn table(self) -> &'static str {
+        match self {
+            Self::Ports => PORTS_TABLE,
+            Self::Doors => DOORS_TABLE,
+        }
+    }
+
+    /// Removes the table, whether it exists or not: to declare a table that exists changes nothing, and to delete
+    /// one that does not is an error. With the new table after it, nft does all this in one step, and sessions
+    /// survive. By itself it ends the sessions that came through a pool, unless another table has NAT.
+    fn removal(self) -> String {
+        let table = self.table();
+        format!("table inet {table}\ndelete table inet {table}\n")
+    }
+}
+
+fn parse_part(text: &str) -> Parsed<Part> {
+    match text {
+        "ports" => Ok(Part::Ports),
+        "doors" => Ok(Part::Doors),
+        _ => wrong!("must be ports or doors"),
+    }
+}
+
+/// A part of what nft is to load.
+struct PartRules {
+    server: &'static ServerConfig,
+    part: Part,
+}
 
 /// Which addresses of a mirage a rule is for. Those that a mirage names may be loopback addresses, so
 /// their rules come before [`LOOPBACK`], and those of the wildcards after it.
@@ -124,35 +183,40 @@ enum Addresses {
     Wildcard,
 }
 
-impl fmt::Display for FirewallRules<'_> {
+impl fmt::Display for PartRules {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{INTRODUCTION}{REMOVE}\ntable inet shimmer {{\n")?;
-        for (_, set, _) in self.doors().filter(|(_, set, _)| is_ours(set)) {
-            write_sets(f, set)?;
+        let table = self.part.table();
+        match self.part {
+            Part::Ports => {
+                write!(f, "{}\ntable inet {table} {{\n", self.part.removal())?;
+                self.write_pools(f)?;
+                self.write_silence(f)?;
+                self.write_input(f)?;
+                f.write_str("}\n\n")
+            }
+            // Without doors nothing has to stay.
+            Part::Doors if self.doors().all(|(_, set, _)| !is_ours(set)) => {
+                f.write_str(&self.part.removal())?;
+                self.write_foreign_sets(f)
+            }
+            Part::Doors => {
+                write!(f, "{STAYING}table inet {table}\nflush table inet {table}\n")?;
+                write!(f, "\ntable inet {table} {{\n")?;
+                for (_, set, _) in self.doors().filter(|(_, set, _)| is_ours(set)) {
+                    write_sets(f, set)?;
+                }
+                self.write_doors(f)?;
+                f.write_str("}\n")?;
+                self.write_foreign_sets(f)
+            }
         }
-        self.write_pools(f)?;
-        self.write_silence(f)?;
-        self.write_doors(f)?;
-        self.write_input(f)?;
-        f.write_str("}\n")?;
-        for (_, set, _) in self.doors().filter(|(_, set, _)| !is_ours(set)) {
-            let (family, table, name) = (set.family.word(), &set.table, &set.name);
-            write!(
-                f,
-                "\n# For another program's table. The rule that uses the set goes there too, for example\n\
-                 #   tcp dport 22 ip saddr @{name}4 accept\ntable {family} {table} {{\n"
-            )?;
-            write_sets(f, set)?;
-            f.write_str("}\n")?;
-        }
-        Ok(())
     }
 }
 
-impl FirewallRules<'_> {
+impl PartRules {
     /// The mirages with an nft door: each with its set and the port behind it.
     fn doors(&self) -> impl Iterator<Item = (&ServerMirage, &NftSet, Option<u16>)> {
-        self.0
+        self.server
             .mirages
             .iter()
             .filter_map(|mirage| match &mirage.settings.door {
@@ -163,7 +227,7 @@ impl FirewallRules<'_> {
 
     /// Where the ranges of the pools lead.
     fn write_pools(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let pools = self.0.mirages.iter().filter_map(|mirage| {
+        let pools = self.server.mirages.iter().filter_map(|mirage| {
             let (port, range) = (
                 mirage.settings.pool_port?,
                 PortMatch(mirage.settings.range()?),
@@ -177,7 +241,7 @@ impl FirewallRules<'_> {
     /// established connection.
     fn write_silence(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut rules = Vec::new();
-        for mirage in &self.0.mirages {
+        for mirage in &self.server.mirages {
             if mirage.settings.gate().is_silent() {
                 for range in mirage.settings.watched() {
                     let ports = PortMatch(range);
@@ -197,25 +261,36 @@ impl FirewallRules<'_> {
 
     /// Who may connect to the ports behind nft doors.
     fn write_doors(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut ours = self.doors().filter(|(_, set, _)| is_ours(set)).peekable();
-        if ours.peek().is_none() {
-            return Ok(());
-        }
         f.write_str(DOORS)?;
-        for network in &self.0.common.allow {
+        for network in &self.server.common.allow {
             let family = if network.is_ipv4() { "ip" } else { "ip6" };
             writeln!(f, "\t\t{family} saddr {network} return")?;
         }
-        for (mirage, set, port) in ours {
+        for (mirage, set, port) in self.doors().filter(|(_, set, _)| is_ours(set)) {
             write_door_rules(f, &mirage.settings.section, set, port)?;
         }
-        f.write_str("\t}\n\n")
+        f.write_str("\t}\n")
+    }
+
+    /// The sets of other programs' tables.
+    fn write_foreign_sets(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (_, set, _) in self.doors().filter(|(_, set, _)| !is_ours(set)) {
+            let (family, table, name) = (set.family.word(), &set.table, &set.name);
+            write!(
+                f,
+                "\n# For another program's table. The rule that uses the set goes there too, for example\n\
+                 #   tcp dport 22 ip saddr @{name}4 accept\ntable {family} {table} {{\n"
+            )?;
+            write_sets(f, set)?;
+            f.write_str("}\n")?;
+        }
+        Ok(())
     }
 
     /// Who may connect to the ports of the mirages themselves.
     fn write_input(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(INPUT)?;
-        for mirage in &self.0.mirages {
+        for mirage in &self.server.mirages {
             if let Some(port) = mirage.settings.pool_port {
                 let rule = format!("tcp dport {port} ct status dnat accept");
                 write_rule(f, mirage, Addresses::All, &rule)?;
@@ -293,9 +368,9 @@ impl fmt::Display for PortMatch {
     }
 }
 
-/// Whether a set is in our own table, which these rules make anew.
+/// Whether a set is in our own table.
 fn is_ours(set: &NftSet) -> bool {
-    set.family == NftFamily::Inet && *set.table == *"shimmer"
+    set.family == NftFamily::Inet && *set.table == *DOORS_TABLE
 }
 
 /// The families of addresses in a set: the digit at the end of the set's name, and the header in which a rule
