@@ -56,11 +56,14 @@ fn needs(mirages: &[ServerMirage]) -> String {
     {
         text.push_str("redirect\n");
     }
-    let has_rules = |mirage: &ServerMirage| {
-        mirage.settings.gate().is_silent() || matches!(mirage.settings.door, Door::Nft { .. })
-    };
-    if mirages.iter().any(has_rules) {
+    let is_silent = |mirage: &ServerMirage| mirage.settings.gate().is_silent();
+    let has_set = |mirage: &ServerMirage| matches!(mirage.settings.door, Door::Nft { .. });
+    let has_sets = mirages.iter().any(has_set);
+    if has_sets || mirages.iter().any(is_silent) {
         text.push_str("rules\n");
+    }
+    if has_sets {
+        text.push_str("doors\n");
     }
     if mirages
         .iter()
