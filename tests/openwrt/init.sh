@@ -23,7 +23,7 @@ router() {
   echo '8080,10500-10600' >"$router/proc/sys/net/ipv4/ip_local_reserved_ports"
   echo 192.168.1.1/24 >"$router/tmp/subnets"
   echo 'fd12:3456:789a:ab5f::1/60 2001:db8::1234/64' >"$router/tmp/subnets6"
-  cp "$root/openwrt/files/etc/init.d/shimmer" "$router/etc/init.d/"
+  cp "$root/openwrt/files/etc/init.d"/shimmer{,-doors} "$router/etc/init.d/"
   cp "$root/openwrt/files/etc/hotplug.d/ntp/25-shimmer" "$router/etc/hotplug.d/ntp/"
   cp "$program" "$router/usr/sbin/shimmer"
   for library in $(ldd "$program" | grep -o '/[^ ]*'); do
@@ -331,7 +331,7 @@ test_pool() {
   service reload
   calls
   expect "pool, then none: the rules go" called "nft '0'"
-  expect "pool, then none: by deleting the table" grep -qx 'delete table inet shimmer' "$router/tmp/nft-rules"
+  expect "pool, then none: by deleting the table" grep -qx 'delete table inet shimmer-ports' "$router/tmp/nft-rules"
 
   router < <(one_mirage "option listen 'pool'")
   service start
@@ -344,6 +344,95 @@ test_pool() {
   : >"$router/tmp/nft-refuses"
   service start
   expect "pool: where nft refuses, the log says so" logged 'nobody gets in through a pool'
+}
+
+# Whether one of our tables is in the kernel.
+has_table() {
+  [[ -e $router/tmp/table-$1 ]]
+}
+
+# Whether the rules that are loaded at boot close the port, as those in the kernel do.
+doors_are_closed() {
+  grep -qF 'tcp dport 22 ct state new ip saddr != @home4 drop' "$router/tmp/table-shimmer" &&
+    grep -qF 'tcp dport 22 ct state new ip saddr != @home4 drop' "$router/etc/shimmer/rules.nft"
+}
+
+# A boot: nothing in RAM outlives it.
+boot() {
+  rm -rf "${router:?}/tmp"/{etc,lib,run,running,table-*}
+  there /etc/init.d/shimmer-doors start
+}
+
+one_door() {
+  one_mirage "option gate 'token'" "option door 'nft'" "option open_set 'inet/shimmer/home'" \
+    "option open_port '22'" | sed "/option port/d"
+}
+
+test_doors() {
+  local kept before
+  router < <(one_door)
+  kept=$router/etc/shimmer/rules.nft
+  expect "doors: start succeeds" service start
+  calls
+  expect "doors: are closed, now and at boot" doors_are_closed
+  expect "doors: before the daemon starts" test \
+    "$(grep -n '^nft ' "$calls" | cut -d : -f 1)" -lt "$(grep -n '^procd_open_instance' "$calls" | cut -d : -f 1)"
+  expect "doors: the file is root's alone" is_mode "$kept" 600
+  expect "doors: its folder can be entered by the daemon" is_mode "$router/etc/shimmer" 755
+  expect "doors: the file has nothing that goes at a stop" fails grep -q shimmer-ports "$kept"
+  before=$(stat -c %i:%Y:%Z "$kept")
+  service reload
+  service restart
+  expect "doors: a reload and a restart write no flash" test "$(stat -c %i:%Y:%Z "$kept")" = "$before"
+
+  expect "doors: stop succeeds" service stop
+  calls
+  expect "doors, stopped: nothing else is left" nothing_is_left
+  expect "doors, stopped: the rules of the ports are gone" fails has_table shimmer-ports
+  expect "doors, stopped: they stay closed" doors_are_closed
+  expect "doors, stopped: it says how to open them" logged 'service shimmer remove_rules'
+
+  sed -i "s/10000-10999/10000-10001/" "$router/etc/config/shimmer"
+  boot
+  expect "doors, at boot: are closed before anything else runs" doors_are_closed
+  rm "$router/tmp/table-shimmer"
+  expect "doors, a bad configuration: is refused" fails service start
+  expect "doors, a bad configuration: they are closed" doors_are_closed
+  expect "doors, a bad configuration: and nothing else is there" fails has_table shimmer-ports
+  sed -i "s/enabled '1'/enabled '0'/" "$router/etc/config/shimmer"
+  expect "doors, disabled: succeeds" service start
+  expect "doors, disabled: they stay closed" doors_are_closed
+  expect "doors, disabled: it says how to open them" logged 'service shimmer remove_rules'
+
+  sed -i "s/enabled '0'/enabled '1'/; s/10000-10001/10000-10999/" "$router/etc/config/shimmer"
+  service start
+  before=$(cat "$kept")
+  sed -i "s/open_port '22'/open_port '2222'/" "$router/etc/config/shimmer"
+  : >"$router/tmp/nft-refuses"
+  service reload
+  expect "doors, nft refuses: the log says so" logged 'nobody gets in through a pool or by door = nft'
+  expect "doors, nft refuses: the last good rules stay in the file" test "$(cat "$kept")" = "$before"
+  rm "$router/tmp/nft-refuses"
+  service reload
+  expect "doors, another port: it is in the file" grep -q 'tcp dport 2222 ' "$kept"
+
+  expect "doors: remove_rules succeeds" service remove_rules
+  calls
+  expect "doors, removed: the daemon is stopped" called "procd_kill 'shimmer' ''"
+  expect "doors, removed: no table is left" fails has_table shimmer
+  expect "doors, removed: nor a file" test ! -e "$kept"
+  expect "doors, removed: it says what that means" logged 'are open to everybody'
+  expect "doors, removed: and not the opposite" fails logged 'stay closed'
+  boot
+  expect "doors, removed: a boot loads nothing" fails has_table shimmer
+
+  router < <(one_door)
+  service start
+  router_mirage=$(one_mirage)
+  printf '%s\n' "$router_mirage" >"$router/etc/config/shimmer"
+  expect "doors, then none: reload succeeds" service reload
+  expect "doors, then none: the rules go" fails has_table shimmer
+  expect "doors, then none: and the file" test ! -e "$router/etc/shimmer/rules.nft"
 }
 
 # What the program does not say yet is said by one in its place; all else is the real program's.
@@ -423,6 +512,7 @@ test_init_script() {
   test_bad_values
   test_values
   test_pool
+  test_doors
   test_other_needs
   test_clock
   test_status

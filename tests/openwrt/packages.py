@@ -72,6 +72,7 @@ compare(
         ("./etc/hotplug.d/ntp/25-shimmer", 0o644, file("etc/hotplug.d/ntp/25-shimmer")),
         ("./etc/init.d", 0o755, None),
         ("./etc/init.d/shimmer", 0o755, file("etc/init.d/shimmer")),
+        ("./etc/init.d/shimmer-doors", 0o755, file("etc/init.d/shimmer-doors")),
         ("./lib", 0o755, None),
         ("./lib/upgrade", 0o755, None),
         ("./lib/upgrade/keep.d", 0o755, None),

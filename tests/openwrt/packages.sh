@@ -61,6 +61,9 @@ test_scripts() {
     test "$(IPKG_INSTROOT=$install busybox ash "$work/control/postinst" configure)" = "postinst $work/control/postinst configure"
   expect "prerm hands over to OpenWrt's" \
     test "$(IPKG_INSTROOT=$install busybox ash "$work/control/prerm" remove)" = "prerm $work/control/prerm remove"
+  mkdir -p "$install/etc/init.d"
+  expect "prerm takes the rules away as the recipe's does" \
+    test "$(tail -n 1 "$work/control/prerm")" = "$(make_recipe prerm | tail -n 1)"
   expect "postinst is quiet when told so" \
     test -z "$(IPKG_NO_SCRIPT=1 IPKG_INSTROOT=$install busybox ash "$work/control/postinst")"
   expect "postinst is no harm where there is no OpenWrt" env IPKG_INSTROOT="$work" busybox ash "$work/control/postinst"

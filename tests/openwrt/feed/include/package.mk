@@ -14,3 +14,8 @@ install:
 say:
 	@echo '$(PKG_NAME) $(PKG_VERSION) $(PKG_RELEASE) | $(PKG_LICENSE) | $(PKG_MAINTAINER) | $(SECTION) | $(USERID) | $(strip $(Package/$(1)/conffiles))'
 endef
+
+# The script, by the environment: it has lines.
+prerm: export SCRIPT = $(Package/shimmer/prerm)
+prerm:
+	@printenv SCRIPT
