@@ -1,11 +1,8 @@
 //! Goal: where the daemon can't be asked, or says nothing, the commands tell why, with the exit code that goes with
 //! it.
-#![cfg(target_os = "linux")]
 
-mod common;
-
-use common::asking::*;
-use common::*;
+use crate::common::asking::*;
+use crate::common::*;
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::fs;
 use std::io::Write;

@@ -1,8 +1,6 @@
 //! A stranger touches a trap: who is shut out, from what, for how long, and what outlives a kill.
 
-mod common;
-
-use common::*;
+use crate::common::*;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown};
 use std::process::Command;

@@ -1,11 +1,9 @@
 //! The real loop under a clock that the test holds: it stands still until the test moves it, and no
 //! wall clock is touched.
 
-mod common;
-
-use common::driven::{DrivenDaemon, NOON, World};
-use common::gates::*;
-use common::*;
+use crate::common::driven::{DrivenDaemon, NOON, World};
+use crate::common::gates::*;
+use crate::common::*;
 use shimmer::proto::scheme::knock::Protocols;
 use shimmer::proto::scheme::schedule::{Pattern, Range};
 use shimmer::sys::clock;

@@ -1,12 +1,9 @@
 //! Goal: what a command opens is closed again, whatever happens to the command, to the daemon and to its
 //! configuration; and a service runs while somebody needs it.
-#![cfg(target_os = "linux")]
 
-mod common;
-
-use crate::asking::shimmer;
-use common::gates::*;
-use common::*;
+use crate::common::asking::shimmer;
+use crate::common::gates::*;
+use crate::common::*;
 use shimmer::limits::HOOKS;
 use shimmer::sys::clock;
 use std::fmt::Write as _;

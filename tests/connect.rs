@@ -1,9 +1,7 @@
 //! Goal: `shimmer connect` is a wire between its caller and the hidden service, which loses no byte in either
 //! direction. How it finds the port is in `dialling.rs`.
 
-mod common;
-
-use common::wire::*;
+use crate::common::wire::*;
 use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::os::fd::OwnedFd;

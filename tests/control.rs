@@ -1,8 +1,6 @@
 //! The control socket: what the daemon tells of itself, to whom, and that asking holds nobody up.
 
-mod common;
-
-use common::*;
+use crate::common::*;
 use serde_json::Value;
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::io::{Read, Write};

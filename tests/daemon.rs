@@ -1,9 +1,7 @@
 //! The daemon's life: ports that turn, configurations that change under it, signals, and a machine
 //! that runs out of things.
 
-mod common;
-
-use common::*;
+use crate::common::*;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::collections::BTreeSet;

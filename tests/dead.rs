@@ -1,10 +1,8 @@
 //! Clients that vanish without a word, as a laptop does that loses power: their sessions make room for their owner.
 //! Sessions whose clients are there never do, however long nothing is said.
 
-mod common;
-
-use common::gates::apart;
-use common::*;
+use crate::common::gates::apart;
+use crate::common::*;
 use shimmer::limits::DEAD_MS;
 use shimmer::sys::filter;
 use std::io::{ErrorKind, Read, Write};

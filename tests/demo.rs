@@ -1,8 +1,6 @@
 //! Goal: whoever types `shimmer demo` sees all of it, on a terminal or not, and it leaves nothing behind,
 //! however it ends.
 
-#![cfg(all(feature = "demo", target_os = "linux"))]
-
 use std::fs;
 use std::io::{BufRead, BufReader, Lines};
 use std::net::Ipv4Addr;

@@ -1,10 +1,8 @@
 //! Goal: `shimmer connect` finds the port that answers without touching any that might be a trap, says a token where
 //! one is wanted, and says on one line why there was no session.
 
-mod common;
-
-use common::wire::*;
-use common::*;
+use crate::common::wire::*;
+use crate::common::*;
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

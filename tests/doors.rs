@@ -1,12 +1,9 @@
 //! Goal: each gate works with each door. A stranger gets nothing at any of them; whoever passes the gate
 //! finds the door open, alone, and closed again after its time.
-#![cfg(target_os = "linux")]
 
-mod common;
-
-use common::gates::*;
-use common::nft::{load, nft, with_firewall};
-use common::*;
+use crate::common::gates::*;
+use crate::common::nft::{load, nft, with_firewall};
+use crate::common::*;
 use shimmer::proto::scheme::knock::{Hop, Protocols};
 use shimmer::sys::clock;
 use std::fmt::Write as _;

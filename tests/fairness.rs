@@ -1,10 +1,7 @@
 //! Goal: whoever floods one port has a share of the loop's time, and no more.
-#![cfg(target_os = "linux")]
 
-mod common;
-
-use common::driven::{DrivenDaemon, NOON, World};
-use common::*;
+use crate::common::driven::{DrivenDaemon, NOON, World};
+use crate::common::*;
 use shimmer::limits::TURN_ACCEPTS;
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::net::{SocketAddr, SocketAddrV4};

@@ -1,9 +1,7 @@
 //! Goal: the rules do what the configuration says, nft accepts them, and whoever reads them learns nothing
 //! that a visitor could not find out.
 
-mod common;
-
-use common::nft::{load, nft, with_firewall};
+use crate::common::nft::{load, nft, with_firewall};
 use std::fs;
 use std::io::Write;
 use std::path::PathBuf;

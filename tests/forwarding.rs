@@ -1,9 +1,7 @@
 //! What happens between a visitor who is in and the hidden service: every byte arrives, every end is
 //! passed on, and nobody can hold up the others.
 
-mod common;
-
-use common::*;
+use crate::common::*;
 use socket2::SockRef;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};

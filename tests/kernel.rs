@@ -5,9 +5,7 @@
 //! started under it, of 64 bits or of 32: `SHIMMER=FILE` names another program than this build's, and
 //! `openwrt/test` names one of 32 bits, where 4.14 lacks every call with 64 bits for the time.
 
-mod common;
-
-use common::*;
+use crate::common::*;
 use std::io::{self, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Output};

@@ -1,12 +1,9 @@
 //! Goal: who knows what a silent gate wants to see opens it, by packets of their own; whatever else comes opens
 //! nothing, and costs nobody anything. What the client sends is in `knocking.rs`.
-#![cfg(target_os = "linux")]
 
-mod common;
-
-use common::gates::*;
-use common::silent::*;
-use common::*;
+use crate::common::gates::*;
+use crate::common::silent::*;
+use crate::common::*;
 use shimmer::proto::scheme::knock::{Hop, Protocols};
 use shimmer::sys::clock;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

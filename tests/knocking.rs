@@ -1,11 +1,8 @@
 //! Goal: `shimmer knock` and `shimmer connect` show a silent gate what it wants to see, and so may a plain knocker.
-#![cfg(target_os = "linux")]
 
-mod common;
-
-use common::gates::*;
-use common::silent::*;
-use common::*;
+use crate::common::gates::*;
+use crate::common::silent::*;
+use crate::common::*;
 use shimmer::proto::scheme::knock::Protocols;
 use shimmer::proto::scheme::packet;
 use shimmer::sys::clock;

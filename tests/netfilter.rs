@@ -3,12 +3,9 @@
 //!
 //! The kernel is this machine's, in a network of the test's own, and nft shows what is in its sets. The clock is
 //! the test's.
-#![cfg(target_os = "linux")]
 
-mod common;
-
-use common::nft::{load, nft, with_firewall};
-use common::*;
+use crate::common::nft::{load, nft, with_firewall};
+use crate::common::*;
 use shimmer::daemon::netfilter::{InForce, Netfilter, News, Refused};
 use shimmer::limits::{NFT_LOOK_MS, NFT_NAME, NFT_QUEUED, NFT_SETS};
 use shimmer::proto::Instant;

@@ -1,11 +1,8 @@
 //! Goal: a service runs while somebody needs it, and whoever comes while it starts waits for it.
-#![cfg(target_os = "linux")]
 
-mod common;
-
-use common::driven::{DrivenDaemon, NOON, World};
-use common::gates::*;
-use common::*;
+use crate::common::driven::{DrivenDaemon, NOON, World};
+use crate::common::gates::*;
+use crate::common::*;
 use socket2::{Domain, Socket, Type};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};

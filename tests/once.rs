@@ -1,10 +1,8 @@
 //! A token counts once: after a restart, a kill, a reload, with another clock, with another boot, without its file
 //! and on a full disk.
 
-mod common;
-
-use common::memory::{this_boot, write_memory};
-use common::*;
+use crate::common::memory::{this_boot, write_memory};
+use crate::common::*;
 use std::io::Write;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};

@@ -4,10 +4,8 @@
 //! Each test has a network of its own, if it may. Where there is no right to packet sockets, it says so
 //! and shows the same of the way that needs none.
 
-mod common;
-
-use common::gates::{add_address, apart, only_apart};
-use common::{own_address, visitor, wait_for};
+use crate::common::gates::{add_address, apart, only_apart};
+use crate::common::{PATIENCE, own_address, visitor, wait_for};
 use mio::{Events, Poll};
 use shimmer::daemon::sensor::{HopAt, Sensed, Sensor, Way};
 use shimmer::limits::{SENSE_AGAIN_MS, SENSED_PER_SECOND, TELL_FULL_MS, TURN_PACKETS};
@@ -436,7 +434,7 @@ fn wait_for_connection(socket: &Socket) {
 /// What std can do with it.
 fn stream(socket: Socket) -> TcpStream {
     socket.set_nonblocking(false).unwrap();
-    socket.set_read_timeout(Some(common::PATIENCE)).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
     socket.into()
 }
 
@@ -546,7 +544,7 @@ fn a_door_gives_a_stranger_no_reset() {
         };
         let stranger = visitor(12);
         raw.bind(&SocketAddr::from((stranger, 0)).into()).unwrap();
-        raw.set_read_timeout(Some(common::PATIENCE)).unwrap();
+        raw.set_read_timeout(Some(PATIENCE)).unwrap();
         let Some((listener, port)) = door(&[IpAddr::from(visitor(13))]) else {
             return;
         };

@@ -1,9 +1,7 @@
 //! Goal: `shimmer share` on the server prints all that a laptop needs. It is pasted as it is, read by the
 //! real reader, and gets in.
 
-mod common;
-
-use common::{Daemon, Echo, Folder, config, own_address, write_private};
+use crate::common::{Daemon, Echo, Folder, config, own_address, write_private};
 use shimmer::config::{ClientConfig, ClientMirage};
 use shimmer::proto::gates::Gate;
 use std::io::Write;

@@ -1,9 +1,6 @@
 //! Goal: who asks the daemon is told what it says, as it is or so that a person can read it.
-#![cfg(target_os = "linux")]
 
-mod common;
-
-use common::asking::*;
+use crate::common::asking::*;
 
 #[test]
 fn the_whole_is_one_table() {

@@ -1,10 +1,7 @@
 //! Goal: what the real daemon answers to the commands that ask it is what has happened.
-#![cfg(target_os = "linux")]
 
-mod common;
-
-use common::asking::*;
-use common::*;
+use crate::common::asking::*;
+use crate::common::*;
 use std::time::Instant;
 
 /// The real daemon, with a control socket beside its configuration.

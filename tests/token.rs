@@ -1,9 +1,7 @@
 //! gate = token: a visitor at the real port is one like any other until it has shown that it knows
 //! the secret.
 
-mod common;
-
-use common::*;
+use crate::common::*;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::thread;

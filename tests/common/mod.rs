@@ -1,7 +1,7 @@
 //! What the integration tests share: a daemon as a process, a hidden service, visitors from many addresses.
 //! Tests wait for conditions, with one deadline that no healthy run comes near.
 
-#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(dead_code, reason = "each test crate uses its part")]
 
 #[cfg(target_os = "linux")]
 pub mod asking;
@@ -79,17 +79,14 @@ pub fn let_pass(time: Duration) {
     }
 }
 
-/// An address of 127/8 that no other test has, so that daemons can use the same ports on different addresses.
+/// An address of 127/8 that no other test has, so that daemons can use the same ports on different addresses: eleven
+/// bits of the process and eleven of its daemon, above 127.64.0.0.
 pub fn own_address() -> Ipv4Addr {
     static NEXT: AtomicU16 = AtomicU16::new(1);
     let next = NEXT.fetch_add(1, Ordering::Relaxed);
-    let process = std::process::id();
-    Ipv4Addr::new(
-        127,
-        64 + (process >> 8 & 63) as u8,
-        process as u8,
-        u8::try_from(next).expect("a test process has fewer daemons"),
-    )
+    assert!(next < 1 << 11, "a test process has fewer daemons");
+    let process = std::process::id() & 0x7FF;
+    Ipv4Addr::from(0x7F40_0000 | process << 11 | u32::from(next))
 }
 
 /// An address for a visitor.

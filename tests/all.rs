@@ -1,0 +1,49 @@
+//! What holds from outside: one crate, so that it is linked once and its tests wait side by side. One room a file:
+//! `cargo test --test all knock::` runs that of `knock.rs`.
+
+mod common;
+mod imports;
+
+mod architecture;
+#[cfg(target_os = "linux")]
+mod asking;
+mod bans;
+mod client;
+#[cfg(target_os = "linux")]
+mod client_address;
+mod clock;
+#[cfg(target_os = "linux")]
+mod commands;
+mod config;
+mod connect;
+mod control;
+mod cross;
+mod daemon;
+mod dead;
+#[cfg(all(feature = "demo", target_os = "linux"))]
+mod demo;
+mod dialling;
+#[cfg(target_os = "linux")]
+mod doors;
+#[cfg(target_os = "linux")]
+mod fairness;
+mod firewall;
+mod forwarding;
+mod kernel;
+#[cfg(target_os = "linux")]
+mod knock;
+#[cfg(target_os = "linux")]
+mod knocking;
+#[cfg(target_os = "linux")]
+mod netfilter;
+#[cfg(target_os = "linux")]
+mod on_demand;
+mod once;
+mod sensor;
+mod share;
+#[cfg(target_os = "linux")]
+mod status;
+#[cfg(target_os = "linux")]
+mod status_daemon;
+mod terminal;
+mod token;
