@@ -1,12 +1,17 @@
-//! Programs of classic BPF, which decide in the kernel which packets a socket gets (linux/filter.h).
+//! Programs of classic BPF, which decide in the kernel which packets a socket gets, or what becomes of a process's
+//! system calls (linux/filter.h).
 //!
-//! There are two. [`arrivals`] is for the packet sockets of the sensor, which would otherwise get all that a
-//! router forwards: it keeps what begins a TCP connection and the UDP datagrams, to certain ports. [`sources`]
-//! is for the listener of a door: it keeps what certain addresses send, and for everybody else the port is as
-//! silent as a firewall makes the others.
+//! There are two for packets. [`arrivals`] is for the packet sockets of the sensor, which would otherwise get all
+//! that a router forwards: it keeps what begins a TCP connection and the UDP datagrams, to certain ports.
+//! [`sources`] is for the listener of a door: it keeps what certain addresses send, and for everybody else the port
+//! is as silent as a firewall makes the others. A third one, [`calls`], is for the system calls of a process.
 //!
 //! Every kernel runs classic BPF, and it needs no privilege. A jump leads forward, over at most 255
 //! instructions.
+
+mod calls;
+
+pub use calls::{Checked, calls};
 
 use crate::limits::{ADMITTED, SENSED_RANGES};
 use core::net::IpAddr;

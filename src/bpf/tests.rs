@@ -61,6 +61,65 @@ fn run(program: &[sock_filter], packet: &[u8], network: usize, packet_type: u32)
     }
 }
 
+/// What a program answers for a system call, whose data are numbers of this machine and not of the network.
+fn run_for_call(
+    program: &[sock_filter],
+    architecture: u32,
+    number: u32,
+    arguments: [u64; 6],
+) -> u32 {
+    let mut data = Vec::new();
+    data.extend(number.to_be_bytes());
+    data.extend(architecture.to_be_bytes());
+    data.extend(0u64.to_be_bytes());
+    for argument in arguments {
+        let (high, low) = ((argument >> 32) as u32, argument as u32);
+        let halves = if cfg!(target_endian = "big") {
+            [high, low]
+        } else {
+            [low, high]
+        };
+        data.extend(halves.map(u32::to_be_bytes).concat());
+    }
+    run(program, &data, 0, 0)
+}
+
+#[test]
+fn a_call_is_allowed_refused_or_fatal() {
+    let (allow, trap, kill) = (
+        libc::SECCOMP_RET_ALLOW,
+        libc::SECCOMP_RET_TRAP,
+        libc::SECCOMP_RET_KILL_PROCESS,
+    );
+    let checked = |number, argument, values| Checked {
+        number,
+        argument,
+        values,
+    };
+    let checked = [checked(20, 0, &[2, 10]), checked(21, 5, &[7])];
+    let program = calls(0xc0, &[1, 3], &checked, &[59]);
+    let run = |number, arguments| run_for_call(&program, 0xc0, number, arguments);
+    for (number, expected) in [(1, allow), (2, trap), (3, allow), (59, kill), (60, trap)] {
+        assert_eq!(run(number, [0; 6]), expected, "{number}");
+    }
+    // What has another bit set is another call.
+    assert_eq!(run(1 | 1 << 30, [0; 6]), trap);
+    for (first, expected) in [
+        (2, allow),
+        (10, allow),
+        (1, trap),
+        (0, trap),
+        (1 << 32 | 2, allow),
+    ] {
+        assert_eq!(run(20, [first, 2, 2, 2, 2, 2]), expected, "{first}");
+    }
+    assert_eq!(run(21, [0, 0, 0, 0, 0, 7]), allow);
+    assert_eq!(run(21, [7, 7, 7, 7, 7, 0]), trap);
+    for number in [1, 2, 59] {
+        assert_eq!(run_for_call(&program, 0xc1, number, [0; 6]), kill);
+    }
+}
+
 /// An IPv4 packet with `options` times four bytes of options, to a port.
 fn four(protocol: u32, options: u8, port: u16, flags: u8) -> Vec<u8> {
     let mut packet = vec![0; 20 + 4 * usize::from(options)];
