@@ -9,6 +9,8 @@ pub fn unix() -> u64 {
     u64::try_from(real_ms()).unwrap_or(0) / 1_000
 }
 
+#[cfg(all(target_os = "linux", target_pointer_width = "32"))]
+pub(super) use platform::CLOCK_GETTIME64;
 pub use platform::real_ms;
 #[cfg(target_os = "linux")]
 pub use platform::{Clocks, is_synchronised, now};
@@ -71,16 +73,18 @@ mod platform {
         state >= 0 && state != libc::c_long::from(libc::TIME_ERROR)
     }
 
+    /// The number of clock_gettime64 (uapi/asm/unistd.h).
+    #[cfg(target_pointer_width = "32")]
+    pub const CLOCK_GETTIME64: libc::c_long = if cfg!(target_arch = "mips") {
+        4_403
+    } else {
+        403
+    };
+
     /// A clock in ms, by the kernel's call: musl's has 32 bits. libc has its number for some targets only, and
     /// rustix 1.1 casts the struct to musl's on mips.
     #[cfg(target_pointer_width = "32")]
     fn read_ms(clock: libc::clockid_t) -> i64 {
-        /// The number of clock_gettime64 (uapi/asm/unistd.h).
-        const CLOCK_GETTIME64: libc::c_long = if cfg!(target_arch = "mips") {
-            4_403
-        } else {
-            403
-        };
         // Seconds and nanoseconds (struct __kernel_timespec).
         let mut time = [0i64; 2];
         // SAFETY: the call writes two numbers of 64 bits, to `time`.

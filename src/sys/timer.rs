@@ -47,16 +47,18 @@ fn arm(timer: BorrowedFd<'_>) -> io::Result<()> {
     arm_for(timer, NEVER)
 }
 
+/// The number of timerfd_settime64 (uapi/asm/unistd.h).
+#[cfg(target_pointer_width = "32")]
+pub(super) const TIMERFD_SETTIME64: c_long = if cfg!(target_arch = "mips") {
+    4_411
+} else {
+    411
+};
+
 /// The seconds of the C library's call have 32 bits with musl, which would make "never" 2038. libc has the
 /// number of the kernel's for some targets only.
 #[cfg(target_pointer_width = "32")]
 fn arm(timer: BorrowedFd<'_>) -> io::Result<()> {
-    /// The number of timerfd_settime64 (uapi/asm/unistd.h).
-    const TIMERFD_SETTIME64: c_long = if cfg!(target_arch = "mips") {
-        4_411
-    } else {
-        411
-    };
     let times = [0, 0, NEVER, 0];
     let (timer_fd, old) = (timer.as_raw_fd(), core::ptr::null::<u8>());
     // SAFETY: the call reads four numbers of 64 bits, and null stands for no interest in the old times.
