@@ -25,6 +25,8 @@ pub mod privileges;
 #[cfg(target_os = "linux")]
 pub mod process;
 #[cfg(target_os = "linux")]
+pub mod sandbox;
+#[cfg(target_os = "linux")]
 pub mod signal;
 #[cfg(unix)]
 mod signal_set;
