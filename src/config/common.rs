@@ -71,6 +71,8 @@ pub struct Common {
     pub max_sessions_per_source: usize,
     /// `user`: the daemon runs as this user before it opens anything; None: it does not change its user.
     pub user: Option<Account>,
+    /// `sandbox`: the daemon gives up what it does not need once it runs; yes by default.
+    pub sandbox: bool,
 }
 
 impl Default for Common {
@@ -86,6 +88,7 @@ impl Default for Common {
             max_sessions: None,
             max_sessions_per_source: MAX_SESSIONS_PER_SOURCE,
             user: None,
+            sandbox: true,
         }
     }
 }

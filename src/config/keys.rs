@@ -131,6 +131,10 @@ pub(super) const COMMON: &[ConfigKey<SetCommon>] = &[
         "control",
         Verbatim(|c, text| put(&mut c.control, value::location(text))),
     ),
+    key(
+        "sandbox",
+        One(|c, text| put(&mut c.sandbox, value::yes_or_no(text))),
+    ),
     // Only the server looks the account up, because a client may run on another machine.
     key("user", One(|_, _| Ok(()))),
 ];

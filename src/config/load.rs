@@ -7,7 +7,7 @@ use super::mirage::{ClientMirage, ServerMirage};
 use super::reader::{ConfigReader, Purpose};
 use super::{file, neighbours, section};
 use crate::ini::{self, Document};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The configuration of the daemon.
 #[derive(Debug)]
@@ -18,6 +18,8 @@ pub struct ServerConfig {
     pub mirages: Vec<ServerMirage>,
     /// What works but should be changed, by line.
     pub warnings: Vec<Diagnostic>,
+    /// The files of `secret-file`.
+    pub secret_files: Vec<PathBuf>,
 }
 
 /// The configuration of the client.
@@ -67,7 +69,9 @@ impl ClientConfig {
     /// Everything that is wrong with it.
     pub fn parse(path: &Path, text: &[u8]) -> Result<Self, Errors> {
         let document = ini::parse(text);
-        let (_, drafts, warnings) = read(path, Purpose::Client, &document)?;
+        let Read {
+            drafts, warnings, ..
+        } = read(path, Purpose::Client, &document)?;
         let mirages = drafts.into_iter().filter_map(Draft::into_client);
         Ok(Self {
             mirages: mirages.collect(),
@@ -84,29 +88,40 @@ fn load(path: &Path) -> Result<Vec<u8>, Errors> {
 /// and secret files are relative to it.
 pub(super) fn server(path: &Path, text: &[u8], purpose: Purpose) -> Result<ServerConfig, Errors> {
     let document = ini::parse(text);
-    let (common, drafts, warnings) = read(path, purpose, &document)?;
-    let mirages = drafts.into_iter().filter_map(Draft::into_server);
+    let read = read(path, purpose, &document)?;
+    let mirages = read.drafts.into_iter().filter_map(Draft::into_server);
     Ok(ServerConfig {
-        common,
+        common: read.common,
         mirages: mirages.collect(),
-        warnings,
+        warnings: read.warnings,
+        secret_files: read.secret_files,
     })
 }
 
-/// The sections of a file and the warnings, if there is no error.
-fn read<'a>(
-    path: &Path,
-    purpose: Purpose,
-    document: &'a Document<'a>,
-) -> Result<(Common, Vec<Draft<'a>>, Vec<Diagnostic>), Errors> {
+/// What a file says.
+struct Read<'a> {
+    common: Common,
+    drafts: Vec<Draft<'a>>,
+    warnings: Vec<Diagnostic>,
+    secret_files: Vec<PathBuf>,
+}
+
+/// Reads the sections of a file, if there is no error.
+fn read<'a>(path: &Path, purpose: Purpose, document: &'a Document<'a>) -> Result<Read<'a>, Errors> {
     let mut reader = ConfigReader::new(path, purpose);
     let (common, drafts) = section::read(&mut reader, document);
     if purpose == Purpose::Server {
         neighbours::check(&mut reader, &drafts);
     }
+    let secret_files = core::mem::take(&mut reader.secret_files);
     let (errors, warnings) = reader.finish();
     match Errors::new(errors) {
         Some(errors) => Err(errors),
-        None => Ok((common, drafts, warnings)),
+        None => Ok(Read {
+            common,
+            drafts,
+            warnings,
+            secret_files,
+        }),
     }
 }

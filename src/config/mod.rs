@@ -44,6 +44,7 @@ pub use file::{FileError, is_open_to_others};
 pub use load::{ClientConfig, ServerConfig};
 pub use mirage::{ClientMirage, ServerMirage};
 pub use needs::{Capability, capabilities};
+pub use outgoing::OUTGOING_FILES;
 pub use secret::{Secret, SecretError};
 pub use value::{
     fit_pattern, format_duration, parse_decoys, parse_duration, parse_gate, parse_hop, parse_name,

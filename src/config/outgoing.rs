@@ -8,6 +8,9 @@ use std::path::Path;
 const OUTGOING: &str = "/proc/sys/net/ipv4/ip_local_port_range";
 const RESERVED: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
 
+/// The files that are read to know them.
+pub const OUTGOING_FILES: [&str; 2] = [OUTGOING, RESERVED];
+
 /// The ports for outgoing connections, and the reserved ones among them, which it skips, as sysctl shows
 /// them: `8080,10000-10999`. None if the kernel does not say.
 pub(super) fn of_the_kernel() -> Option<(Range, String)> {

@@ -10,7 +10,7 @@ use crate::ini::{KeyValue, Section};
 use crate::message::{Parsed, wrong};
 use crate::nearest::nearest;
 use core::fmt::Display;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What a file is read for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub(super) struct ConfigReader<'a> {
     pub(super) purpose: Purpose,
     /// Other users may read the file, and there is no warning about it yet.
     pub(super) is_open_to_others: bool,
+    /// The files of `secret-file`.
+    pub(super) secret_files: Vec<PathBuf>,
     errors: Vec<Diagnostic>,
     warnings: Vec<Diagnostic>,
 }
@@ -36,6 +38,7 @@ impl<'a> ConfigReader<'a> {
             path,
             purpose,
             is_open_to_others: is_open_to_others(path),
+            secret_files: Vec::new(),
             errors: Vec::new(),
             warnings: Vec::new(),
         }

@@ -320,7 +320,9 @@ impl ConfigReader<'_> {
             if is_open_to_others(&path) {
                 self.warn_of_readers(entry, &path);
             }
-            displayed(Secret::read(&path))
+            let secret = displayed(Secret::read(&path));
+            self.secret_files.push(path);
+            secret
         };
         let secret = self.accept(entry, secret)?;
         if secret.is_weak() {

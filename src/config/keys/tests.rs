@@ -27,6 +27,7 @@ const COMMON_CASES: &[Case<Common>] = &[
         c.max_sessions_per_source = 7
     }),
     ("control", "none", |c| c.control = Location::Off),
+    ("sandbox", "no", |c| c.sandbox = false),
     // The reader looks it up.
     ("user", "root", |_| {}),
 ];

@@ -51,6 +51,7 @@ fn every_key_has_its_effect() {
         max-sessions = 100
         max-sessions-per-source = 5
         control = /tmp/control
+        sandbox = no
         [mirage-home]
         name = ssh@home.example.org
         secret = S3cret-T0ken.of-32-b1ts
@@ -85,6 +86,7 @@ fn every_key_has_its_effect() {
             clock: ClockTrust::Wait,
             max_sessions: Some(100),
             user: None,
+            sandbox: false,
             max_sessions_per_source: 5,
         }
     );
