@@ -31,13 +31,24 @@ impl Error for FileError {
 impl fmt::Display for FileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { path, error } = self;
-        write!(
-            f,
-            "{}: {error}{}",
-            path.display(),
-            OwnerHint { path, error }
-        )
+        write!(f, "{}: {error}", path.display())?;
+        if error.kind() == io::ErrorKind::PermissionDenied && is_readable(path) {
+            let hint = "a sandbox forbids it; if that is the daemon's own, it takes a restart";
+            return write!(f, "; {hint}");
+        }
+        OwnerHint { path, error }.fmt(f)
     }
+}
+
+/// Whether its permissions let us read a file, whatever a sandbox says.
+#[cfg(unix)]
+fn is_readable(path: &Path) -> bool {
+    rustix::fs::access(path, rustix::fs::Access::READ_OK).is_ok()
+}
+
+#[cfg(not(unix))]
+fn is_readable(_path: &Path) -> bool {
+    false
 }
 
 /// The bytes of a file.
