@@ -83,6 +83,8 @@ objects! {
         pub now: Option<u64>,
         /// `right`, or `waiting` while the clock is not trusted.
         pub clock: Option<String>,
+        /// Whether the daemon is in its sandbox: `on` or `off`.
+        pub sandbox: Option<String>,
         /// In the order of the configuration.
         pub mirages: Option<Vec<MirageRow>>,
         /// In no order.

@@ -5,12 +5,14 @@ use super::failure::Failure;
 use super::host::Host;
 use super::log::log_path;
 use super::reload::{Complete, common_settings};
-use super::shell::Shell;
+use super::sandbox::{Plan, Sandbox};
+use super::shell::{Configuration, Shell};
 use super::store::{Store, StoreError};
 use super::used::UsedFile;
 use crate::config::{
     Common, DEFAULT_STATE_FILE, Diagnostic, Location, LogTarget, ServerConfig, ServerMirage,
 };
+use crate::proto::Core;
 use crate::proto::doors::RestoredOpening;
 use crate::proto::event::{Event, Warning};
 use crate::proto::gates::Gate;
@@ -28,13 +30,12 @@ impl<H: Host> Shell<H> {
         // An operator who has set the clock may say so with SIGHUP: it counts at once, whatever the file says.
         let is_kept = self.host.clock_is_kept();
         self.answers.push_back(Input::ClockKept(is_kept));
-        let server = match ServerConfig::load(&self.configuration.path) {
+        let server = match self.load_again() {
             Ok(server) => server,
             Err(errors) => {
                 let common = Rc::clone(&self.configuration.common);
                 self.reopen_log(&common.log, common.log_level);
-                for error in errors.iter() {
-                    let error = error.to_string();
+                for error in errors {
                     self.log.write(&Event::ReloadFailed { error });
                 }
                 return;
@@ -44,12 +45,42 @@ impl<H: Host> Shell<H> {
             common,
             mirages,
             warnings,
+            ..
         } = server;
         self.reopen_log(&common.log, common.log_level);
-        if common.user != self.configuration.common.user {
-            self.log.write(&Event::Warning(Warning::User));
+        let ours = Rc::clone(&self.configuration.common);
+        for (key, is_same) in [
+            ("user", common.user == ours.user),
+            ("sandbox", common.sandbox == ours.sandbox),
+        ] {
+            if !is_same {
+                self.log.write(&Event::Warning(Warning::Restart(key)));
+            }
         }
         self.begin_reload(Rc::new(common), mirages, &warnings);
+    }
+
+    /// The configuration, or everything that keeps it from taking over.
+    fn load_again(&self) -> Result<ServerConfig, Vec<String>> {
+        let Configuration { path, sandbox, .. } = &self.configuration;
+        let server = ServerConfig::load(path)
+            .map_err(|errors| Vec::from_iter(errors.iter().map(Diagnostic::to_string)))?;
+        match sandbox.refusal(&server) {
+            Some(refusal) => Err(vec![refusal.to_string()]),
+            None => Ok(server),
+        }
+    }
+
+    /// Gives up what this configuration does not need, once everything is open.
+    pub fn enter_sandbox(&mut self, plan: Plan, core: &Core) {
+        let sandbox = Sandbox::enter(plan, core);
+        self.log.write(&match &sandbox {
+            Sandbox::Off(reason) => Event::StartOpen { reason },
+            Sandbox::On(places) => Event::Start {
+                guards_files: places.is_some(),
+            },
+        });
+        self.configuration.sandbox = sandbox;
     }
 
     fn reopen_log(&mut self, target: &LogTarget, level: Level) {

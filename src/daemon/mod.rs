@@ -13,7 +13,7 @@
 //!   store.rs    the state file, the journal     reload.rs    the keys of a new configuration
 //!   log.rs      the log                         configuration.rs   the file becomes input for the core
 //!   user.rs     the daemon's user               retried_socket.rs   a port that may have to wait
-//!   used.rs     used tokens
+//!   used.rs     used tokens                     sandbox.rs   what the daemon gives up
 //!   host.rs     time and signals, as a value
 //! ```
 
@@ -32,6 +32,7 @@ mod ports;
 mod relay;
 mod reload;
 mod retried_socket;
+mod sandbox;
 pub mod sensor;
 mod shell;
 mod sockets;
@@ -45,6 +46,7 @@ pub use failure::Failure;
 
 use self::host::{Host, Machine};
 use self::log::Log;
+use self::sandbox::Plan;
 use self::shell::Shell;
 use crate::config::ServerConfig;
 use crate::limits::{TRAPS, USUAL_DESCRIPTORS};
@@ -63,7 +65,9 @@ pub fn run(config: &Path) -> Result<(), Failure> {
     let server = user::become_user(server, config)?;
     log::report_panics();
     let machine = Machine::take_over().map_err(Failure::Host)?;
-    let daemon = Daemon::new(config, server, machine)?;
+    let plan = Plan::new(&server, config);
+    let mut daemon = Daemon::new(config, server, machine)?;
+    daemon.shell.enter_sandbox(plan, &daemon.core);
     if cfg!(shimmer_test_panic) {
         panic!("a panic on purpose");
     }

@@ -124,6 +124,7 @@ impl<H: Host> Shell<H> {
                     sockets: &self.sockets,
                     packets,
                     started,
+                    sandbox: self.configuration.sandbox.word(),
                 };
                 self.control.reply(reply, &view);
             }

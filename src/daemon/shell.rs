@@ -15,6 +15,7 @@ use super::netfilter::{InForce, Netfilter, News};
 use super::ports::{Accepted, PortId, Ports, Try};
 use super::relay::Ready;
 use super::reload::Reload;
+use super::sandbox::Sandbox;
 use super::sensor::Sensor;
 use super::sockets::{Answers, Sockets};
 use super::store::Store;
@@ -31,6 +32,7 @@ use crate::proto::nonces::Memory;
 use crate::proto::table::Id;
 use crate::proto::{Core, Instant, Now, sooner};
 use crate::sys::child;
+use crate::sys::sandbox::next_refused;
 use crate::sys::signal::Signal;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll};
@@ -112,6 +114,8 @@ pub(super) struct Configuration {
     pub(super) is_first: bool,
     /// The daemon ends, and reads none any more.
     pub(super) is_final: bool,
+    /// It allows some configurations only.
+    pub(super) sandbox: Sandbox,
 }
 
 impl<H: Host> Shell<H> {
@@ -131,6 +135,7 @@ impl<H: Host> Shell<H> {
             common,
             mirages,
             warnings,
+            ..
         } = server;
         let common = Rc::new(common);
         let now = host.now();
@@ -179,6 +184,7 @@ impl<H: Host> Shell<H> {
                 started: now.boot,
                 is_first: true,
                 is_final: false,
+                sandbox: Sandbox::Off("start"),
             },
         };
         shell.store = shell.take_store(&common)?;
@@ -417,6 +423,7 @@ impl<H: Host> Shell<H> {
             sockets: &self.sockets,
             packets,
             started: self.configuration.started,
+            sandbox: self.configuration.sandbox.word(),
         };
         let order = self.control.drive(number, &view);
         self.answers.extend(order.map(Input::Operator));
@@ -450,6 +457,9 @@ impl<H: Host> Shell<H> {
         let sensor = self.sensor.as_mut();
         if let Some(packets) = sensor.and_then(|sensor| sensor.newly_lost(now)) {
             self.log.write(&Event::PacketsLost { packets });
+        }
+        while let Some(call) = next_refused() {
+            self.log.write(&Event::Warning(Warning::CallRefused(call)));
         }
         self.log.log_left_out();
     }

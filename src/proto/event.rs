@@ -293,6 +293,16 @@ pub enum Event {
     KnockPortOpen(Hop),
     /// A port to knock at can't be opened.
     KnockPortClosed(Hop, io::Error),
+    /// The daemon has started, and is in its sandbox.
+    Start {
+        /// Whether the kernel guards files, too.
+        guards_files: bool,
+    },
+    /// The daemon has started, and is in no sandbox.
+    StartOpen {
+        /// Why not.
+        reason: &'static str,
+    },
     /// A new configuration has taken over.
     Reload {
         /// The number of mirages that are served now.
@@ -373,8 +383,10 @@ pub enum Warning {
     Configuration(String),
     /// Services can't be dialled from this address of 127/8, so they are dialled from this host's own.
     NoClientAddress(Ipv4Addr, io::Error),
-    /// A change of the user needs a restart.
-    User,
+    /// A change of this key needs a restart.
+    Restart(&'static str),
+    /// A system call of this number is not on the sandbox's list.
+    CallRefused(u32),
     /// The kernel lacks an optional feature: its name and the error.
     Kernel(&'static str, String),
     /// The log can't be reopened.
@@ -520,6 +532,8 @@ impl Event {
             | Self::Rotate { .. }
             | Self::Listen { .. }
             | Self::KnockPortOpen(_)
+            | Self::Start { .. }
+            | Self::StartOpen { .. }
             | Self::Reload { .. }
             | Self::End
             | Self::ClockRight

@@ -131,6 +131,8 @@ pub struct View<'a> {
     pub packets: (u64, u64),
     /// When the daemon was started.
     pub started: Instant,
+    /// Whether it is in its sandbox: `on` or `off`.
+    pub sandbox: &'static str,
 }
 
 impl View<'_> {
@@ -159,6 +161,7 @@ impl View<'_> {
         status::push_field(&mut text, "since", &since);
         status::push_field(&mut text, "now", &unix);
         status::push_field(&mut text, "clock", &clock);
+        status::push_field(&mut text, "sandbox", &self.sandbox);
         status::begin_list(&mut text, "mirages");
         let (sent, rest) = (0, Rest::Mirages(0, ports));
         Answer { text, sent, rest }

@@ -198,6 +198,11 @@ impl fmt::Display for Event {
             Self::KnockPortClosed(hop, error) => {
                 write!(f, "error knock at {hop} cannot listen: {error}")
             }
+            Self::Start { guards_files } => {
+                f.write_str("start sandbox=on")?;
+                f.write_str(if *guards_files { "" } else { " landlock=no" })
+            }
+            Self::StartOpen { reason } => write!(f, "start sandbox=off reason={reason}"),
             Self::Reload { mirages, dropped } => {
                 write!(f, "reload mirages={mirages} dropped={dropped}")
             }
@@ -244,7 +249,11 @@ impl fmt::Display for Warning {
                 f,
                 "client-address {address}: {error}; services see 127.0.0.1 for all visitors"
             ),
-            Self::User => f.write_str("user: a change takes effect after a restart"),
+            Self::Restart(key) => write!(f, "{key}: a change takes effect after a restart"),
+            Self::CallRefused(call) => write!(
+                f,
+                "sandbox: system call {call} is not on the daemon's list and has failed; please report it"
+            ),
             Self::Kernel(what, error) => write!(f, "kernel lacks {what}: {error}"),
             Self::Log(path, error) => {
                 write!(

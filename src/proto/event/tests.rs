@@ -159,6 +159,33 @@ fn lines_of_the_daemon_and_their_levels() {
             "ban source=192.0.2.7 seconds=900 by=hand",
         ),
         (
+            Event::Start { guards_files: true },
+            Level::Info,
+            "start sandbox=on",
+        ),
+        (
+            Event::Start {
+                guards_files: false,
+            },
+            Level::Info,
+            "start sandbox=on landlock=no",
+        ),
+        (
+            Event::StartOpen { reason: "commands" },
+            Level::Info,
+            "start sandbox=off reason=commands",
+        ),
+        (
+            Event::Warning(Warning::CallRefused(173)),
+            Level::Warn,
+            "warn sandbox: system call 173 is not on the daemon's list and has failed; please report it",
+        ),
+        (
+            Event::Warning(Warning::Restart("sandbox")),
+            Level::Warn,
+            "warn sandbox: a change takes effect after a restart",
+        ),
+        (
             Event::UnbanAll { bans: 2 },
             Level::Info,
             "unban bans=2 by=hand",

@@ -14,7 +14,12 @@ pub fn show(status: &Status) -> String {
     // A clock that was set back may be before the start.
     let up = now.saturating_sub(status.since.unwrap_or_default());
     let version = or_nothing(status.version.as_ref());
-    let mut text = format!("shimmer {version}, up {}\n", Time(up));
+    let mut text = format!("shimmer {version}, up {}", Time(up));
+    // The log says why.
+    if status.sandbox.as_deref() == Some("off") {
+        text += ", no sandbox";
+    }
+    text.push('\n');
     let is_waiting = status.clock.as_deref() == Some("waiting");
     if is_waiting {
         text += "CLOCK: not trusted yet; no port opens until it is\n";
