@@ -39,6 +39,8 @@ mod netfilter;
 #[cfg(target_os = "linux")]
 mod on_demand;
 mod once;
+#[cfg(target_os = "linux")]
+mod sandbox;
 mod sensor;
 mod share;
 #[cfg(target_os = "linux")]

@@ -481,6 +481,9 @@ impl Drop for Daemon {
         let _ = self.child.wait();
         if thread::panicking() {
             eprintln!("the daemon's log:\n{}", self.log().join("\n"));
+        } else {
+            let refused = "warn sandbox: system call";
+            assert_eq!(self.count(refused), 0, "{}", self.log().join("\n"));
         }
     }
 }
