@@ -56,3 +56,6 @@ pub use number::parse_number;
 #[cfg(target_os = "linux")]
 pub use server::Core;
 pub use time::{Instant, Now, sooner};
+
+#[cfg(test)]
+mod tests;

@@ -49,6 +49,7 @@ struct Entry {
 }
 
 /// Sources in the order of their last touch.
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct Ring<H> {
     hasher: H,
     entries: Vec<Entry>,
@@ -190,6 +191,15 @@ impl<H: BuildHasher> Ring<H> {
         self.index.iter().all(|&place| place == 0)
     }
 
+    /// All that its future depends on. It does not look at times.
+    #[cfg(test)]
+    pub fn anatomy(&self) -> impl Eq + core::hash::Hash + use<H> {
+        let entry = |it: &Entry| (it.key, it.before, it.behind);
+        let entries: Vec<_> = self.entries.iter().map(entry).collect();
+        let ends = (self.head, self.tail, self.free, self.count);
+        (entries, self.index.clone(), ends)
+    }
+
     fn entry(&self, entry: u16) -> Option<&Entry> {
         self.entries.get(usize::from(entry))
     }
@@ -256,5 +266,115 @@ impl<H: BuildHasher> Ring<H> {
             None => self.head = entry,
         }
         self.tail = entry;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::tests::explore::{HOMES, Homes, explore};
+
+    #[derive(Clone, Copy, Debug)]
+    enum Step {
+        Add(u8),
+        Touch(u8),
+        Remove(u8),
+        RemoveHead,
+    }
+
+    fn source(number: u8) -> Source {
+        Source::of([192, 0, 2, number].into())
+    }
+
+    /// The ring, and what it should be: a list with the head first. The clock counts the steps.
+    #[derive(Clone)]
+    struct Both {
+        ring: Ring<Homes>,
+        plain: Vec<(u8, u64)>,
+        now: u64,
+    }
+
+    impl Both {
+        fn step(&mut self, step: Step) {
+            self.now += 1;
+            let (now, count) = (Instant(self.now), self.plain.len());
+            let place = |number| self.plain.iter().position(|it| it.0 == number);
+            match step {
+                Step::Add(number) => {
+                    let is_free = place(number).is_none() && count < 3;
+                    assert_eq!(self.ring.add(source(number), now).is_some(), is_free);
+                    self.plain.extend(is_free.then_some((number, self.now)));
+                }
+                Step::Touch(number) => {
+                    let entry = self.ring.find(source(number));
+                    assert_eq!(entry.is_some(), place(number).is_some());
+                    if let (Some(entry), Some(place)) = (entry, place(number)) {
+                        self.ring.touch(entry, now);
+                        self.plain.remove(place);
+                        self.plain.push((number, self.now));
+                    }
+                }
+                Step::Remove(number) => {
+                    let place = place(number);
+                    let entry = self.ring.find(source(number));
+                    assert_eq!(self.ring.remove(source(number)), entry);
+                    assert_eq!(entry.is_some(), place.is_some());
+                    place.map(|place| self.plain.remove(place));
+                }
+                Step::RemoveHead => {
+                    let removed = self.ring.remove_head();
+                    let removed = removed.map(|(_, source, last)| (source, last));
+                    let head = (count > 0).then(|| self.plain.remove(0));
+                    assert_eq!(removed, head.map(|it| (source(it.0), Instant(it.1))));
+                }
+            }
+            self.compare();
+        }
+
+        fn compare(&self) {
+            let (ring, plain) = (&self.ring, &self.plain);
+            let plain: Vec<_> = plain
+                .iter()
+                .map(|it| (source(it.0), Instant(it.1)))
+                .collect();
+            let all: Vec<_> = ring
+                .iter()
+                .map(|(_, source, last)| (source, last))
+                .collect();
+            assert_eq!(all, plain);
+            assert_eq!(
+                (ring.len(), ring.is_full()),
+                (plain.len(), plain.len() == 3)
+            );
+            let ends = (ring.head(), ring.tail());
+            let ends = (ends.0.map(|it| it.1), ends.1.map(|it| it.1));
+            let last = |it: Option<&(Source, Instant)>| it.map(|it| it.1);
+            assert_eq!(ends, (last(plain.first()), last(plain.last())));
+            for (source, last) in plain {
+                let entry = ring.find(source).expect("it is there");
+                assert_eq!(ring.get(entry), Some((source, last)));
+                assert_eq!(ring.last(entry), Some(last));
+            }
+            assert!(ring.len() > 0 || ring.has_empty_index());
+        }
+    }
+
+    #[test]
+    fn any_eight_steps_agree_with_a_list() {
+        let mut steps = vec![Step::RemoveHead];
+        for number in 0..4 {
+            steps.extend([Step::Add(number), Step::Touch(number), Step::Remove(number)]);
+        }
+        for homes in HOMES {
+            let ring = Ring::new(3, homes);
+            let start = Both {
+                ring,
+                plain: Vec::new(),
+                now: 0,
+            };
+            let key = |both: &Both| both.ring.anatomy();
+            let states = explore(start, &steps, 8, key, Both::step);
+            assert!(states > 1_000, "{states} states");
+        }
     }
 }
