@@ -67,6 +67,7 @@ pub enum Touch {
 }
 
 /// The list of banned sources.
+#[cfg_attr(test, derive(Clone))]
 pub struct Blacklist<H> {
     ring: Ring<H>,
     /// Indexed by the ring's entry numbers.
@@ -270,6 +271,7 @@ impl<H: BuildHasher> Blacklist<H> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::tests::explore::{HOMES, Homes, explore};
     use core::net::{IpAddr, Ipv4Addr};
     use proptest::prelude::*;
     use std::hash::RandomState;
@@ -433,6 +435,149 @@ mod tests {
             prop_assert!(bans.is_empty());
             prop_assert_eq!(bans.next_end(), None);
             prop_assert!(bans.ring.has_empty_index());
+        }
+    }
+
+    #[derive(Clone, Copy, Debug)]
+    enum Step {
+        Touch(u8),
+        Attempt(u8),
+        Lift(u8),
+        Restore(u8),
+        Wait,
+        Expire,
+        Shorten,
+        Clear,
+    }
+
+    /// The list, and what it should be.
+    #[derive(Clone)]
+    struct Both {
+        bans: Blacklist<Homes>,
+        plain: Vec<Ban>,
+        ban_ms: u64,
+        now: u64,
+    }
+
+    impl Both {
+        fn step(&mut self, step: Step) {
+            let (now, ban_ms) = (Instant(self.now), self.ban_ms);
+            let is_over = |ban: &Ban| ban.last.after(ban_ms) <= now;
+            let place = |number: u8| {
+                let number = u32::from(number);
+                self.plain
+                    .iter()
+                    .position(|ban| ban.source == source(number))
+            };
+            match step {
+                Step::Touch(number) => {
+                    let old = place(number).map(|place| self.plain.remove(place));
+                    let old = old.filter(|ban| !is_over(ban));
+                    let makes_room = old.is_none() && self.plain.len() == 3;
+                    let evicted = makes_room.then(|| self.plain.remove(0));
+                    let source = source(number.into());
+                    let attempts = old.map_or(0, |ban| ban.attempts) + 1;
+                    self.plain.push(Ban {
+                        source,
+                        last: now,
+                        attempts,
+                        why: Why::Trap,
+                    });
+                    let expected = match (old, evicted) {
+                        (Some(_), _) => Touch::Renewed,
+                        (None, Some(ban)) => Touch::BannedInsteadOf(ban),
+                        (None, None) => Touch::Banned,
+                    };
+                    assert_eq!(self.bans.touch(source, Why::Trap, now), expected);
+                }
+                Step::Attempt(number) => {
+                    self.bans.count_attempt(source(number.into()));
+                    if let Some(place) = place(number) {
+                        self.plain[place].attempts += 1;
+                    }
+                }
+                Step::Lift(number) => {
+                    let lifted = place(number).map(|place| self.plain.remove(place));
+                    assert_eq!(self.bans.lift(source(number.into())), lifted);
+                }
+                Step::Restore(number) => {
+                    let ban = Ban {
+                        source: source(number.into()),
+                        last: Instant(self.now - 1),
+                        attempts: 7,
+                        why: Why::State,
+                    };
+                    self.bans.restore(ban);
+                    if place(number).is_none() && self.plain.len() < 3 {
+                        let tail = self.plain.last().map_or(ban.last, |tail| tail.last);
+                        self.plain.push(Ban {
+                            last: ban.last.max(tail),
+                            ..ban
+                        });
+                    }
+                }
+                Step::Wait => self.now += BAN_MS / 2,
+                Step::Expire => {
+                    let is_due = self.plain.first().is_some_and(is_over);
+                    let ended = is_due.then(|| self.plain.remove(0));
+                    assert_eq!(self.bans.expire(now), ended);
+                }
+                Step::Shorten => {
+                    self.ban_ms = BAN_MS / 2;
+                    self.bans.set_ban_ms(self.ban_ms);
+                }
+                Step::Clear => {
+                    self.bans.clear();
+                    self.plain.clear();
+                }
+            }
+            self.compare();
+        }
+
+        fn compare(&self) {
+            let (bans, now) = (&self.bans, Instant(self.now));
+            assert!(bans.iter().eq(self.plain.iter().copied()));
+            assert_eq!(bans.from(0).count(), self.plain.len());
+            let end = self.plain.first().map(|ban| ban.last.after(self.ban_ms));
+            assert_eq!(bans.next_end(), end);
+            for number in 0..4 {
+                let is_banned = self
+                    .plain
+                    .iter()
+                    .any(|ban| ban.source == source(number) && ban.last.after(self.ban_ms) > now);
+                assert_eq!(bans.is_banned(source(number), now), is_banned);
+            }
+        }
+    }
+
+    #[test]
+    fn any_eight_steps_agree_with_a_list() {
+        let mut steps = vec![Step::Wait, Step::Expire, Step::Shorten, Step::Clear];
+        for number in 0..4 {
+            steps.extend([Step::Touch(number), Step::Attempt(number)]);
+            steps.extend([Step::Lift(number), Step::Restore(number)]);
+        }
+        for homes in [HOMES[1], HOMES[2]] {
+            let bans = Blacklist::new(3, BAN_MS, homes);
+            let start = Both {
+                bans,
+                plain: Vec::new(),
+                ban_ms: BAN_MS,
+                now: 1_000,
+            };
+            // Only how long ago a touch was matters, and to nothing how many there were.
+            let age = |both: &Both, last: Instant| Instant(both.now).since(last).min(BAN_MS);
+            let key = |both: &Both| {
+                let ages: Vec<_> = both.plain.iter().map(|ban| age(both, ban.last)).collect();
+                (
+                    both.bans.ring.anatomy(),
+                    both.bans.marks.len(),
+                    ages,
+                    both.ban_ms,
+                )
+            };
+            let states = explore(start, &steps, 8, key, Both::step);
+            assert!(states > 1_000, "{states} states");
         }
     }
 }
