@@ -105,6 +105,7 @@ pub fn sequence(key: &Key, range: Range, minute: u64, knocks: usize, protocols: 
 
 /// Which sequence it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(Hash))]
 pub enum Which {
     /// The rotating sequence of a minute, which opens the door.
     Minute(u64),

@@ -99,6 +99,7 @@ struct Position {
 type Positions = Few<Position, LIVE_WINDOWS>;
 
 /// Everybody in the middle of a mirage's sequences.
+#[cfg_attr(test, derive(Clone))]
 pub struct Tracker<H> {
     rules: Rules,
     by_source: Knockers<H>,
@@ -279,6 +280,7 @@ struct Knock<'a> {
 }
 
 /// Those in the middle of sequences, by one of the two counts.
+#[cfg_attr(test, derive(Clone))]
 struct Knockers<H> {
     ring: Ring<H>,
     /// Indexed by the ring's entry numbers.

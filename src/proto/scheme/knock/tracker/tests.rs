@@ -6,6 +6,7 @@ use std::hash::{BuildHasher, RandomState};
 
 mod odds;
 mod oracle;
+mod small;
 
 impl<H: BuildHasher> Tracker<H> {
     /// The number of sources in the middle of a sequence.

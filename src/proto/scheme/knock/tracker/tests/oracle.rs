@@ -4,24 +4,37 @@ use super::*;
 use proptest::prelude::*;
 
 /// Somebody whom the oracle knows: when they last began or completed a sequence, and their positions.
-struct Plain {
-    who: (u32, u16),
+#[derive(Clone)]
+pub struct Plain {
+    pub who: (u32, u16),
     last: u64,
     places: Vec<(Which, usize, u64)>,
 }
 
 /// The tracker again, slow and plain: lists that are searched from end to end.
-struct Oracle {
+#[derive(Clone)]
+pub struct Oracle {
     rules: Rules,
     capacity: usize,
     /// By source, where the port is 0; and by source and port.
-    knockers: [Vec<Plain>; 2],
-    locked: Vec<(u32, u64)>,
+    pub knockers: [Vec<Plain>; 2],
+    pub locked: Vec<(u32, u64)>,
     all_since: Option<u64>,
     used: Vec<Which>,
 }
 
 impl Oracle {
+    pub fn new(rules: Rules, capacity: usize) -> Self {
+        Self {
+            rules,
+            capacity,
+            knockers: [Vec::new(), Vec::new()],
+            locked: Vec::new(),
+            all_since: None,
+            used: Vec::new(),
+        }
+    }
+
     fn expire(&mut self, now: u64) {
         let keep = self.rules.timeout_ms.max(self.rules.echo_ms);
         let lock = self.rules.lock.map_or(0, |lock| lock.ms);
@@ -32,7 +45,7 @@ impl Oracle {
         self.all_since = self.all_since.filter(|since| now < since + lock);
     }
 
-    fn knock(
+    pub fn knock(
         &mut self,
         (source, port): (u32, u16),
         hop: Hop,
@@ -245,14 +258,7 @@ proptest! {
         let range = if is_ranged { Range::new(1, 7) } else { None };
         let rules = Rules { timeout_ms, echo_ms, lock, is_once, range };
         let mut tracker = Tracker::new(capacity, rules, RandomState::new());
-        let mut oracle = Oracle {
-            rules,
-            capacity,
-            knockers: [Vec::new(), Vec::new()],
-            locked: Vec::new(),
-            all_since: None,
-            used: Vec::new(),
-        };
+        let mut oracle = Oracle::new(rules, capacity);
         let (mut now, mut minute) = (0, 0);
         for (number, port, is_udp, wait, event, from) in steps {
             let from = from.min(ports);
