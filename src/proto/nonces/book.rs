@@ -23,6 +23,7 @@ struct Used {
 
 /// What is remembered for one key and one length of its windows.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub struct Book {
     pub key: KeyId,
     /// In seconds.
@@ -69,6 +70,15 @@ impl Book {
     #[cfg(test)]
     pub fn shrink(&mut self, places: usize) {
         self.places = places;
+    }
+
+    /// All that its future depends on, where all is known since the boot.
+    #[cfg(test)]
+    pub fn anatomy(&self) -> impl Eq + core::hash::Hash + use<> {
+        let used = self.used.iter();
+        let used: Vec<_> = used.map(|it| (it.nonce, it.window, it.source)).collect();
+        let runs = self.closed.0;
+        (used, runs.map(|run| run.map(|run| (run.first, run.last))))
     }
 
     /// Puts a nonce of a file back into its place.

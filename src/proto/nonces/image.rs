@@ -107,6 +107,7 @@ pub fn pair(one: &[u8], other: &[u8]) -> Payload {
 /// What the file does not have yet, in the order in which it has to be written. A record that is in the queue
 /// already, because the file could not be written, is in it once: so it has a bound.
 #[derive(Debug, Default)]
+#[cfg_attr(test, derive(Clone))]
 pub struct Unwritten {
     writes: Vec<Write>,
     changes: u64,

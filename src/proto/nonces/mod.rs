@@ -78,6 +78,7 @@ pub enum Past {
 }
 
 /// The used nonces of all keys, as a file holds them.
+#[cfg_attr(test, derive(Clone))]
 pub struct Memory {
     boot: BootId,
     /// Nothing is known of what a key that has no book has used before.

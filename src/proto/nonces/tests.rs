@@ -2,6 +2,8 @@ use super::*;
 use crate::limits::{CLOSED_RUNS, FORMER_KEYS, NONCES};
 use proptest::prelude::*;
 
+mod small;
+
 const BOOT: BootId = [7; 16];
 const PERIOD: u32 = 60;
 /// Places of a small memory.
