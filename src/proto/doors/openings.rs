@@ -54,7 +54,7 @@ pub enum Requested {
 pub enum CommandEnd {
     /// It is open now. These connections waited for it.
     Opened(Vec<ConnId>),
-    /// It is not open, and nothing is left to close. These connections waited in vain.
+    /// It was not opened. What may be open from before will be closed. These connections waited in vain.
     Failed(Vec<ConnId>),
     /// It is closed.
     Closed,
@@ -525,6 +525,11 @@ impl Openings {
                         self.is_unrecorded = true;
                     }
                     CommandEnd::Opened(core::mem::take(&mut opening.guests))
+                }
+                (true, false) if opening.is_doubtful && opening.has_command() => {
+                    // It may be open from before.
+                    opening.stage = OpeningStage::End;
+                    CommandEnd::Failed(core::mem::take(&mut opening.guests))
                 }
                 (true, false) => {
                     self.is_unrecorded = true;

@@ -230,6 +230,32 @@ fn who_passes_after_a_restart_finds_it_closed_and_opened_once() {
 }
 
 #[test]
+fn what_could_not_be_closed_is_not_forgotten_when_it_can_not_be_opened_again() {
+    let mut openings = Openings::default();
+    let remembered = RestoredOpening {
+        section: "home".into(),
+        open_for: OpenFor::Address(address()),
+        close: Some(words("close it")),
+        until: Instant(100),
+    };
+    openings.restore(home(), remembered, Instant(0));
+    pass(&mut openings, 10);
+    for has_closed in [false, true] {
+        let closing = next(&mut openings, 10).unwrap();
+        assert!(!closing.is_opening);
+        end(&mut openings, closing, has_closed, Instant(10));
+        if !has_closed {
+            let opening = next(&mut openings, 10).unwrap();
+            assert!(opening.is_opening);
+            let ended = end(&mut openings, opening, false, Instant(10));
+            assert_eq!(ended, CommandEnd::Failed(Vec::new()));
+            assert!(openings.iter().all(|it| it.to_close().is_some()));
+        }
+    }
+    assert!(openings.is_empty());
+}
+
+#[test]
 fn its_time_begins_when_it_is_open() {
     let mut openings = Openings::default();
     pass(&mut openings, 0);
