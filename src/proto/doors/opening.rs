@@ -65,6 +65,7 @@ pub(super) enum OpeningStage {
 
 /// Something that is open, is being opened, or has to be closed.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub struct Opening {
     /// The mirage; it may be gone from the configuration.
     pub mirage: MirageId,

@@ -77,6 +77,7 @@ pub struct RestoredOpening {
 
 /// Everything that is open, is being opened or is being closed.
 #[derive(Debug, Default)]
+#[cfg_attr(test, derive(Clone))]
 pub struct Openings {
     all: Vec<Opening>,
     /// After a restart, what has to be closed differs from the journal.

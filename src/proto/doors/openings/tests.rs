@@ -3,6 +3,8 @@
 use super::*;
 use core::sync::atomic::{AtomicU32, Ordering};
 
+mod small;
+
 const STAYS_MS: u64 = 30_000;
 
 fn words(text: &str) -> Argv {
