@@ -92,6 +92,32 @@ impl FromStr for NftSet {
 }
 
 impl NftSet {
+    /// The inet table for which `shimmer firewall` prints rules. The daemon empties its sets when it starts.
+    pub const TABLE: &str = "shimmer";
+
+    /// The chain in [`NftSet::TABLE`] with the rules that close the ports behind doors.
+    pub const CHAIN: &str = "doors";
+
+    /// Whether it is in [`NftSet::TABLE`].
+    #[must_use]
+    pub fn is_ours(&self) -> bool {
+        self.family == NftFamily::Inet && *self.table == *Self::TABLE
+    }
+
+    /// The one set, or the two.
+    pub fn both(&self) -> impl Iterator<Item = FamilySet> {
+        let of = |is_v4| FamilySet {
+            of: self.clone(),
+            is_v4,
+        };
+        [
+            (self.family != NftFamily::Ip6).then(|| of(true)),
+            (self.family != NftFamily::Ip).then(|| of(false)),
+        ]
+        .into_iter()
+        .flatten()
+    }
+
     /// Whether the set, or one of the two, can hold this address.
     #[must_use]
     pub fn takes(&self, address: IpAddr) -> bool {

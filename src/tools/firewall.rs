@@ -25,10 +25,7 @@ use core::fmt::{self, Write as _};
 use core::net::IpAddr;
 use std::path::Path;
 
-/// The table with the sets and the rules of the nft doors, as configurations name it.
-const DOORS_TABLE: &str = "shimmer";
-
-/// The table with all other rules.
+/// The table with all rules but those of the nft doors.
 const PORTS_TABLE: &str = "shimmer-ports";
 
 const INTRODUCTION: &str = "\
@@ -136,7 +133,7 @@ pub fn main(mut args: Args) -> Result<(), Error> {
 enum Part {
     /// What the open ports need, in [`PORTS_TABLE`].
     Ports,
-    /// Who may come in by the nft doors, in [`DOORS_TABLE`] and in other programs' tables.
+    /// Who may come in by the nft doors, in [`NftSet::TABLE`] and in other programs' tables.
     Doors,
 }
 
@@ -146,7 +143,7 @@ impl Part {
     fn table(self) -> &'static str {
         match self {
             Self::Ports => PORTS_TABLE,
-            Self::Doors => DOORS_TABLE,
+            Self::Doors => NftSet::TABLE,
         }
     }
 
@@ -195,14 +192,14 @@ impl fmt::Display for PartRules {
                 f.write_str("}\n\n")
             }
             // Without doors nothing has to stay.
-            Part::Doors if self.doors().all(|(_, set, _)| !is_ours(set)) => {
+            Part::Doors if self.doors().all(|(_, set, _)| !set.is_ours()) => {
                 f.write_str(&self.part.removal())?;
                 self.write_foreign_sets(f)
             }
             Part::Doors => {
                 write!(f, "{STAYING}table inet {table}\nflush table inet {table}\n")?;
                 write!(f, "\ntable inet {table} {{\n")?;
-                for (_, set, _) in self.doors().filter(|(_, set, _)| is_ours(set)) {
+                for (_, set, _) in self.doors().filter(|(_, set, _)| set.is_ours()) {
                     write_sets(f, set)?;
                 }
                 self.write_doors(f)?;
@@ -266,7 +263,7 @@ impl PartRules {
             let family = if network.is_ipv4() { "ip" } else { "ip6" };
             writeln!(f, "\t\t{family} saddr {network} return")?;
         }
-        for (mirage, set, port) in self.doors().filter(|(_, set, _)| is_ours(set)) {
+        for (mirage, set, port) in self.doors().filter(|(_, set, _)| set.is_ours()) {
             write_door_rules(f, &mirage.settings.section, set, port)?;
         }
         f.write_str("\t}\n")
@@ -274,7 +271,7 @@ impl PartRules {
 
     /// The sets of other programs' tables.
     fn write_foreign_sets(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (_, set, _) in self.doors().filter(|(_, set, _)| !is_ours(set)) {
+        for (_, set, _) in self.doors().filter(|(_, set, _)| !set.is_ours()) {
             let (family, table, name) = (set.family.word(), &set.table, &set.name);
             write!(
                 f,
@@ -366,11 +363,6 @@ impl fmt::Display for PortMatch {
             false => write!(f, "{low}-{high}"),
         }
     }
-}
-
-/// Whether a set is in our own table.
-fn is_ours(set: &NftSet) -> bool {
-    set.family == NftFamily::Inet && *set.table == *DOORS_TABLE
 }
 
 /// The families of addresses in a set: the digit at the end of the set's name, and the header in which a rule
