@@ -344,6 +344,10 @@ pub const NFT_ANSWERS: usize = 1_024;
 /// How often we look whether others have changed the firewall, in ms.
 pub const NFT_LOOK_MS: u64 = 1_000;
 
+/// How long after a line about a door's set that is gone the log has the next about that door, in ms. Somebody may
+/// take it away again and again.
+pub const NFT_TOLD_MS: u64 = 60_000;
+
 /// The pause after a set's first failure, in ms.
 pub const NFT_PAUSE_MS: u64 = 1_000;
 

@@ -111,6 +111,8 @@ objects! {
         pub door: String,
         /// The hidden service.
         pub forward: Option<String>,
+        /// `loaded`, or what is missing of the set and the rules of `door = nft`; missing at other doors.
+        pub rules: Option<String>,
         /// `ports` or `pool`; missing at a silent gate.
         pub listen: Option<String>,
         /// `LOW-HIGH`
@@ -465,6 +467,7 @@ mod tests {
             gate: Some("knock".to_owned()),
             door: "command".to_owned(),
             forward: forward.map(str::to_owned),
+            rules: None,
             listen: None,
             range: None,
             period: Some(60),

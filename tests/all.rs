@@ -29,6 +29,8 @@ mod doors;
 mod fairness;
 mod firewall;
 mod forwarding;
+#[cfg(target_os = "linux")]
+mod guard;
 mod kernel;
 #[cfg(target_os = "linux")]
 mod knock;
@@ -36,6 +38,8 @@ mod knock;
 mod knocking;
 #[cfg(target_os = "linux")]
 mod netfilter;
+#[cfg(target_os = "linux")]
+mod netfilter_refused;
 #[cfg(target_os = "linux")]
 mod on_demand;
 mod once;

@@ -182,6 +182,9 @@ impl<H: Host> Daemon<H> {
         if left_open.is_some() {
             self.shell.log.write(&Event::LeftOpen { open });
         }
+        if self.shell.closes_a_port() {
+            self.shell.log.write(&Event::RulesStay);
+        }
         self.shell.log.write(&Event::End);
         left_open.map_or(Ok(()), Err)
     }

@@ -122,6 +122,7 @@ impl<H: Host> Shell<H> {
                     core,
                     ports: &self.ports,
                     sockets: &self.sockets,
+                    netfilter: &self.netfilter,
                     packets,
                     started,
                     sandbox: self.configuration.sandbox.word(),

@@ -11,7 +11,7 @@ use super::failure::Failure;
 use super::hooks::Hooks;
 use super::host::Host;
 use super::log::Log;
-use super::netfilter::{InForce, Netfilter, News};
+use super::netfilter::{GuardedDoor, InForce, Netfilter, News};
 use super::ports::{Accepted, PortId, Ports, Try};
 use super::relay::Ready;
 use super::reload::Reload;
@@ -34,6 +34,7 @@ use crate::proto::{Core, Instant, Now, sooner};
 use crate::sys::child;
 use crate::sys::sandbox::next_refused;
 use crate::sys::signal::Signal;
+use crate::terms::Door;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll};
 use std::collections::VecDeque;
@@ -264,6 +265,15 @@ impl<H: Host> Shell<H> {
                     self.log.write(&Event::ElementsMissing { elements });
                     continue;
                 }
+                News::Gone { mirage, problem } => {
+                    let why = problem.to_string();
+                    self.log.write(&Event::RulesGone { mirage, why });
+                    continue;
+                }
+                News::Back(mirage) => {
+                    self.log.write(&Event::RulesBack { mirage });
+                    continue;
+                }
             };
             self.answers.push_back(Input::ElementEnded { job, outcome });
         }
@@ -421,6 +431,7 @@ impl<H: Host> Shell<H> {
             core,
             ports: &self.ports,
             sockets: &self.sockets,
+            netfilter: &self.netfilter,
             packets,
             started: self.configuration.started,
             sandbox: self.configuration.sandbox.word(),
@@ -471,8 +482,25 @@ impl<H: Host> Shell<H> {
             address,
             until,
         });
-        self.netfilter.tick(in_force, self.now.boot);
+        let doors = core.mirages().filter_map(|(_, mirage)| {
+            let settings = &mirage.settings;
+            match &settings.door {
+                Door::Nft { set, port } => Some(GuardedDoor {
+                    mirage: &settings.section,
+                    set,
+                    has_rules: port.is_some() && set.is_ours(),
+                }),
+                Door::Forward(_) | Door::Command { .. } => None,
+            }
+        });
+        let doors: Vec<_> = doors.collect();
+        self.netfilter.tick(in_force, &doors, self.now.boot);
         self.log_sets();
+    }
+
+    /// Whether rules of ours close a port, and go on with that when the daemon has ended.
+    pub(super) fn closes_a_port(&mut self) -> bool {
+        self.netfilter.closes_a_port(self.now.boot)
     }
 
     /// Sleeps until an event comes or a deadline is over.

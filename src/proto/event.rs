@@ -251,6 +251,20 @@ pub enum Event {
         /// The number of elements.
         elements: usize,
     },
+    /// The set of a door, or the rules that close the port behind it, are not there.
+    RulesGone {
+        /// The mirage.
+        mirage: SectionName,
+        /// The set's name in nft's form, and what is wrong.
+        why: String,
+    },
+    /// They are there again.
+    RulesBack {
+        /// The mirage.
+        mirage: SectionName,
+    },
+    /// The daemon ends, and the rules that close the ports behind doors stay.
+    RulesStay,
     /// A new minute has begun.
     Rotate {
         /// The mirage.
@@ -501,6 +515,7 @@ impl Event {
             | Self::WrongFamily { .. }
             | Self::ElementTooLate { .. }
             | Self::SetFailing { .. }
+            | Self::RulesGone { .. }
             | Self::KnockPortClosed(..)
             | Self::ReloadFailed { .. }
             | Self::NotRecorded { .. }
@@ -535,6 +550,8 @@ impl Event {
             | Self::Start { .. }
             | Self::StartOpen { .. }
             | Self::Reload { .. }
+            | Self::RulesBack { .. }
+            | Self::RulesStay
             | Self::End
             | Self::ClockRight
             | Self::BansLoaded { .. }

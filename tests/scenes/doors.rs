@@ -182,8 +182,8 @@ fn elements_of_sets() {
         let bad = bad
             .replace("-ssh", "-bad")
             .replace("10000-10999", "20000-20999");
-        let stage = Stage::start("nft", &format!("[common]\n{good}{bad}"));
         load(&sets("good"));
+        let stage = Stage::start("nft", &format!("[common]\n{good}{bad}"));
         let ssh = stage.ssh().real(NOON / 60);
         let other = stage.member("bad", (20_000, 20_999), DECOYS);
         let other = other.real(NOON / 60);

@@ -1,5 +1,6 @@
 //! The answers of the control socket, made piece by piece.
 
+use crate::daemon::netfilter::Netfilter;
 use crate::daemon::ports::Ports;
 use crate::daemon::sockets::Sockets;
 use crate::limits::ANSWER_BYTES;
@@ -7,15 +8,17 @@ use crate::proto::bans::Ban;
 use crate::proto::doors::OpenFor;
 use crate::proto::effect::Reply;
 use crate::proto::gates::Verdict;
-use crate::proto::ids::MirageId;
+use crate::proto::ids::{JobId, MirageId};
 use crate::proto::input::Order;
 use crate::proto::server::{Mirage, MirageForecast};
+use crate::proto::settings::MirageSettings;
 use crate::proto::source::{self, Source};
 use crate::proto::{Core, Instant};
 use crate::status::{
     self, BanRow, Banned, ClientRow, CounterList, DoorRow, ForecastRow, MirageRow, PlacesRow,
     Refusal, SessionRow, Unbanned,
 };
+use crate::terms::Door;
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr};
 
@@ -127,6 +130,7 @@ pub struct View<'a> {
     pub core: &'a Core,
     pub ports: &'a Ports,
     pub sockets: &'a Sockets,
+    pub netfilter: &'a Netfilter<JobId>,
     /// Packets at the silent gates: taken, and lost.
     pub packets: (u64, u64),
     /// When the daemon was started.
@@ -213,6 +217,7 @@ impl View<'_> {
             gate: Some(gate.word().to_owned()),
             door: settings.door.word().to_owned(),
             forward: settings.forward().map(|forward| forward.to.to_string()),
+            rules: self.rules(settings),
             listen: (!gate.is_silent()).then(|| listen.to_owned()),
             range: range.map(|range| format!("{}-{}", range.low(), range.high())),
             period: pattern.map(|pattern| pattern.period()),
@@ -221,6 +226,15 @@ impl View<'_> {
             real: shows_ports.then(|| mirage.plan.reals().to_vec()),
             ports: shows_ports.then(open),
         }
+    }
+
+    /// Whether the firewall has what the door needs.
+    fn rules(&self, settings: &MirageSettings) -> Option<String> {
+        if !matches!(settings.door, Door::Nft { .. }) {
+            return None;
+        }
+        let problem = self.netfilter.problem(&settings.section);
+        Some(problem.map_or("loaded".to_owned(), ToString::to_string))
     }
 
     fn push_sessions(&self, text: &mut String, from: usize) -> Rest {

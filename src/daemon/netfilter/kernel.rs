@@ -7,7 +7,7 @@
 use super::message::{Attributes, KernelAnswer, Kind, Requests, Said, attribute, key};
 use crate::limits::{NFT_ANSWER, NFT_ANSWERS, NFT_QUEUED, NFT_SETS};
 use crate::sys::netlink::NetfilterSocket;
-use crate::terms::{FamilySet, NftFamily};
+use crate::terms::{FamilySet, NftFamily, NftSet};
 use core::fmt;
 use core::net::IpAddr;
 use std::io;
@@ -41,6 +41,8 @@ pub enum SetRefusal {
     NoTable,
     /// The table is there, but the set is missing.
     NoSet,
+    /// The set is there, but no rule of ours that uses it.
+    NoRules,
     /// Its elements are not addresses of this family.
     Type(u8),
     /// Its elements don't end by themselves.
@@ -70,6 +72,11 @@ impl SetRefusal {
         }
     }
 
+    /// Whether there is nothing in the set, because there is none.
+    pub fn is_absence(self) -> bool {
+        matches!(self, Self::NoTable | Self::NoSet)
+    }
+
     /// Whether fewer elements could be taken.
     pub fn depends_on_elements(self) -> bool {
         matches!(self, Self::Full | Self::Errno(_))
@@ -97,6 +104,7 @@ impl fmt::Display for SetRefusal {
         f.write_str(match self {
             Self::NoTable => "the table is not there",
             Self::NoSet => "the set is not there",
+            Self::NoRules => "the rules that use it are not there",
             Self::Type(version) => {
                 return write!(
                     f,
@@ -130,7 +138,7 @@ pub struct SetElement {
 pub struct SetChange {
     /// The set.
     pub set: FamilySet,
-    /// Its elements, each address once.
+    /// Its elements, each address once. Without any, all that it has are taken out.
     pub elements: Vec<SetElement>,
 }
 
@@ -251,6 +259,25 @@ impl Kernel {
         });
         match self.ask(&request) {
             Ok(_) => Ok(true),
+            Err(SetRefusal::Errno(libc::ENOENT)) => Ok(false),
+            Err(why) => Err(why),
+        }
+    }
+
+    /// What is wrong with a set, or with our own rules that use it.
+    pub fn find_fault(&mut self, set: &FamilySet, has_rules: bool) -> Option<SetRefusal> {
+        match self.form(set) {
+            Err(why) => Some(why),
+            Ok(_) if has_rules && self.has_rules(set) == Ok(false) => Some(SetRefusal::NoRules),
+            Ok(_) => None,
+        }
+    }
+
+    fn has_rules(&mut self, set: &FamilySet) -> Result<bool, SetRefusal> {
+        let mut request = self.request(Kind::GET_CHAIN, set);
+        request.add_name(attribute::CHAIN, NftSet::CHAIN);
+        match self.ask(&request) {
+            Ok(answer) => Ok(answer.number(attribute::CHAIN_USE) != Some(0)),
             Err(SetRefusal::Errno(libc::ENOENT)) => Ok(false),
             Err(why) => Err(why),
         }
@@ -437,6 +464,9 @@ impl Batch {
     /// that is there, and deleting one that is not there is an error. The firewall sees only the result.
     fn add(&mut self, change: &SetChange, form: Form) {
         self.changes += 1;
+        if change.elements.is_empty() {
+            return self.add_list(Kind::DELETE_ELEMENTS, change, form, false);
+        }
         for (kind, is_final) in [
             (Kind::NEW_ELEMENTS, false),
             (Kind::DELETE_ELEMENTS, false),
@@ -454,6 +484,10 @@ impl Batch {
         let requests = &mut self.requests;
         begin(requests, kind, &change.set, number);
         requests.add_name(attribute::SET, &change.set.name());
+        // Without a list, all are meant.
+        if change.elements.is_empty() {
+            return;
+        }
         requests.nest(attribute::ELEMENTS, |list| {
             for &SetElement { address, seconds } in &change.elements {
                 if is_final && seconds == 0 {

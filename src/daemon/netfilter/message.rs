@@ -27,6 +27,8 @@ impl Kind {
     pub const BATCH_END: Self = Self(17);
     /// What is known of a table.
     pub const GET_TABLE: Self = Self::nf_tables(1);
+    /// What is known of a chain.
+    pub const GET_CHAIN: Self = Self::nf_tables(4);
     /// What is known of a set.
     pub const GET_SET: Self = Self::nf_tables(10);
     /// Elements of a set.
@@ -49,6 +51,10 @@ pub mod attribute {
     pub const GENERATION: u16 = 1;
     /// Of a table, a set, and a list of elements: the table's name.
     pub const TABLE: u16 = 1;
+    /// Of a chain: its name.
+    pub const CHAIN: u16 = 3;
+    /// Of a chain: how many rules it has.
+    pub const CHAIN_USE: u16 = 6;
     /// Of a set, and a list of elements: the set's name.
     pub const SET: u16 = 2;
     /// Of a set.

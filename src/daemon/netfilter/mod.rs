@@ -12,13 +12,15 @@
 //! the others do not wait for them. A set may refuse some of its elements only, as a full one does. So it is asked
 //! for half as many, until it takes them or refuses a single one.
 //!
-//! Somebody else may empty a set: by `nft flush ruleset`, or by loading rules again. While something is open or
-//! waits, the kernel is asked for its generation once a second. If somebody has changed something, what is
-//! missing is put back, and sets that have failed are tried again.
+//! Somebody else may empty a set, or take it away with all rules: `nft flush ruleset` does. While a door is served,
+//! the kernel is asked for its generation once a second. If somebody has changed something, what is missing is put
+//! back, sets that have failed are tried again, and `guard` looks whether sets and rules are there.
 
+mod guard;
 mod kernel;
 pub mod message;
 
+use self::guard::{Guard, GuardNews};
 use self::kernel::{Kernel, SetChange, SetElement};
 use crate::limits::{
     NFT_LONGEST_PAUSE_MS, NFT_LOOK_MS, NFT_PAUSE_MS, NFT_QUEUED, NFT_REMOVAL_MS, NFT_SETS,
@@ -27,7 +29,9 @@ use crate::proto::{Instant, sooner};
 use crate::terms::{FamilySet, NftSet};
 use core::fmt;
 use core::net::IpAddr;
+use std::rc::Rc;
 
+pub use self::guard::{GuardProblem, GuardedDoor};
 pub use self::kernel::SetRefusal;
 
 /// Why an element is not taken.
@@ -65,6 +69,15 @@ pub enum News<T> {
     },
     /// Somebody else has taken this many elements out of their sets. They are put back.
     Missing(usize),
+    /// The set of a mirage's door, or the rules that close the port behind it, are gone.
+    Gone {
+        /// The mirage's section.
+        mirage: Rc<str>,
+        /// What is wrong.
+        problem: GuardProblem,
+    },
+    /// They are there again. This is the mirage's section.
+    Back(Rc<str>),
 }
 
 /// An element that is to be in its set.
@@ -113,7 +126,8 @@ pub struct Netfilter<T> {
     waiting: Vec<Queued<T>>,
     failing: Vec<Failing>,
     news: Vec<News<T>>,
-    /// When to ask whether others have changed something; None while nothing is open and nothing waits.
+    guard: Guard,
+    /// When to ask whether others have changed something; None while there is nothing to ask for.
     next_look: Option<Instant>,
 }
 
@@ -125,6 +139,7 @@ impl<T> Default for Netfilter<T> {
             waiting: Vec::new(),
             failing: Vec::new(),
             news: Vec::new(),
+            guard: Guard::default(),
             next_look: None,
         }
     }
@@ -184,12 +199,19 @@ impl<T> Netfilter<T> {
 
     /// Does what is due: puts back what others have taken out of what is in force, and hands what waits to the
     /// kernel.
-    pub fn tick<'a>(&mut self, in_force: impl Iterator<Item = InForce<'a>>, now: Instant) {
+    pub fn tick<'a>(
+        &mut self,
+        in_force: impl Iterator<Item = InForce<'a>>,
+        doors: &[GuardedDoor<'_>],
+        now: Instant,
+    ) {
         let mut in_force = in_force.peekable();
-        let is_used = in_force.peek().is_some() || !self.waiting.is_empty();
-        let is_due = self.next_look.is_none_or(|look| look <= now);
+        let new_sets = self.guard.take(doors);
+        let is_used =
+            in_force.peek().is_some() || !self.waiting.is_empty() || self.guard.is_needed();
+        let is_due = new_sets.is_some() || self.next_look.is_none_or(|look| look <= now);
         if is_used && is_due {
-            self.look(in_force, now);
+            self.look(in_force, new_sets, now);
         }
         self.drop_late(now);
         while self.commit(now) {}
@@ -219,10 +241,27 @@ impl<T> Netfilter<T> {
         soonest
     }
 
-    /// Looks whether others have changed something.
-    fn look<'a>(&mut self, in_force: impl Iterator<Item = InForce<'a>>, now: Instant) {
+    /// Looks whether others have changed something, and at new doors.
+    fn look<'a>(
+        &mut self,
+        in_force: impl Iterator<Item = InForce<'a>>,
+        new_sets: Option<Vec<NftSet>>,
+        now: Instant,
+    ) {
+        let has_changed = self.kernel.has_changed();
+        let tell = |news| {
+            self.news.push(match news {
+                GuardNews::Gone(mirage, problem) => News::Gone { mirage, problem },
+                GuardNews::Back(mirage) => News::Back(mirage),
+            });
+        };
+        let may_differ = has_changed.map(|has_changed| has_changed || new_sets.is_some());
+        self.guard.look(&mut self.kernel, may_differ, tell, now);
+        for set in new_sets.into_iter().flatten() {
+            self.empty(&set);
+        }
         // What is wrong is told of the set that is to be changed.
-        if self.kernel.has_changed() != Ok(true) {
+        if has_changed != Ok(true) {
             return;
         }
         for failing in &mut self.failing {
@@ -260,6 +299,34 @@ impl<T> Netfilter<T> {
         }
     }
 
+    /// Takes out of a set of our own table what a daemon that was killed has left in it. In another program's table
+    /// nobody knows whose elements they are.
+    fn empty(&mut self, set: &NftSet) {
+        if !set.is_ours() {
+            return;
+        }
+        for set in set.both() {
+            let elements = Vec::new();
+            // Where there is no set, nobody is let in.
+            self.kernel.change(&[SetChange { set, elements }]);
+        }
+    }
+
+    /// What is wrong with the set or the rules of a mirage's door, if anything is.
+    pub fn problem(&self, mirage: &str) -> Option<&GuardProblem> {
+        self.guard.problem(mirage)
+    }
+
+    /// Whether rules of ours close a port, and go on with that when the daemon has ended. There is no tick after it.
+    pub fn closes_a_port(&mut self, now: Instant) -> bool {
+        if !self.guard.is_needed() {
+            return false;
+        }
+        let has_changed = self.kernel.has_changed();
+        self.guard.look(&mut self.kernel, has_changed, |_| {}, now);
+        self.guard.closes_a_port()
+    }
+
     fn drop_late(&mut self, now: Instant) {
         let late = self.waiting.extract_if(.., |element| element.until <= now);
         let tickets = late.filter_map(|late| late.ticket);
@@ -292,6 +359,12 @@ impl<T> Netfilter<T> {
         }
         for (place, why) in refused {
             let SetChange { set, elements } = &changes[place];
+            if why.is_absence() && elements.iter().all(|element| element.seconds == 0) {
+                let done = self.waiting.extract_if(.., |it| it.change == Some(place));
+                self.news
+                    .extend(done.filter_map(|it| it.ticket).map(News::Done));
+                continue;
+            }
             self.set_has_failed(set, elements.len(), why, now);
             if elements.len() == 1 {
                 // Another element of the set may succeed.

@@ -174,6 +174,15 @@ impl fmt::Display for Event {
                 "warn nft missing={elements}: somebody else has changed the firewall; \
                  putting them back"
             ),
+            Self::RulesGone { mirage, why } => write!(
+                f,
+                "error mirage={mirage} rules=gone {why}; to load them: shimmer firewall | nft -f -"
+            ),
+            Self::RulesBack { mirage } => write!(f, "rules mirage={mirage} state=back"),
+            Self::RulesStay => f.write_str(
+                "rules state=stay the ports behind door = nft stay closed; to open them to \
+                 everybody: shimmer firewall --remove | nft -f -",
+            ),
             Self::Rotate {
                 mirage,
                 open,

@@ -331,6 +331,26 @@ fn lines_of_the_daemon_and_their_levels() {
             "warn nft missing=3: somebody else has changed the firewall; putting them back",
         ),
         (
+            Event::RulesGone {
+                mirage: mirage(),
+                why: "inet shimmer home4: the table is not there".into(),
+            },
+            Level::Error,
+            "error mirage=home rules=gone inet shimmer home4: the table is not there; to load them: \
+             shimmer firewall | nft -f -",
+        ),
+        (
+            Event::RulesBack { mirage: mirage() },
+            Level::Info,
+            "rules mirage=home state=back",
+        ),
+        (
+            Event::RulesStay,
+            Level::Info,
+            "rules state=stay the ports behind door = nft stay closed; to open them to everybody: \
+             shimmer firewall --remove | nft -f -",
+        ),
+        (
             Event::Rotate {
                 mirage: mirage(),
                 open: 48,
