@@ -64,6 +64,10 @@ fn what_is_wrong_stands_on_top() {
             &format!("\"taken\":{places},\"places\":{places},\"full\":true"),
         );
     }
+    let rules = |rules| format!("\"door\":\"nft\",\"rules\":\"{rules}\"");
+    let gone = rules("inet shimmer web4: the rules that use it are not there");
+    answer = answer.replacen("\"door\":\"forward\"", &rules("loaded"), 1);
+    answer = answer.replacen("\"door\":\"forward\"", &gone, 1);
     let out = Fake::says(answer).prints(&["status"], "status\n");
     let expected = "\
 shimmer 0.1.0, up 2m3s
@@ -72,6 +76,8 @@ FULL: 1024 of 1024 sessions: nobody else gets in
 FULL: 256 of 256 traps: new visitors replace the oldest
 FULL: 4096 of 4096 bans: new bans replace the oldest
 FULL: 4096 of 4096 tokens of home: nobody gets in until one expires
+RULES: web: inet shimmer web4: the rules that use it are not there
+RULES: to load them: shimmer firewall | nft -f -
 
 MIRAGE  GATE   RANGE        LISTEN  OPEN  TURNS IN  LEADS TO
 home    token  10000-10999  ports     48         -  127.0.0.1:22

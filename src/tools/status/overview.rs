@@ -27,6 +27,7 @@ pub fn show(status: &Status) -> String {
     for row in all(&status.places).iter().filter(|row| row.full) {
         text += &format!("FULL: {}: {}\n", in_use(row), when_full(&row.of));
     }
+    text += &missing_rules(all(&status.mirages));
     text.push('\n');
     // While the clock is not trusted, nobody knows when the ports change.
     text += &mirages(all(&status.mirages), (!is_waiting).then_some(now));
@@ -56,6 +57,20 @@ pub fn show(status: &Status) -> String {
 /// The rows of a list; none if the daemon does not know the list.
 fn all<T>(rows: &Option<Vec<T>>) -> &[T] {
     rows.as_deref().unwrap_or_default()
+}
+
+/// What the firewall lacks for the doors, and what to do.
+fn missing_rules(rows: &[MirageRow]) -> String {
+    let mut text = String::new();
+    for row in rows {
+        if let Some(rules) = row.rules.as_ref().filter(|rules| *rules != "loaded") {
+            text += &format!("RULES: {}: {rules}\n", row.mirage);
+        }
+    }
+    if !text.is_empty() {
+        text += "RULES: to load them: shimmer firewall | nft -f -\n";
+    }
+    text
 }
 
 fn mirages(rows: &[MirageRow], now: Option<u64>) -> String {
