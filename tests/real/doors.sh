@@ -86,7 +86,9 @@ END
   done
   expect "but his session lives" answers gated goodbye
   expect_same "the log has an entry for each pass" 4 "$(logged gated open 'mirage=home source=')"
-  expect_same "and no error" 0 "$(logged gated error)"
+  expect_same "and one error, of before the rules were there" "1 1" \
+    "$(logged gated error) $(logged gated error 'mirage=home rules=gone ')"
+  expect "and when they were" has_logged gated rules 'mirage=home state=back'
   expect_same "no firewall was changed by others" 0 "$(logged gated warn nft)"
 }
 
@@ -110,20 +112,44 @@ END
   done
   expect "the rules load again" load_rules gated staying
   for family in v4 v6; do
-    expect "he is in the set again ($family)" wait_for 5 is_in_set gated $family 3500
+    expect "he is still in the set ($family)" is_in_set gated $family 3500
     expect "and ssh gets in ($family)" enters member "$($family gated)" 22
+    expect "but nobody else does ($family)" is_silent passer "$($family gated)" 22
   done
-  expect "the log says so" has_logged staying warn 'nft missing=2: '
+  expect_same "the log has nothing to say of it" 0 "$(logged staying warn 'nft missing=')"
   expect "somebody flushes the firewall" on gated nft flush ruleset
-  expect "the log says so" wait_for 5 has_logged staying warn 'nft missing=2: ' 2
+  expect "the log says so" wait_for 5 has_logged staying warn 'nft missing=2: '
+  expect "and that the door stands open" wait_for 5 has_logged staying error \
+    'mirage=home rules=gone inet shimmer home4: the table is not there; to load them: '
+  expect "the status says so" status_says staying 'RULES: home: inet shimmer home4: the table is not there'
+  expect "for it does" enters passer "$(v4 gated)" 22
   expect "and that the table is not there" \
     wait_for 5 has_logged staying error 'nft inet shimmer home4: the table is not there; retrying'
   expect "the rules load once more" load_rules gated staying
   for family in v4 v6; do
     expect "and he is in the set ($family)" wait_for 5 is_in_set gated $family 3500
   done
+  expect "the log says that they are back" wait_for 5 has_logged staying rules 'mirage=home state=back'
+  expect_same "the status has nothing to say of it" '' "$(status_says staying RULES || true)"
   expect_same "he has passed twice" 2 "$(logged staying open 'mirage=home source=')"
   stop_daemon staying
+  expect "the log says what stays and how to remove it" has_logged staying rules \
+    'state=stay the ports behind door = nft stay closed; .* shimmer firewall --remove | nft -f -$'
+  for family in v4 v6; do
+    expect "nobody gets in any more ($family)" is_silent passer "$($family gated)" 22
+    expect "nor does the member ($family)" is_silent member "$($family gated)" 22
+  done
+  expect "what goes at a stop can be removed" load_rules gated staying --remove --only ports
+  expect "which opens nothing" is_silent passer "$(v4 gated)" 22
+  expect "all of it can be removed" load_rules gated staying --remove
+  expect_same "no table is left" '' "$(on gated nft list tables)"
+  expect "and everybody gets in" enters passer "$(v4 gated)" 22
+  expect "the rules load for the next" load_rules gated staying
+}
+
+# status_says NAME TEXT: the lines of the status that have this text.
+status_says() {
+  "$SHIMMER" status --control "$FOLDER/$1.control" | grep -F "$2"
 }
 
 who_knocks_to_close_is_taken_out_of_the_set() {
