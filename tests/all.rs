@@ -2,9 +2,7 @@
 //! `cargo test --test all knock::` runs that of `knock.rs`.
 
 mod common;
-mod imports;
 
-mod architecture;
 #[cfg(target_os = "linux")]
 mod asking;
 mod bans;

@@ -1,7 +1,9 @@
 //! The shape of the source, held by a test: which layer may use which, that nothing is imported in a
 //! circle, and where `unsafe` may stand.
 
-use crate::imports::{Graph, Source, source_files};
+mod imports;
+
+use imports::{Graph, Source, source_files};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Parts of a folder that still import each other. One that is gone has to be taken off the list.
