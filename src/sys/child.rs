@@ -1,13 +1,17 @@
 //! Child processes.
 //!
-//! One function starts all of the daemon's. The daemon blocks some signals and ignores others, and its
-//! environment may be anything. exec(2) hands all of that on, and a child with SIGTERM blocked can't be
-//! stopped politely; so a child starts without it. It has a process group of its own, so that what it starts
-//! can be killed with it.
+//! One function starts all of the daemon's. The daemon blocks some signals and ignores others, it may have more
+//! descriptors than programs expect, and its environment and its open files may be anything. exec(2) hands all
+//! of that on, and a child with SIGTERM blocked can't be stopped politely; so a child starts without it. It has a
+//! process group of its own, so that what it starts can be killed with it.
 
+use super::process;
 use super::signal_set::SignalSet;
 use core::ffi::{CStr, c_char};
+use core::mem::MaybeUninit;
 use core::{fmt, ptr};
+use rustix::fs::{Mode, OFlags, RawDir};
+use rustix::io::FdFlags;
 pub use rustix::process::Pid;
 use rustix::process::{Signal, WaitOptions, kill_process_group, wait};
 use std::ffi::CString;
@@ -63,7 +67,7 @@ pub enum Streams<'a> {
 
 /// Starts a program. The first of the words is its path, or its name in one of the folders of PATH; the
 /// others are its arguments. No shell, no environment but PATH, no signal blocked or ignored, a process group
-/// of its own, and no descriptor of ours but these three.
+/// of its own, no descriptor but these three, and the limits with which the daemon was started.
 ///
 /// # Errors
 /// What fork(2) and execve(2) say: no memory, no more processes, no such program.
@@ -81,6 +85,8 @@ pub fn spawn(words: &[String], streams: Streams<'_>) -> io::Result<Pid> {
         .stderr(shared(errors)?);
     let begin = move || {
         reset_signals()?;
+        keep_three();
+        process::restore_limits();
         Err(program.exec())
     };
     // SAFETY: between fork and exec it calls only what signal-safety(7) lists, and allocates nothing: what it
@@ -113,6 +119,38 @@ fn reset_signals() -> io::Result<()> {
         unsafe { libc::syscall(call, signal, default.as_ptr(), old, SIGNAL_SET) };
     }
     SignalSet::empty().set_mask().map(drop)
+}
+
+/// In the child: marks all descriptors but the first three, so that the kernel closes them when the program is
+/// executed. Ours are marked already, but not those that whoever started the daemon has left open. (std needs one
+/// of its own until then.)
+fn keep_three() {
+    let (call, first, last) = (libc::SYS_close_range, 3u32, u32::MAX);
+    // SAFETY: no pointers are passed, and with this flag the call closes nothing.
+    let marked = unsafe { libc::syscall(call, first, last, libc::CLOSE_RANGE_CLOEXEC) };
+    if marked != 0 {
+        keep_three_one_by_one();
+    }
+}
+
+/// The same for kernels before 5.11. It allocates nothing.
+fn keep_three_one_by_one() {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    // Without /proc they stay as they are.
+    let Ok(folder) = rustix::fs::open(c"/proc/self/fd", flags, Mode::empty()) else {
+        return;
+    };
+    let mut buffer = [MaybeUninit::uninit(); 1_024];
+    let mut entries = RawDir::new(&folder, &mut buffer);
+    while let Some(Ok(entry)) = entries.next() {
+        let name = entry.file_name().to_str().unwrap_or_default();
+        if let Ok(number @ 3..) = name.parse() {
+            // SAFETY: the descriptor is open, because the kernel lists it, and nobody closes it meanwhile: a
+            // child that has just been forked has one thread.
+            let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
+            let _ = rustix::io::fcntl_setfd(descriptor, FdFlags::CLOEXEC);
+        }
+    }
 }
 
 /// The last signal that every kernel has (signal(7)).
@@ -218,4 +256,23 @@ pub fn dies_with_us(command: &mut Command) -> &mut Command {
     };
     // SAFETY: between fork and exec it makes two system calls, and allocates nothing.
     unsafe { command.pre_exec(before_exec) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernels_without_close_range_close_the_same() {
+        let file = std::fs::File::open("/dev/null").unwrap();
+        // A program of another thread's test would get these, and does no harm with them.
+        let open: Vec<_> = (0..200).map(|_| rustix::io::dup(&file).unwrap()).collect();
+        let is_marked = |file| {
+            let flags = rustix::io::fcntl_getfd(file).unwrap();
+            flags.contains(FdFlags::CLOEXEC)
+        };
+        assert!(!open.iter().any(is_marked));
+        keep_three_one_by_one();
+        assert!(open.iter().all(is_marked));
+    }
 }
