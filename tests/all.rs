@@ -42,6 +42,8 @@ mod netfilter_refused;
 mod on_demand;
 mod once;
 #[cfg(target_os = "linux")]
+mod rights;
+#[cfg(target_os = "linux")]
 mod sandbox;
 mod sensor;
 mod share;

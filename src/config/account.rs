@@ -117,7 +117,11 @@ impl fmt::Display for OwnerHint<'_> {
         match find_account(&users, |user| user.uid == uid) {
             Some(owner) => write!(f, "; {path} belongs to {}", owner.name),
             None => write!(f, "; {path} belongs to user {uid}"),
+        }?;
+        if rustix::process::geteuid().is_root() {
+            f.write_str(", and the daemon gives up root's right to files of others")?;
         }
+        Ok(())
     }
 }
 

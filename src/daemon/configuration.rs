@@ -5,6 +5,7 @@ use super::failure::Failure;
 use super::host::Host;
 use super::log::log_path;
 use super::reload::{Complete, common_settings};
+use super::rights;
 use super::sandbox::{Plan, Sandbox};
 use super::shell::{Configuration, Shell};
 use super::store::{Store, StoreError};
@@ -65,8 +66,10 @@ impl<H: Host> Shell<H> {
         let Configuration { path, sandbox, .. } = &self.configuration;
         let server = ServerConfig::load(path)
             .map_err(|errors| Vec::from_iter(errors.iter().map(Diagnostic::to_string)))?;
-        match sandbox.refusal(&server) {
-            Some(refusal) => Err(vec![refusal.to_string()]),
+        let refusal = sandbox.refusal(&server).map(|refusal| refusal.to_string());
+        let missing = || rights::find_missing(&server.mirages).map(|missing| missing.to_string());
+        match refusal.or_else(missing) {
+            Some(refusal) => Err(vec![refusal]),
             None => Ok(server),
         }
     }

@@ -15,6 +15,8 @@ pub enum Failure {
     NotRoot(String, u32),
     /// The kernel refuses to let the daemon become the configured user.
     UserRefused(String, io::Error),
+    /// The kernel refuses to take capabilities that the daemon does not use.
+    RightsKept(io::Error),
     /// The kernel provides no descriptor or memory for something essential.
     Host(io::Error),
     /// The log can't be opened.
@@ -38,6 +40,12 @@ impl fmt::Display for Failure {
                 "user: only root can become {name}, and the daemon was started by user {user}"
             ),
             Self::UserRefused(name, error) => write!(f, "user: it can't become {name}: {error}"),
+            Self::RightsKept(error) => {
+                write!(
+                    f,
+                    "the daemon can't give up the capabilities that it does not use: {error}"
+                )
+            }
             Self::Host(error) => write!(f, "the system does not let the daemon run: {error}"),
             Self::Log(path, error) => {
                 let owner = OwnerHint { path, error };
@@ -79,6 +87,7 @@ impl Error for Failure {
             Self::Host(error)
             | Self::Log(_, error)
             | Self::UserRefused(_, error)
+            | Self::RightsKept(error)
             | Self::State(_, error) => Some(error),
             Self::Control(_, error) => Some(error),
             Self::Configuration(_) | Self::NotRoot(..) | Self::Taken(_) | Self::LeftOpen(..) => {

@@ -12,7 +12,7 @@
 //!   child.rs    a command's child               control/     the control socket
 //!   store.rs    the state file, the journal     reload.rs    the keys of a new configuration
 //!   log.rs      the log                         configuration.rs   the file becomes input for the core
-//!   user.rs     the daemon's user               retried_socket.rs   a port that may have to wait
+//!   rights.rs   what root's rights become       retried_socket.rs   a port that may have to wait
 //!   used.rs     used tokens                     sandbox.rs   what the daemon gives up
 //!   host.rs     time and signals, as a value
 //! ```
@@ -32,6 +32,7 @@ mod ports;
 mod relay;
 mod reload;
 mod retried_socket;
+mod rights;
 mod sandbox;
 pub mod sensor;
 mod shell;
@@ -39,7 +40,6 @@ mod sockets;
 mod store;
 mod trap;
 mod used;
-mod user;
 mod wake;
 
 pub use failure::Failure;
@@ -61,8 +61,9 @@ use std::path::Path;
 /// # Errors
 /// The configuration has errors, or the system does not provide what the daemon needs.
 pub fn run(config: &Path) -> Result<(), Failure> {
+    process::hide();
     let server = ServerConfig::load(config).map_err(Failure::Configuration)?;
-    let server = user::become_user(server, config)?;
+    let server = rights::give_up(server, config)?;
     log::report_panics();
     let machine = Machine::take_over().map_err(Failure::Host)?;
     let plan = Plan::new(&server, config);
@@ -80,8 +81,9 @@ pub fn run(config: &Path) -> Result<(), Failure> {
 /// # Errors
 /// As for [`run`]. A running daemon has locked the state file.
 pub fn close_all(config: &Path) -> Result<usize, Failure> {
+    process::hide();
     let server = ServerConfig::load(config).map_err(Failure::Configuration)?;
-    let server = user::become_user(server, config)?;
+    let server = rights::give_up(server, config)?;
     let machine = Machine::take_over().map_err(Failure::Host)?;
     let mut daemon = Daemon::new(config, server, machine)?;
     let open = daemon.core.openings().iter().count();
