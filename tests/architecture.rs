@@ -112,7 +112,7 @@ fn touches_the_system(source: &Source, crates: &BTreeSet<String>) -> Vec<String>
     ];
     const NET: &[&str] = &["IpAddr", "Ipv4Addr", "Ipv6Addr", "SocketAddr"];
     const IO: &[&str] = &["Error", "ErrorKind"];
-    const CRATES: &[&str] = &["heapless", "hmac", "sha2"];
+    const CRATES: &[&str] = &["heapless", "hmac", "sha2", "zeroize"];
     let mut wrong = Vec::new();
     let mut look = |root: &str, place: usize, allowed: &[&str]| {
         for path in source.paths(root) {

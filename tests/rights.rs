@@ -5,7 +5,7 @@ use crate::common::*;
 use std::fs::{self, Permissions};
 use std::io::Read;
 use std::net::Ipv4Addr;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{FileExt, PermissionsExt, chown};
 use std::process::Command;
 
 const NET_BIND_SERVICE: u64 = 1 << 10;
@@ -267,6 +267,57 @@ fn root_says_that_it_does_without_its_right_to_files_of_others() {
     let line = daemon.wait_for_line("belongs to nobody");
     let expected = "belongs to nobody, and the daemon gives up root's right to files of others";
     assert!(line.ends_with(expected), "{line}");
+}
+
+/// Whether the memory of a process has these bytes, and where: the part's name in /proc/PID/maps.
+fn find_in_memory(pid: u32, wanted: &[u8]) -> Option<String> {
+    let memory = fs::File::open(format!("/proc/{pid}/mem")).unwrap();
+    let parts = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+    let is_in = |part: &&str| {
+        let (from, to) = part.split_once(' ').unwrap().0.split_once('-').unwrap();
+        let from = u64::from_str_radix(from, 16).unwrap();
+        let mut bytes = vec![0; (u64::from_str_radix(to, 16).unwrap() - from) as usize];
+        // The kernel's own parts can't be read.
+        memory.read_exact_at(&mut bytes, from).is_ok()
+            && bytes.windows(wanted.len()).any(|bytes| bytes == wanted)
+    };
+    let written = parts.lines().filter(|part| part.contains(" rw"));
+    written.into_iter().find(is_in).map(str::to_owned)
+}
+
+#[test]
+fn a_secret_is_not_in_memory_once_there_is_a_key() {
+    if !is_root() {
+        return;
+    }
+    let secret = "kept-by-nobody-4711-but-its-owner";
+    let in_file = "read-from-a-file-4712-and-wiped";
+    let (host, folder) = (own_address(), Folder::new());
+    let file = folder.file("secret");
+    write_private(&file, in_file);
+    let text = config(host, (Ipv4Addr::LOCALHOST, 9).into(), "").replace(SECRET, secret)
+        + &format!(
+            "[mirage-planted-where-it-stays]\nsecret-file = {}\nforward = 127.0.0.1:9\n\
+             range = 12000-12999\nlisten-address = {host}\n{STILL}",
+            file.display()
+        );
+    let daemon = Daemon::spawn_in(folder, host, &text, |_| {});
+    daemon.wait_for_line(" listen mirage=planted");
+    let assert_wiped = || {
+        let find = |bytes: &[u8]| find_in_memory(daemon.child.id(), bytes);
+        assert!(find(b"planted-where-it-stays").is_some());
+        for secret in [secret, in_file] {
+            // Plain, and as HMAC masks it (RFC 2104).
+            for mask in [0, 0x36, 0x5c] {
+                let bytes: Vec<u8> = secret.bytes().map(|byte| byte ^ mask).collect();
+                assert_eq!(find(&bytes), None, "{secret} {mask}");
+            }
+        }
+    };
+    assert_wiped();
+    daemon.signal(libc::SIGHUP);
+    daemon.wait_for_line(" reload ");
+    assert_wiped();
 }
 
 /// A shell that starts the daemon after it has run this script.

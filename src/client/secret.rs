@@ -4,8 +4,8 @@ use crate::cli::{Args, Error, warn};
 use crate::config::{Secret, is_open_to_others};
 use crate::sys::terminal::Terminal;
 use core::fmt::Display;
-use std::ffi::OsStr;
 use std::path::Path;
+use zeroize::Zeroizing;
 
 /// The environment variable that may hold the secret.
 const VARIABLE: &str = "SHIMMER_SECRET";
@@ -28,11 +28,14 @@ pub fn given(args: &mut Args) -> Result<Option<Secret>, Error> {
             warn(format_args!(
                 "the value of --secret is visible to every local user; use --secret-file FILE"
             ));
-            from_value("--secret", value)
+            from_bytes("--secret", value.as_encoded_bytes())
         }
         (None, Some(file)) => from_file(Path::new(file)),
         (None, None) => match std::env::var_os(VARIABLE) {
-            Some(value) if !value.is_empty() => from_value(VARIABLE, &value),
+            Some(value) if !value.is_empty() => {
+                let value = Zeroizing::new(value.into_encoded_bytes());
+                from_bytes(VARIABLE, &value)
+            }
             _ => return Ok(None),
         },
     };
@@ -50,8 +53,8 @@ fn from_file(file: &Path) -> Result<Secret, Error> {
     Ok(secret)
 }
 
-fn from_value(origin: &str, value: &OsStr) -> Result<Secret, Error> {
-    Secret::new(value.as_encoded_bytes()).map_err(|error| Error::argument(origin, &error))
+fn from_bytes(origin: &str, value: &[u8]) -> Result<Secret, Error> {
+    Secret::new(value).map_err(|error| Error::argument(origin, &error))
 }
 
 /// Asks whoever sits at the terminal for the secret of the mirage `name`.
@@ -65,8 +68,9 @@ pub fn ask(name: &str) -> Result<Secret, Error> {
             "there is no terminal to ask at; use --secret-file FILE or ${VARIABLE}"
         ))
     })?;
-    let line = terminal
+    let line: Zeroizing<Vec<u8>> = terminal
         .ask(&format!("secret for {name}: "))
-        .map_err(|error| failed(&error))?;
+        .map_err(|error| failed(&error))?
+        .into();
     Secret::new(&line).map_err(|error| failed(&error))
 }

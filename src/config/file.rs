@@ -7,6 +7,7 @@ use core::fmt;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
 
 /// A file that can't be read, or not used once it is. It displays as `PATH: reason`.
 #[derive(Debug)]
@@ -51,14 +52,19 @@ fn is_readable(_path: &Path) -> bool {
     false
 }
 
-/// The bytes of a file.
+/// The bytes of a file, which may be a secret or have one: they are wiped.
 ///
 /// # Errors
 /// It can't be read, or is longer than [`CONFIG_BYTES`].
-pub(super) fn read(path: &Path) -> Result<Vec<u8>, FileError> {
-    let mut bytes = Vec::new();
-    let limited = File::open(path).map(|file| file.take(CONFIG_BYTES + 1));
-    let read = limited.and_then(|mut file| file.read_to_end(&mut bytes));
+pub(super) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, FileError> {
+    let mut bytes = Zeroizing::new(Vec::new());
+    let read = File::open(path).and_then(|file| {
+        // A vector that grows leaves its bytes behind: it has room for all from the start, and for the read that
+        // finds the end.
+        let length = file.metadata()?.len().min(CONFIG_BYTES);
+        bytes.reserve_exact(length as usize + 64);
+        file.take(CONFIG_BYTES + 1).read_to_end(&mut bytes)
+    });
     let is_too_long = bytes.len() as u64 > CONFIG_BYTES;
     match read {
         Ok(_) if is_too_long => {

@@ -8,6 +8,7 @@ use super::reader::{ConfigReader, Purpose};
 use super::{file, neighbours, section};
 use crate::ini::{self, Document};
 use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
 
 /// The configuration of the daemon.
 #[derive(Debug)]
@@ -80,7 +81,7 @@ impl ClientConfig {
     }
 }
 
-fn load(path: &Path) -> Result<Vec<u8>, Errors> {
+fn load(path: &Path) -> Result<Zeroizing<Vec<u8>>, Errors> {
     file::read(path).map_err(|error| Errors::of_file(&error))
 }
 

@@ -6,10 +6,13 @@ use core::error::Error;
 use core::fmt;
 use std::io;
 use std::path::Path;
+use std::rc::Rc;
+use zeroize::Zeroizing;
 
-/// What only the server and its clients know: at least one byte, and no NUL. It is never printed.
+/// What only the server and its clients know: at least one byte, and no NUL. It is never printed, clones share its
+/// bytes, and with the last one they are wiped.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Vec<u8>);
+pub struct Secret(Rc<Zeroizing<Vec<u8>>>);
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -51,7 +54,7 @@ impl Secret {
         } else if bytes.contains(&0) {
             Err(SecretError::Nul)
         } else {
-            Ok(Self(bytes.to_vec()))
+            Ok(Self(Rc::new(bytes.to_vec().into())))
         }
     }
 

@@ -5,14 +5,14 @@
 
 use crate::config::{Common, Secret, ServerMirage};
 use crate::limits::{MAX_SESSIONS, STRETCH_ROUNDS_PER_TURN};
-use crate::proto::scheme::key::{Key, Stretch};
+use crate::proto::scheme::key::{DIGEST, Key, Stretch};
 use crate::proto::settings::{CommonSettings, MirageSettings};
 use std::rc::Rc;
 
-/// A key, and what it was derived from.
+/// A key, and what it was derived from. The secret itself is not kept.
 struct Stretched {
     name: String,
-    secret: Secret,
+    mark: [u8; DIGEST],
     key: Key,
 }
 
@@ -68,7 +68,7 @@ impl Reload {
                 coming.stretch = None;
                 self.keys.push(Stretched {
                     name: name.clone(),
-                    secret: secret.clone(),
+                    mark: key.mark(secret.as_bytes()),
                     key,
                 });
             }
@@ -89,8 +89,9 @@ impl Reload {
     }
 }
 
-fn is_of(key: &Stretched, mirage: &ServerMirage) -> bool {
-    key.name == mirage.settings.plain.name && mirage.secret.as_ref() == Some(&key.secret)
+fn is_of(known: &Stretched, mirage: &ServerMirage) -> bool {
+    let is_it = |secret: &Secret| known.key.mark(secret.as_bytes()) == known.mark;
+    known.name == mirage.settings.plain.name && mirage.secret.as_ref().is_some_and(is_it)
 }
 
 /// The common settings that the core needs, if the process may have this many descriptors.

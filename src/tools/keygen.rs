@@ -3,6 +3,7 @@
 //! Lower-case base32 (RFC 4648, section 6) has neither 0 nor 1, which look like letters.
 
 use crate::cli::{self, Args, Error};
+use zeroize::Zeroizing;
 
 /// Random bytes in a secret. 160 bits are more than a scan of one minute's ports gives away, and need no
 /// padding in base32.
@@ -19,10 +20,10 @@ const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 /// [`Error::Failed`] if the system has no random bytes; those of [`cli::print`].
 pub fn main(args: Args) -> Result<(), Error> {
     args.finish()?;
-    let mut bytes = [0; SECRET_BYTES];
-    getrandom::fill(&mut bytes)
+    let mut bytes = Zeroizing::new([0; SECRET_BYTES]);
+    getrandom::fill(&mut *bytes)
         .map_err(|error| Error::failed(format_args!("no random bytes: {error}")))?;
-    let mut secret = base32(&bytes);
+    let mut secret = Zeroizing::new(base32(&bytes));
     secret.push('\n');
     cli::print(&secret)
 }

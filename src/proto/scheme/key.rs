@@ -11,6 +11,7 @@
 use crate::limits::STRETCH_ROUNDS;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
+use zeroize::Zeroizing;
 
 /// Precedes the name in the salt: the scheme's version.
 const SALT: &[u8] = b"shimmer v1 ";
@@ -20,7 +21,8 @@ type HmacSha256 = Hmac<Sha256>;
 /// Bytes of a digest.
 pub const DIGEST: usize = 32;
 
-/// A mirage's key: everything that it draws and proves is derived from it. Never printed.
+/// A mirage's key: everything that it draws and proves is derived from it. Never printed. What is left in memory of
+/// it is wiped by hmac and sha2.
 #[derive(Clone)]
 pub struct Key(HmacSha256);
 
@@ -71,6 +73,12 @@ impl Key {
         self.mac(parts).finalize().into_bytes().into()
     }
 
+    /// Tells whether a secret is the one that the key was stretched from, without keeping the secret.
+    #[must_use]
+    pub fn mark(&self, secret: &[u8]) -> [u8; DIGEST] {
+        self.hmac(&[b"secret", secret])
+    }
+
     /// The key's identity: the same for the same name and secret.
     #[must_use]
     pub fn id(&self) -> KeyId {
@@ -108,8 +116,8 @@ fn hmac(key: &[u8]) -> HmacSha256 {
 /// A key that is being computed: one block of PBKDF2-HMAC-SHA-256, done in slices.
 pub struct Stretch {
     mac: HmacSha256,
-    last: [u8; DIGEST],
-    sum: [u8; DIGEST],
+    last: Zeroizing<[u8; DIGEST]>,
+    sum: Zeroizing<[u8; DIGEST]>,
     left: u32,
 }
 
@@ -119,7 +127,7 @@ impl Stretch {
     pub fn new(secret: &[u8], name: &str) -> Self {
         let mac = hmac(secret);
         let block = 1u32.to_be_bytes();
-        let first = mac
+        let first: [u8; DIGEST] = mac
             .clone()
             .chain_update(SALT)
             .chain_update(name)
@@ -129,8 +137,8 @@ impl Stretch {
             .into();
         Self {
             mac,
-            last: first,
-            sum: first,
+            last: first.into(),
+            sum: first.into(),
             left: STRETCH_ROUNDS - 1,
         }
     }
@@ -138,14 +146,14 @@ impl Stretch {
     /// Does up to `rounds` more rounds. Returns the key once all are done.
     pub fn advance(&mut self, rounds: u32) -> Option<Key> {
         for _ in 0..rounds.min(self.left) {
-            self.last = self
+            *self.last = self
                 .mac
                 .clone()
-                .chain_update(self.last)
+                .chain_update(*self.last)
                 .finalize()
                 .into_bytes()
                 .into();
-            for (sum, byte) in self.sum.iter_mut().zip(self.last) {
+            for (sum, byte) in self.sum.iter_mut().zip(*self.last) {
                 *sum ^= byte;
             }
         }

@@ -8,6 +8,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::thread;
+use zeroize::Zeroizing;
 
 const PATH: &str = "/dev/tty";
 
@@ -57,10 +58,11 @@ fn ask_once(keyboard: &File, mut screen: &File, question: &str) -> io::Result<Op
 }
 
 fn read_line(mut keyboard: &File) -> io::Result<Option<Vec<u8>>> {
-    let mut line = Vec::new();
-    let mut buffer = [0; 256];
+    // A terminal's line has at most so many bytes (termios(3)), so it does not grow, which would leave bytes behind.
+    let mut line = Vec::with_capacity(4_096);
+    let mut buffer = Zeroizing::new([0; 256]);
     loop {
-        match keyboard.read(&mut buffer) {
+        match keyboard.read(&mut *buffer) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(count) => line.extend_from_slice(&buffer[..count]),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
