@@ -305,6 +305,10 @@ pub const STATE_LINE_BYTES: usize = 128;
 /// 12 s.
 pub const STOP_MS: u64 = 8_000;
 
+/// How long a command may go on opening something then, in ms. It is killed, and what is left is for the command that
+/// closes it.
+pub const STOP_OPENING_MS: u64 = 3_000;
+
 /// The most commands that run at once.
 pub const HOOKS: usize = 8;
 

@@ -4,6 +4,7 @@
 //! group. Its output does not tell: a process that closes it may live on, and one left running may keep it.
 
 use crate::limits::{HOOK_LINE, HOOK_PAUSE_MS, HOOK_READ};
+use crate::proto::input::JobFailure;
 use crate::proto::{Instant, sooner};
 use crate::sys::child::{self, Exit, Pid, Streams};
 use crate::sys::pipe;
@@ -47,13 +48,17 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Why it failed, for the log; None if it succeeded.
+    /// How it failed; None if it succeeded.
     #[must_use]
-    pub fn failure(&self) -> Option<String> {
-        match self {
-            Self::Done => None,
-            failed => Some(failed.to_string()),
-        }
+    pub fn failure(&self) -> Option<JobFailure> {
+        let was_killed = match self {
+            Self::Done => return None,
+            Self::Failed(exit, _) => matches!(exit, Exit::Signal(_)),
+            Self::TimedOut(_) => true,
+            Self::NotStarted(_) => false,
+        };
+        let why = self.to_string();
+        Some(JobFailure { why, was_killed })
     }
 }
 
@@ -160,6 +165,11 @@ impl Child {
             self.until = None;
             child::kill_group(pid);
         }
+    }
+
+    /// Kills it by then, if not before.
+    pub fn hurry(&mut self, until: Instant) {
+        self.until = self.until.map(|own| own.min(until));
     }
 
     /// When to call [`Child::expire`].

@@ -113,6 +113,24 @@ impl<T> Hooks<T> {
         !self.waiting.is_empty() && self.running < HOOKS
     }
 
+    /// Lets a command run until then, if it runs. True: it has not begun, and will not.
+    pub fn hurry(&mut self, ticket: &T, until: Instant) -> bool
+    where
+        T: PartialEq,
+    {
+        let waits = |waiting: &Waiting<T>| waiting.ticket == *ticket;
+        if let Some(place) = self.waiting.iter().position(waits) {
+            self.waiting.remove(place);
+            return true;
+        }
+        for (_, hook) in self.hooks.iter_mut() {
+            if hook.ticket.as_ref() == Some(ticket) {
+                hook.child.hurry(until);
+            }
+        }
+        false
+    }
+
     /// Reads what a command has written.
     pub fn read_output(&mut self, id: Id<Hook<T>>, now: Instant) {
         if let Some(hook) = self.hooks.get_mut(id) {

@@ -9,11 +9,12 @@ use super::shell::Shell;
 use super::sockets::Dial;
 use super::store::LoadError;
 use super::used::NotWritten;
-use crate::limits::{RETRY_MS, TELL_FULL_MS};
+use crate::limits::{RETRY_MS, STOP_OPENING_MS, TELL_FULL_MS};
 use crate::proto::Core;
 use crate::proto::effect::Effect;
 use crate::proto::event::{Event, Warning};
-use crate::proto::input::{ElementOutcome, Input, SavedBan};
+use crate::proto::ids::JobId;
+use crate::proto::input::{ElementOutcome, Input, JobFailure, SavedBan};
 use crate::sys::socket::ListenAddress;
 use std::io;
 use std::path::PathBuf;
@@ -75,11 +76,13 @@ impl<H: Host> Shell<H> {
             Effect::Sense => self.sense(core),
             Effect::Run { job, words } => match self.hooks.start(words, job) {
                 Ok(()) => self.start_jobs(),
-                Err(full) => {
-                    let failure = Some(full.to_string());
-                    self.answers.push_back(Input::JobEnded { job, failure });
-                }
+                Err(full) => self.not_run(job, full.to_string()),
             },
+            Effect::Hurry(job) => {
+                if self.hooks.hurry(&job, now.after(STOP_OPENING_MS)) {
+                    self.not_run(job, "not run, because the daemon ends".to_owned());
+                }
+            }
             Effect::Element {
                 job,
                 set,
@@ -130,6 +133,12 @@ impl<H: Host> Shell<H> {
                 self.control.reply(reply, &view);
             }
         }
+    }
+
+    fn not_run(&mut self, job: JobId, why: String) {
+        let was_killed = false;
+        let failure = Some(JobFailure { why, was_killed });
+        self.answers.push_back(Input::JobEnded { job, failure });
     }
 
     /// Writes the journal, if there is a state file.

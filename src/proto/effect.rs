@@ -77,6 +77,8 @@ pub enum Effect {
         /// The program and its arguments.
         words: Rc<[String]>,
     },
+    /// A command that was to run has [`crate::limits::STOP_OPENING_MS`] left; one that has not begun does not run.
+    Hurry(JobId),
     /// Add an address to a kernel set, or take it out. Answered at once only if that is impossible.
     Element {
         /// Its id.

@@ -12,6 +12,15 @@ use core::fmt;
 use core::net::{IpAddr, Ipv4Addr};
 use std::io;
 
+/// How a command failed.
+#[derive(Debug)]
+pub struct JobFailure {
+    /// As in the log.
+    pub why: String,
+    /// It was killed, so nobody knows how far it came.
+    pub was_killed: bool,
+}
+
 /// Something that has happened. An *answer* is the immediate result of an effect; it is handled before
 /// anything from outside.
 #[derive(Debug)]
@@ -94,7 +103,7 @@ pub enum Input {
         /// Its id.
         job: JobId,
         /// How it failed; None if it succeeded.
-        failure: Option<String>,
+        failure: Option<JobFailure>,
     },
     /// A change to a set has ended.
     ElementEnded {

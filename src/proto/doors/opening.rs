@@ -43,6 +43,17 @@ pub enum Closing {
     Element(NftSet),
 }
 
+/// How a command has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It has done what it was to do.
+    Done,
+    /// It has not, and says so.
+    Failed,
+    /// It was killed, so nobody knows how far it came.
+    Killed,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum OpeningStage {
     /// To be recorded; then the opening command can run.
@@ -87,6 +98,19 @@ pub struct Opening {
     pub(super) pause_ms: u64,
     /// The connections that wait for it, [`GUESTS`](crate::limits::GUESTS) at most.
     pub(super) guests: Vec<ConnId>,
+}
+
+/// What was open before a restart, as recorded in the journal.
+#[derive(Debug)]
+pub struct RestoredOpening {
+    /// The mirage's section name.
+    pub section: Rc<str>,
+    /// The address, or the service.
+    pub open_for: OpenFor,
+    /// The command that closes it.
+    pub close: Option<Argv>,
+    /// When to close it.
+    pub until: Instant,
 }
 
 impl From<Option<Argv>> for Closing {

@@ -9,10 +9,12 @@
 //!     └──────── somebody has passed meanwhile ─────────────────────────────┘
 //! ```
 //!
+//! An opening command that is killed may have opened something, so it is closed, as from Again.
+//!
 //! A visitor who passes again finds it open and keeps it open for longer. The journal records what will
 //! have to be closed before the command that opens it runs; if it can't, the command does not run.
 
-use super::opening::{Argv, Closing, OpenFor, Opening, OpeningStage};
+use super::opening::{Argv, Closing, Ended, OpenFor, Opening, OpeningStage, RestoredOpening};
 use crate::limits::{
     CLOSE_AGAIN_MOST_MS, CLOSE_AGAIN_MS, GUESTS, HOOKS, HOOKS_QUEUED, NFT_QUEUED, OPENINGS,
 };
@@ -54,25 +56,13 @@ pub enum Requested {
 pub enum CommandEnd {
     /// It is open now. These connections waited for it.
     Opened(Vec<ConnId>),
-    /// It was not opened. What may be open from before will be closed. These connections waited in vain.
+    /// It was not opened. What may be open, from before or by a command that was killed, will be closed. These
+    /// connections waited in vain.
     Failed(Vec<ConnId>),
     /// It is closed.
     Closed,
     /// It could not be closed; the command will be tried again.
     StillOpen,
-}
-
-/// What was open before a restart, as recorded in the journal.
-#[derive(Debug)]
-pub struct RestoredOpening {
-    /// The mirage's section name.
-    pub section: Rc<str>,
-    /// The address, or the service.
-    pub open_for: OpenFor,
-    /// The command that closes it.
-    pub close: Option<Argv>,
-    /// When to close it.
-    pub until: Instant,
 }
 
 /// Everything that is open, is being opened or is being closed.
@@ -496,6 +486,12 @@ impl Openings {
         None
     }
 
+    /// The commands that run to open something.
+    pub fn opening_jobs(&self) -> impl Iterator<Item = JobId> {
+        let opening = self.all.iter().filter(|it| it.is_opening());
+        opening.filter_map(|opening| opening.job)
+    }
+
     /// The opening whose command is this job.
     #[must_use]
     pub fn of(&self, job: JobId) -> Option<&Opening> {
@@ -503,12 +499,8 @@ impl Openings {
     }
 
     /// Handles the end of a command, or its failure to start. None: its opening is gone.
-    pub fn command_ended(
-        &mut self,
-        job: JobId,
-        has_succeeded: bool,
-        now: Instant,
-    ) -> Option<CommandEnd> {
+    pub fn command_ended(&mut self, job: JobId, ended: Ended, now: Instant) -> Option<CommandEnd> {
+        let has_succeeded = ended == Ended::Done;
         let mut all = self.all.iter();
         let place = all.position(|opening| opening.job == Some(job))?;
         let opening = &mut self.all[place];
@@ -527,9 +519,11 @@ impl Openings {
                     }
                     CommandEnd::Opened(core::mem::take(&mut opening.guests))
                 }
-                (true, false) if opening.is_doubtful && opening.has_command() => {
-                    // It may be open from before.
-                    opening.stage = OpeningStage::End;
+                (true, false)
+                    if opening.has_command() && (opening.is_doubtful || ended == Ended::Killed) =>
+                {
+                    // It may be open.
+                    opening.stage = OpeningStage::Again(now);
                     CommandEnd::Failed(core::mem::take(&mut opening.guests))
                 }
                 (true, false) => {

@@ -6,13 +6,13 @@ use super::tables::{Core, log};
 use crate::limits::STATE_MS;
 use crate::proto::conn::{ConnId, Stage};
 use crate::proto::doors::{
-    Admission, CommandEnd, Element, OpenFor, OpenRequest, Requested, RestoredOpening,
+    Admission, CommandEnd, Element, Ended, OpenFor, OpenRequest, Requested, RestoredOpening,
 };
 use crate::proto::effect::{Effect, Effects};
 use crate::proto::event::{Event, Limit};
 use crate::proto::gates::{Evidence, Passage, Verdict};
 use crate::proto::ids::{JobId, MirageId};
-use crate::proto::input::ElementOutcome;
+use crate::proto::input::{ElementOutcome, JobFailure};
 use crate::terms::{Door, NftSet};
 use core::net::IpAddr;
 use std::rc::Rc;
@@ -220,7 +220,12 @@ impl Core {
     }
 
     /// Handles the end of a command; `failure` says why it failed.
-    pub(super) fn job_ended(&mut self, job: JobId, failure: Option<String>, effects: &mut Effects) {
+    pub(super) fn job_ended(
+        &mut self,
+        job: JobId,
+        failure: Option<JobFailure>,
+        effects: &mut Effects,
+    ) {
         let now = self.now.boot;
         let Some(opening) = self.openings.of(job) else {
             return;
@@ -232,8 +237,12 @@ impl Core {
         } else {
             "close"
         };
-        let has_succeeded = failure.is_none();
-        if let Some(outcome) = failure {
+        let ended = match &failure {
+            None => Ended::Done,
+            Some(failure) if failure.was_killed => Ended::Killed,
+            Some(_) => Ended::Failed,
+        };
+        if let Some(JobFailure { why: outcome, .. }) = failure {
             let event = Event::CommandFailed {
                 mirage: self.section(mirage),
                 open_for,
@@ -242,7 +251,7 @@ impl Core {
             };
             log(effects, event);
         }
-        match self.openings.command_ended(job, has_succeeded, now) {
+        match self.openings.command_ended(job, ended, now) {
             Some(CommandEnd::Opened(guests)) => {
                 self.count_open_door(mirage, open_for, seconds, effects);
                 self.let_guests_go(guests, effects);

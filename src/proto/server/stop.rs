@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   Stop ─▶ no port, no visitor ─▶ tick: commands close, elements leave their sets ─▶ has_stopped
-//!              what is being opened is opened, then closed          └─ STOP_MS at most ─┘
+//!              what is being opened is opened or killed, then closed └─ STOP_MS at most ─┘
 //! ```
 
 use super::tables::Core;
@@ -23,6 +23,9 @@ impl Core {
         effects.push_back(Effect::Sense);
         // A journal that could not be written is written now, or not at all.
         self.saved.journal_again = self.saved.journal_again.and(Some(now));
+        if is_first {
+            effects.extend(self.openings.opening_jobs().map(Effect::Hurry));
+        }
         let guests = self.openings.close_all(None, now);
         self.let_guests_go(guests, effects);
     }

@@ -62,8 +62,13 @@ fn next(openings: &mut Openings, now: u64) -> Option<Run> {
 }
 
 fn end(openings: &mut Openings, run: Run, has_succeeded: bool, now: Instant) -> CommandEnd {
-    let end = openings.command_ended(run.job, has_succeeded, now);
-    assert_eq!(openings.command_ended(run.job, has_succeeded, now), None);
+    let ended = if has_succeeded {
+        Ended::Done
+    } else {
+        Ended::Failed
+    };
+    let end = openings.command_ended(run.job, ended, now);
+    assert_eq!(openings.command_ended(run.job, ended, now), None);
     end.unwrap()
 }
 

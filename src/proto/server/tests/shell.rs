@@ -6,7 +6,7 @@ use crate::proto::Core;
 use crate::proto::conn::ConnId;
 use crate::proto::effect::{Drain, Effect, Introduction, Reply};
 use crate::proto::ids::{JobId, MirageId};
-use crate::proto::input::{ElementOutcome, End, Examined, Fault, Input, SavedBan};
+use crate::proto::input::{ElementOutcome, End, Examined, Fault, Input, JobFailure, SavedBan};
 use crate::proto::nonces::{Memory, RECORD};
 use crate::proto::scheme::knock::Hop;
 use crate::proto::scheme::token::TOKEN;
@@ -103,6 +103,8 @@ pub struct Shell {
     pub waiting: VecDeque<Waiting>,
     draining: Option<(Vec<Place>, usize)>,
     pub jobs: Vec<(JobId, Rc<[String]>)>,
+    /// Those that have little time left.
+    pub hurried: Vec<JobId>,
     pub elements: Vec<PendingElement>,
     /// What commands would have to close after a restart.
     pub journal: Vec<String>,
@@ -308,9 +310,16 @@ impl Shell {
                 if self.jobs.len() < HOOKS + HOOKS_QUEUED {
                     self.jobs.push((job, words));
                 } else {
-                    let failure = Some("too many commands wait".to_owned());
+                    let failure = Some(JobFailure {
+                        why: "too many commands wait".to_owned(),
+                        was_killed: false,
+                    });
                     self.answer(Input::JobEnded { job, failure });
                 }
+            }
+            Effect::Hurry(job) => {
+                assert!(self.jobs.iter().any(|(known, _)| *known == job));
+                self.hurried.push(job);
             }
             Effect::Element {
                 job,

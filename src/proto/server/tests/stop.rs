@@ -81,6 +81,28 @@ fn what_is_being_opened_is_opened_and_then_closed() {
 }
 
 #[test]
+fn what_a_killed_command_may_have_opened_is_closed() {
+    let mut world = World::serving(&[with_command()]);
+    come(&mut world, MEMBER).unwrap();
+    stop(&mut world);
+    // It has a while, and then the shell kills it.
+    assert_eq!(world.shell.hurried.len(), 1);
+    assert_eq!(world.shell.journal, ["/bin/close 203.0.113.5"]);
+    world.shell.trace.clear();
+    world.end_job(Some("killed"));
+    world.turn();
+    assert!(!world.core.has_stopped());
+    assert_eq!(world.shell.jobs.len(), 1);
+    world.end_job(None);
+    world.turn();
+    world.assert_log(&[
+        "error mirage=home source=203.0.113.5 open-command: killed",
+        "shut mirage=home source=203.0.113.5",
+    ]);
+    assert!(world.core.has_stopped() && world.shell.journal.is_empty());
+}
+
+#[test]
 fn what_can_not_be_closed_is_tried_again_and_stays_recorded() {
     let mut world = World::serving(&[with_command()]);
     come(&mut world, MEMBER).unwrap();

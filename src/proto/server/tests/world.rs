@@ -7,7 +7,7 @@ use crate::proto::conn::{ConnId, Stage};
 use crate::proto::effect::Effects;
 use crate::proto::gates::GateSettings;
 use crate::proto::ids::MirageId;
-use crate::proto::input::{ElementOutcome, End, Input, Sensed};
+use crate::proto::input::{ElementOutcome, End, Input, JobFailure, Sensed};
 use crate::proto::nonces::{BootId, Memory, Use, Window};
 use crate::proto::scheme::key::Key;
 use crate::proto::scheme::knock::Hop;
@@ -438,7 +438,10 @@ impl World {
     pub fn end_job(&mut self, failure: Option<&str>) {
         self.begin();
         let (job, _) = self.shell.jobs.remove(0);
-        let failure = failure.map(str::to_owned);
+        let failure = failure.map(|why| JobFailure {
+            why: why.to_owned(),
+            was_killed: why.starts_with("killed"),
+        });
         self.handle_now(Input::JobEnded { job, failure });
     }
 

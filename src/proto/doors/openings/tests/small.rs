@@ -17,9 +17,7 @@ enum Small {
         is_written: bool,
     },
     /// The command that runs for longest ends.
-    End {
-        has_succeeded: bool,
-    },
+    End(Ended),
     /// So much time passes as something stays open.
     Wait,
     CloseAll,
@@ -118,7 +116,8 @@ impl Both {
         }
     }
 
-    fn end(&mut self, has_succeeded: bool) {
+    fn end(&mut self, ended: Ended) {
+        let has_succeeded = ended == Ended::Done;
         if self.running.is_empty() {
             return;
         }
@@ -131,9 +130,11 @@ impl Both {
             self.open.retain(|other| *other != number);
             self.open.extend(is_opening.then_some(number));
         }
-        let ended = self
-            .openings
-            .command_ended(JobId::of(job), has_succeeded, self.now);
+        // One that is killed may have come so far.
+        if ended == Ended::Killed && is_opening && !self.open.contains(&number) {
+            self.open.push(number);
+        }
+        let ended = self.openings.command_ended(JobId::of(job), ended, self.now);
         let is_right = match ended.expect("it is known") {
             CommandEnd::Opened(_) => is_opening && has_succeeded,
             CommandEnd::Failed(_) => is_opening && !has_succeeded,
@@ -165,7 +166,7 @@ impl Both {
                     .include(home(), numbered(number), set(), until, self.now);
             }
             Small::Settle { is_written } => self.settle(is_written),
-            Small::End { has_succeeded } => self.end(has_succeeded),
+            Small::End(ended) => self.end(ended),
             Small::Wait => self.now = self.now.after(STAYS_MS),
             Small::CloseAll => drop(self.openings.close_all(Some(home()), self.now)),
             Small::Restart => self.restart(),
@@ -211,7 +212,7 @@ impl Both {
         for _ in 0..20 {
             last.settle(true);
             while !last.running.is_empty() {
-                last.end(true);
+                last.end(Ended::Done);
             }
             last.settle(true);
             match last.openings.next_deadline() {
@@ -283,10 +284,8 @@ fn agree(fillers: usize, addresses: u8, depth: usize) {
         steps.push(Small::Settle {
             is_written: is_right,
         });
-        steps.push(Small::End {
-            has_succeeded: is_right,
-        });
     }
+    steps.extend([Ended::Done, Ended::Failed, Ended::Killed].map(Small::End));
     let start = Both {
         fillers,
         openings: filled(fillers),
