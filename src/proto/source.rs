@@ -162,6 +162,11 @@ impl FromStr for Network {
         if bits & !mask(prefix) != 0 {
             return Err(NetworkError::HostBits);
         }
+        // As a visitor's address is: a part of the NAT64 prefix is a part of IPv4.
+        let bits = match canonical(address) {
+            IpAddr::V4(v4) if prefix >= 96 => u128::from(v4.to_ipv6_mapped()),
+            _ => bits,
+        };
         Ok(Self { bits, prefix })
     }
 }
@@ -214,6 +219,25 @@ mod tests {
         assert!(network("::/0").contains(address("1.2.3.4")));
         assert!(network("::1").contains(address("::1")));
         assert!(!network("::1").contains(address("::2")));
+    }
+
+    #[test]
+    fn a_network_of_ipv4_in_ipv6_is_one_of_ipv4() {
+        for (text, is) in [
+            ("64:ff9b::/96", "0.0.0.0/0"),
+            ("64:ff9b::192.0.2.0/120", "192.0.2.0/24"),
+            ("64:ff9b::192.0.2.7", "192.0.2.7/32"),
+            ("::ffff:192.0.2.0/120", "192.0.2.0/24"),
+        ] {
+            let network: Network = text.parse().unwrap();
+            assert_eq!(network.to_string(), is);
+            assert!(network.is_ipv4());
+            let visitor = "64:ff9b::192.0.2.7".parse().unwrap();
+            assert!(network.contains(visitor), "{text}");
+        }
+        // More than IPv4, of which no visitor's address is left.
+        let wider: Network = "64:ff9b::/95".parse().unwrap();
+        assert_eq!(wider.to_string(), "64:ff9b::/95");
     }
 
     #[test]

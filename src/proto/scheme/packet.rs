@@ -11,6 +11,7 @@
 use super::key::{DIGEST, Key};
 use super::schedule::Schedule;
 use super::token::{NONCE, Nonce};
+use crate::proto::source::canonical;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Bytes of the time and the address.
@@ -60,7 +61,7 @@ pub fn open(key: &Key, packet: &[u8; PACKET]) -> Option<Content> {
     cover(key, nonce, &mut body);
     let unix = u64::from_be_bytes(*body.first_chunk()?);
     let address = Ipv6Addr::from(*body.last_chunk::<16>()?);
-    let address = (!address.is_unspecified()).then(|| address.to_canonical());
+    let address = (!address.is_unspecified()).then(|| canonical(address.into()));
     Some(Content { unix, address })
 }
 
@@ -118,7 +119,7 @@ pub fn verify(schedule: &Schedule, packet: &[u8; PACKET], sender: IpAddr, admits
     if !schedule.live().contains(&minute) {
         return Shown::Stale { unix };
     }
-    let sender = sender.to_canonical();
+    let sender = canonical(sender);
     let address = match (address, admits) {
         (None, Admits::Inside) => return Shown::NoAddress,
         (None, Admits::Any | Admits::Sender) => sender,
