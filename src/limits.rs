@@ -371,6 +371,10 @@ pub const LOG_LINES: u32 = 100;
 /// The part of [`LOG_LINES`] that is reserved for visitors who reached the service.
 pub const LOG_LINES_KEPT: u32 = 20;
 
+/// The most lines that say who was let in beyond these, at the end of [`LOG_WINDOW_MS`]: one for each source. Only the
+/// sources after that are counted without their names.
+pub const LOG_ENTRIES: usize = 128;
+
 /// The window of [`LOG_LINES`], in ms.
 pub const LOG_WINDOW_MS: u64 = 10_000;
 

@@ -53,7 +53,7 @@ fn each_source_has_an_address_of_127_and_keeps_it() {
     let setting = start("", "");
     let one = setting.sees(1);
     assert!(is_derived(one), "{one}");
-    let line = format!(" accept mirage=ssh source={} port=", visitor(1));
+    let line = format!(" accept mirage=ssh source={} ", visitor(1));
     let accept = setting.daemon.wait_for_line(&line);
     assert!(
         accept.ends_with(&format!(" client-address={one}")),

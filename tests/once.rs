@@ -244,7 +244,7 @@ fn what_cannot_be_recorded_is_not_opened() {
     assert!(line.contains("other.used: Is a directory"), "{line}");
     let token = setting.token();
     assert_held(&mut setting.say(2, &token));
-    setting.daemon.wait_for_line(" full source=127.1.0.2 port=");
+    setting.daemon.wait_for_line(" full source=127.1.0.2 ");
     assert_eq!(setting.daemon.count(" ban "), 0);
     assert_eq!(setting.daemon.count(" error "), 1);
     std::fs::remove_dir_all(setting.daemon.folder.file("other.used")).unwrap();

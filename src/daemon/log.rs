@@ -3,10 +3,11 @@
 //! It never fails and never waits: lines that can't be written are counted, and the count is written when
 //! writing works again. And it never floods: peers can cause [`LOG_LINES`] lines in ten seconds; then one line
 //! says how many were left out. A few of those are reserved for visitors who reached the service, so that
-//! strangers can't displace them.
+//! strangers can't displace them. Who was let in is never left out: beyond that share such lines wait for the end of
+//! the ten seconds, and those of one source are one line.
 
 use crate::config::LogTarget;
-use crate::limits::{LOG_LINE, LOG_LINES, LOG_LINES_KEPT, LOG_WINDOW_MS};
+use crate::limits::{LOG_ENTRIES, LOG_LINE, LOG_LINES, LOG_LINES_KEPT, LOG_WINDOW_MS};
 use crate::proto::event::{Cause, Event};
 use crate::proto::{Instant, Now};
 use crate::rfc3339::Rfc3339;
@@ -211,6 +212,54 @@ struct Allowance {
     written: heapless::Deque<Instant, { LOG_LINES as usize }>,
     since: Instant,
     left_out: u32,
+    /// Who was let in meanwhile: [`LOG_ENTRIES`] at most.
+    entries: Vec<Event>,
+}
+
+impl Allowance {
+    /// Whether one more line of this cause may be written now.
+    fn spend(&mut self, cause: Cause, now: Instant) -> bool {
+        let most = match cause {
+            Cause::Daemon => return true,
+            Cause::Member => LOG_LINES,
+            Cause::Stranger => LOG_LINES - LOG_LINES_KEPT,
+        };
+        // If the line `most` lines back lies a whole window back or does not exist, the bound holds for any ten
+        // seconds, not only for those in which a count begins.
+        let back = self.written.iter().rev().nth(most as usize - 1);
+        if back.is_some_and(|&back| now.since(back) < LOG_WINDOW_MS) {
+            return false;
+        }
+        if self.written.is_full() {
+            self.written.pop_front();
+        }
+        let _ = self.written.push_back(now);
+        true
+    }
+
+    /// Keeps an event that has no room for the end of the window, or counts it as left out.
+    fn postpone(&mut self, event: &Event, now: Instant) {
+        if self.is_idle() {
+            self.since = now;
+        }
+        let Some(mut entry) = event.copy_of_entry() else {
+            self.left_out = self.left_out.saturating_add(1);
+            return;
+        };
+        if let Some(known) = self.entries.iter_mut().find(|it| it.is_same_entry(&entry)) {
+            entry.add_entry(known);
+            *known = entry;
+        } else if self.entries.len() < LOG_ENTRIES {
+            self.entries.push(entry);
+        } else {
+            self.left_out = self.left_out.saturating_add(1);
+        }
+    }
+
+    /// Whether nothing waits for the end of a window.
+    fn is_idle(&self) -> bool {
+        self.left_out == 0 && self.entries.is_empty()
+    }
 }
 
 pub struct Log {
@@ -235,6 +284,7 @@ impl Log {
                 written: heapless::Deque::new(),
                 since: Instant(0),
                 left_out: 0,
+                entries: Vec::new(),
             },
             lost: 0,
         })
@@ -272,16 +322,32 @@ impl Log {
 
     /// Writes an event, unless its level is not shown or its cause has had its share.
     pub fn write(&mut self, event: &Event) {
-        if self.shows(event.level()) && self.has_room_for(event.cause()) {
+        if !self.shows(event.level()) {
+            return;
+        }
+        let now = self.now.boot;
+        if self.allowance.spend(event.cause(), now) {
             self.put(event);
+        } else {
+            self.allowance.postpone(event, now);
         }
     }
 
-    /// Logs how many lines were left out, once their window is over.
+    /// Logs who was let in beyond the share of visitors, and how many lines were left out, once their window is over.
     pub fn log_left_out(&mut self) {
         let deadline = self.next_deadline();
         if deadline.is_some_and(|deadline| deadline <= self.now.boot) {
-            let lines = core::mem::take(&mut self.allowance.left_out);
+            self.log_postponed();
+        }
+    }
+
+    /// The same at once, because the daemon ends.
+    pub fn log_postponed(&mut self) {
+        for entry in core::mem::take(&mut self.allowance.entries) {
+            self.put(&entry);
+        }
+        let lines = core::mem::take(&mut self.allowance.left_out);
+        if lines > 0 {
             self.put(&Event::LeftOut { lines });
         }
     }
@@ -289,36 +355,8 @@ impl Log {
     /// When to call [`Log::log_left_out`].
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        let Allowance {
-            since, left_out, ..
-        } = &self.allowance;
-        (*left_out > 0).then(|| since.after(LOG_WINDOW_MS))
-    }
-
-    fn has_room_for(&mut self, cause: Cause) -> bool {
-        let now = self.now.boot;
-        let most = match cause {
-            Cause::Daemon => return true,
-            Cause::Member => LOG_LINES,
-            Cause::Stranger => LOG_LINES - LOG_LINES_KEPT,
-        };
-        let allowance = &mut self.allowance;
-        let written = &mut allowance.written;
-        // If the line `most` lines back lies a whole window back or does not exist, the bound holds for any ten
-        // seconds, not only for those in which a count begins.
-        let back = written.iter().rev().nth(most as usize - 1);
-        if back.is_some_and(|&back| now.since(back) < LOG_WINDOW_MS) {
-            if allowance.left_out == 0 {
-                allowance.since = now;
-            }
-            allowance.left_out = allowance.left_out.saturating_add(1);
-            return false;
-        }
-        if written.is_full() {
-            written.pop_front();
-        }
-        let _ = written.push_back(now);
-        true
+        let allowance = &self.allowance;
+        (!allowance.is_idle()).then(|| allowance.since.after(LOG_WINDOW_MS))
     }
 
     fn put(&mut self, event: &Event) {
@@ -381,8 +419,22 @@ mod tests {
         Event::Accept {
             mirage: "ssh".into(),
             peer: Ipv4Addr::from(number).into(),
-            port: 10_443,
+            port: Some(10_443),
             client_address: None,
+            times: 1,
+        }
+    }
+
+    /// A line of a visitor who has left the service.
+    fn leaves(number: u32) -> Event {
+        Event::Close {
+            mirage: "ssh".into(),
+            peer: Ipv4Addr::from(number).into(),
+            port: Some(10_443),
+            bytes_in: 0,
+            bytes_out: 0,
+            seconds: 0,
+            end: "closed",
         }
     }
 
@@ -416,10 +468,38 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         let count = |verb: &str| text.lines().filter(|line| line.contains(verb)).count();
         assert_eq!(count(" wrong "), 81);
-        assert_eq!(count(" accept "), 20);
+        assert_eq!(count(" accept "), 20 + LOG_ENTRIES);
         assert_eq!(count(" clock right"), 1);
-        assert_eq!(count(" warn left-out=900 seconds=10"), 1);
+        let left_out = 420 + 480 - LOG_ENTRIES;
+        assert_eq!(count(&format!(" warn left-out={left_out} seconds=10")), 1);
         assert!(text.ends_with("Z wrong mirage=ssh source=192.0.2.7 knocks=1\n"));
+    }
+
+    #[test]
+    fn whoever_was_let_in_is_told_once_for_all_their_connections() {
+        let path = path("entries");
+        let mut log = log_to(&path);
+        log.at(at(0));
+        for number in 0..100 {
+            log.write(&member(0xc633_6400 + number));
+        }
+        for _ in 0..1_000 {
+            log.write(&member(0xc000_0207));
+        }
+        log.write(&member(0xc000_0208));
+        log.at(at(9_999));
+        log.log_left_out();
+        let told = || std::fs::read_to_string(&path).unwrap();
+        assert!(!told().contains("192.0.2."));
+        log.at(at(10_000));
+        log.log_left_out();
+        let lines = told();
+        std::fs::remove_file(&path).unwrap();
+        let lines: Vec<&str> = lines.lines().skip(100).collect();
+        assert_eq!(lines.len(), 2);
+        assert!(lines[0].ends_with(" accept mirage=ssh source=192.0.2.7 port=10443 times=1000"));
+        assert!(lines[1].ends_with(" accept mirage=ssh source=192.0.2.8 port=10443"));
+        assert_eq!(log.next_deadline(), None);
     }
 
     #[test]
@@ -431,7 +511,7 @@ mod tests {
             now += if number % 97 == 0 { 9_900 } else { number % 5 };
             log.at(at(now));
             log.log_left_out();
-            log.write(&[stranger, member][number as usize % 2](now as u32));
+            log.write(&[stranger, leaves][number as usize % 2](now as u32));
         }
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::remove_file(&path).unwrap();

@@ -179,6 +179,7 @@ impl<H: Host> Daemon<H> {
             self.shell.save(&self.core);
         }
         self.shell.control.close();
+        self.shell.log.log_postponed();
         let open = self.core.openings().iter().count();
         let left_open = (open > 0).then(|| Failure::LeftOpen(open, self.shell.journal()));
         if left_open.is_some() {

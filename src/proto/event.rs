@@ -42,10 +42,12 @@ pub enum Event {
         mirage: SectionName,
         /// The visitor's address.
         peer: IpAddr,
-        /// The port they dialled.
-        port: u16,
+        /// The port they dialled; None if the log must not name it.
+        port: Option<u16>,
         /// The address of 127/8 at which the service sees them, if that is so.
         client_address: Option<Ipv4Addr>,
+        /// How many of their connections this is, where the log sums them up.
+        times: u32,
     },
     /// A session has ended.
     Close {
@@ -53,8 +55,8 @@ pub enum Event {
         mirage: SectionName,
         /// The visitor's address.
         peer: IpAddr,
-        /// The port they dialled.
-        port: u16,
+        /// The port they dialled; None if the log must not name it.
+        port: Option<u16>,
         /// Bytes from the visitor.
         bytes_in: u64,
         /// Bytes to the visitor.
@@ -109,8 +111,8 @@ pub enum Event {
     Full {
         /// The visitor's address.
         peer: IpAddr,
-        /// The port they dialled.
-        port: u16,
+        /// The port they dialled; None if the log must not name it.
+        port: Option<u16>,
         /// The limit.
         what: Limit,
     },
@@ -556,6 +558,65 @@ impl Event {
             | Self::ClockRight
             | Self::BansLoaded { .. }
             | Self::OpeningsLoaded { .. } => Level::Info,
+        }
+    }
+
+    /// A copy, if it says that somebody was let in: the log leaves out no such line, but may sum them up.
+    pub fn copy_of_entry(&self) -> Option<Self> {
+        match self {
+            Self::Accept {
+                mirage,
+                peer,
+                port,
+                client_address,
+                times,
+            } => Some(Self::Accept {
+                mirage: Rc::clone(mirage),
+                peer: *peer,
+                port: *port,
+                client_address: *client_address,
+                times: *times,
+            }),
+            Self::Open {
+                mirage,
+                open_for,
+                seconds,
+            } => Some(Self::Open {
+                mirage: Rc::clone(mirage),
+                open_for: *open_for,
+                seconds: *seconds,
+            }),
+            _ => None,
+        }
+    }
+
+    /// Whether both say that the same source was let in at the same mirage.
+    pub fn is_same_entry(&self, other: &Self) -> bool {
+        match (self, other) {
+            (
+                Self::Accept { mirage, peer, .. },
+                Self::Accept {
+                    mirage: m, peer: p, ..
+                },
+            ) => (mirage, peer) == (m, p),
+            (
+                Self::Open {
+                    mirage, open_for, ..
+                },
+                Self::Open {
+                    mirage: m,
+                    open_for: o,
+                    ..
+                },
+            ) => (mirage, open_for) == (m, o),
+            _ => false,
+        }
+    }
+
+    /// Adds what an earlier one with the same source has counted.
+    pub fn add_entry(&mut self, earlier: &Self) {
+        if let (Self::Accept { times, .. }, Self::Accept { times: before, .. }) = (self, earlier) {
+            *times = times.saturating_add(*before);
         }
     }
 

@@ -16,11 +16,16 @@ impl fmt::Display for Event {
                 peer,
                 port,
                 client_address,
+                times,
             } => {
-                write!(f, "accept mirage={mirage} source={peer} port={port}")?;
-                match client_address {
-                    Some(address) => write!(f, " client-address={address}"),
-                    None => Ok(()),
+                let port = Port(*port);
+                write!(f, "accept mirage={mirage} source={peer}{port}")?;
+                if let Some(address) = client_address {
+                    write!(f, " client-address={address}")?;
+                }
+                match times {
+                    1 => Ok(()),
+                    times => write!(f, " times={times}"),
                 }
             }
             Self::Close {
@@ -33,8 +38,9 @@ impl fmt::Display for Event {
                 end,
             } => write!(
                 f,
-                "close mirage={mirage} source={peer} port={port} bytes-in={bytes_in} \
-                 bytes-out={bytes_out} seconds={seconds} end={end}"
+                "close mirage={mirage} source={peer}{} bytes-in={bytes_in} bytes-out={bytes_out} \
+                 seconds={seconds} end={end}",
+                Port(*port)
             ),
             Self::Ban {
                 peer,
@@ -75,8 +81,8 @@ impl fmt::Display for Event {
                 )
             }
             Self::Full { peer, port, what } => {
-                let what = what.word();
-                write!(f, "full source={peer} port={port} reason={what}")
+                let (port, what) = (Port(*port), what.word());
+                write!(f, "full source={peer}{port} reason={what}")
             }
             Self::DoorsFull { mirage, peer, what } => {
                 let what = what.word();

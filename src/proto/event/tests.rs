@@ -42,13 +42,14 @@ fn visitors() {
         assert_eq!(event.to_string(), line);
         assert!(event.cause() == cause, "{line}");
     };
-    let port = 10_443;
+    let port = Some(10_443);
     says(
         Event::Accept {
             mirage: home(),
             peer,
             port,
             client_address: None,
+            times: 1,
         },
         "accept mirage=home source=192.0.2.7 port=10443",
         Cause::Member,
@@ -59,8 +60,20 @@ fn visitors() {
             peer,
             port,
             client_address: Some([127, 31, 4, 77].into()),
+            times: 1,
         },
         "accept mirage=home source=192.0.2.7 port=10443 client-address=127.31.4.77",
+        Cause::Member,
+    );
+    says(
+        Event::Accept {
+            mirage: home(),
+            peer,
+            port: None,
+            client_address: None,
+            times: 3,
+        },
+        "accept mirage=home source=192.0.2.7 times=3",
         Cause::Member,
     );
     says(
@@ -78,7 +91,7 @@ fn visitors() {
     );
     for (touched, line) in [
         (
-            touched(Some(port), 0),
+            touched(port, 0),
             "ban source=192.0.2.7 port=10443 seconds=900 mirage=home",
         ),
         (
@@ -86,7 +99,7 @@ fn visitors() {
             "ban source=192.0.2.7 seconds=900 mirage=home clock-off=7m",
         ),
         (
-            touched(Some(port), -7_200),
+            touched(port, -7_200),
             "ban source=192.0.2.7 port=10443 seconds=900 mirage=home clock-off=-2h",
         ),
         (

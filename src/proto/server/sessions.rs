@@ -116,8 +116,9 @@ impl Core {
                 let event = Event::Accept {
                     mirage,
                     peer: conn.peer,
-                    port: conn.port,
+                    port: self.named(conn.port),
                     client_address,
+                    times: 1,
                 };
                 log(effects, event);
                 self.counters.accepted += 1;
@@ -279,7 +280,7 @@ impl Core {
         let event = Event::Close {
             mirage: self.section(conn.mirage),
             peer: conn.peer,
-            port: conn.port,
+            port: self.named(conn.port),
             bytes_in,
             bytes_out,
             seconds: now.since(conn.since) / 1_000,

@@ -198,7 +198,18 @@ impl Core {
         effects: &mut Effects,
     ) {
         self.counters.turned_away += 1;
+        let port = self.named(port);
         log(effects, Event::Full { peer, port, what });
+    }
+
+    /// A port as the log may name it: not if it will be a real one within the next minutes.
+    pub(super) fn named(&self, port: u16) -> Option<u16> {
+        let mut schedules = self
+            .mirages
+            .iter()
+            .filter_map(|(_, it)| it.schedule.as_ref());
+        let is_to_come = schedules.any(|schedule| schedule.is_to_come(port));
+        (!is_to_come).then_some(port)
     }
 
     pub(super) fn log_nonces_full(

@@ -23,6 +23,36 @@ fn the_real_port_leads_to_the_service() {
 }
 
 #[test]
+fn no_line_names_a_port_of_a_minute_to_come() {
+    let mut world = World::serving(&[home()]);
+    // Their clock is a minute ahead, which the three live minutes allow.
+    let schedule = world.mirage("home").schedule.as_ref().unwrap();
+    let minute = schedule.pattern().minute(world.now.unix());
+    let port = schedule.pattern().real(schedule.key(), minute + 1);
+    let conn = world.visit(MEMBER, port).unwrap();
+    world.take_dial(conn);
+    world.end(conn, End::Closed);
+    assert!(!world.shell.trace.is_empty());
+    let named = format!("port={port}");
+    let naming = |line: &&String| line.contains(&named);
+    assert_eq!(world.shell.trace.iter().find(naming), None);
+    // Once it is past, it may be named.
+    world.pass(3 * 60_000);
+    world.shell.trace.clear();
+    let conn = world.join(MEMBER, "home");
+    world.end(conn, End::Closed);
+    assert_eq!(
+        world
+            .shell
+            .trace
+            .iter()
+            .filter(|line| line.contains(" port="))
+            .count(),
+        2
+    );
+}
+
+#[test]
 fn a_trap_bans_and_holds_until_its_time_is_over() {
     let mut world = World::serving(&[home()]);
     world.visit(STRANGER, world.trap("home")).unwrap();

@@ -34,8 +34,9 @@ impl Story {
                 }
             }
             Ok(address) if address == self.scene.newcomer => {
-                if let ("accept", Some(port)) = (verb, port) {
-                    self.disprove(Claim::StaysIn, format!("port {port} let a newcomer in"));
+                if verb == "accept" {
+                    let port = port_name(port);
+                    self.disprove(Claim::StaysIn, format!("{port} let a newcomer in"));
                 }
             }
             _ => self.read_player(verb, source, port),
@@ -69,12 +70,12 @@ impl Story {
     }
 
     fn read_player(&mut self, verb: &str, source: &str, port: Option<u16>) {
-        let port = port.map_or_else(String::new, |port| format!(" {port}"));
+        let port = port_name(port);
         let ban_s = self.scene.ban_s;
         let what = match verb {
-            "accept" => format!("is in by port{port}"),
-            "close" => format!("was in by port{port}, and has left"),
-            "ban" => format!("is banned for {ban_s} s: port{port} is a trap"),
+            "accept" => format!("is in by {port}"),
+            "close" => format!("was in by {port}, and has left"),
+            "ban" => format!("is banned for {ban_s} s: {port} is a trap"),
             "trap" => "met a port that was or will be real: no ban".into(),
             "unban" => "is no longer banned".into(),
             _ => return,
@@ -85,4 +86,9 @@ impl Story {
             what,
         });
     }
+}
+
+/// A port for people. The log names none that will be real again soon.
+fn port_name(port: Option<u16>) -> String {
+    port.map_or("that port".into(), |port| format!("port {port}"))
 }
