@@ -500,6 +500,36 @@ test_status() {
   expect "a log file: the jail can write its folder" called "procd_add_jail_mount_rw '/var/log'"
 }
 
+# refuses_path OPTION VALUE WHY: the jail would have to contain more than the folder of that file.
+refuses_path() {
+  local place=enabled
+  router < <(one_mirage)
+  [[ $1 != secret_file ]] || place=range
+  sed -i "/$place/ a \\\toption $1 '$2'" "$router/etc/config/shimmer"
+  expect "$1 $2: is refused" fails service start
+  calls
+  expect "$1 $2: nothing is mounted" fails called 'procd_add_jail_mount.*'
+  expect "$1 $2: the log says why" logged "option '$1': $3"
+}
+
+test_paths() {
+  local option
+  for option in log state_file control secret_file; do
+    refuses_path "$option" '/tmp/log/../../x' 'has .. in its path'
+    refuses_path "$option" '/tmp/log/..' 'has .. in its path'
+    refuses_path "$option" '/tmp/a /etc/b' 'has a blank or another letter'
+    refuses_path "$option" '/*/x' 'has a blank or another letter'
+    refuses_path "$option" '/x' "is not in a folder; put it in one, as in /etc/shimmer/$option"
+    refuses_path "$option" '//x' 'is not in a folder'
+    refuses_path "$option" '/./x' 'is not in a folder'
+  done
+  router < <(one_mirage)
+  sed -i "/range/ a \\\toption host '/etc/config/shimmer'" "$router/etc/config/shimmer"
+  service start
+  calls
+  expect "an option that is no file's: its folder is not mounted" fails called "procd_add_jail_mount.*'/etc/config'"
+}
+
 test_init_script() {
   local before
   calls=$work/calls
@@ -508,6 +538,7 @@ test_init_script() {
   test_first_start
   test_reload
   test_stop
+  test_paths
   test_two_mirages
   test_bad_values
   test_values
