@@ -57,6 +57,10 @@ fn call(number: libc::c_long, arguments: [libc::c_long; 3]) -> Result<libc::c_lo
     }
 }
 
+fn own_number() -> libc::c_long {
+    std::process::id() as libc::c_long
+}
+
 #[test]
 fn a_call_that_is_not_listed_fails_and_is_told_once() {
     assert_right(in_child(|| {
@@ -69,7 +73,7 @@ fn a_call_that_is_not_listed_fails_and_is_told_once() {
         is_right &= next_refused() == Some(priority as u32) && next_refused().is_none();
         // The thread goes on, and what is listed still works.
         let own = call(libc::SYS_getpid, [0; 3]);
-        Ok(is_right && own == Ok(std::process::id().into()) && next_refused().is_none())
+        Ok(is_right && own == Ok(own_number()) && next_refused().is_none())
     }));
 }
 
@@ -109,7 +113,7 @@ fn arguments_are_looked_at() {
         is_right &= control(libc::FIOCLEX as _) == Err(libc::EBADF);
         is_right &= control(libc::TIOCSTI as _) == refused;
         let signal = |process: libc::c_long| call(libc::SYS_tkill, [process, 0, 0]);
-        is_right &= signal(std::process::id().into()) == Ok(0);
+        is_right &= signal(own_number()) == Ok(0);
         Ok(is_right && signal(1) == refused)
     }));
 }
