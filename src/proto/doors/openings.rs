@@ -129,12 +129,14 @@ impl Openings {
                 opening.guests.extend(guest.take());
                 return Requested::Begun;
             }
-            // What has to be closed before it is opened still needs the old command. So does what is being closed:
-            // that may fail.
+            // What has to be closed before it is opened still needs the old command. So does whatever may be open,
+            // where nothing closes it from now on.
             let keeps_command = match opening.stage {
-                OpeningStage::End => opening.is_wanted,
-                OpeningStage::Closing => request.close.is_none(),
-                _ => false,
+                OpeningStage::End if opening.is_wanted => true,
+                OpeningStage::Begin | OpeningStage::Recording | OpeningStage::Recorded => {
+                    opening.is_doubtful && request.close.is_none()
+                }
+                _ => request.close.is_none(),
             };
             if !keeps_command {
                 opening.close = request.close.into();
@@ -404,6 +406,8 @@ impl Openings {
             && !opening.open.is_empty()
         {
             opening.stage = OpeningStage::Begin;
+            // It may still run, and only accept nobody.
+            opening.is_doubtful = true;
         }
     }
 

@@ -193,6 +193,26 @@ fn a_service_that_has_died_is_started_again() {
 }
 
 #[test]
+fn a_service_that_accepts_nobody_and_can_not_be_started_again_is_stopped() {
+    let mut openings = Openings::default();
+    openings.request(request(OpenFor::Service), &mut None, Instant(0));
+    let run = next(&mut openings, 0).unwrap();
+    end(&mut openings, run, true, Instant(0));
+    openings.service_is_used(home(), Instant(1));
+    openings.service_has_died(home());
+    let run = next(&mut openings, 50).unwrap();
+    assert!(run.is_opening);
+    end(&mut openings, run, false, Instant(50));
+    let run = next(&mut openings, 50).unwrap();
+    assert!(!run.is_opening);
+    assert_eq!(
+        end(&mut openings, run, true, Instant(50)),
+        CommandEnd::Closed
+    );
+    assert!(openings.is_empty());
+}
+
+#[test]
 fn what_was_open_before_a_restart_is_closed_at_its_time() {
     let mut openings = Openings::default();
     let remembered = RestoredOpening {
@@ -514,6 +534,29 @@ fn no_more_commands_run_than_there_is_room_for_and_the_rest_is_not_due() {
     openings.record();
     assert_eq!(openings.next_deadline(), Some(Instant(0)));
     assert!(next(&mut openings, 1).is_some());
+}
+
+#[test]
+fn what_is_open_keeps_its_command_though_nothing_closes_it_from_now_on() {
+    let mut openings = Openings::default();
+    pass(&mut openings, 0);
+    let opening = next(&mut openings, 0).unwrap();
+    // Once while its command runs, and once when it is open.
+    for (now, requested) in [(1, Requested::Begun), (2, Requested::Renewed)] {
+        let mut again = request(OpenFor::Address(address()));
+        again.close = None;
+        let got = openings.request(again, &mut None, Instant(now));
+        assert_eq!(got, requested);
+        if now == 1 {
+            end(&mut openings, opening, true, Instant(1));
+        }
+    }
+    let run = next(&mut openings, 2 + STAYS_MS).unwrap();
+    assert!(!run.is_opening);
+    assert_eq!(
+        end(&mut openings, run, true, Instant(2 + STAYS_MS)),
+        CommandEnd::Closed
+    );
 }
 
 #[test]
