@@ -12,13 +12,10 @@
 //! is none, the bytes are only peeked at (MSG_PEEK), and just those that could be sent are taken. That is
 //! slower, but never gets stuck.
 
-use super::pipes::{Pipe, Pipes};
+use super::pipes::{Pipe, Pipes, Tube};
+use super::stream::Stream;
 use crate::limits::{BUFFER, BULK_FILLS, SPLICE, TURN_BYTES};
-use crate::sys::{pipe, socket};
-use socket2::SockRef;
 use std::io;
-use std::net::Shutdown;
-use std::os::fd::BorrowedFd;
 
 /// What a direction does now.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -55,12 +52,12 @@ pub enum Broken {
 }
 
 /// One direction of a session.
-pub struct Direction {
+pub struct Direction<P = Pipe> {
     flow: Flow,
     /// What is left of the header.
     header: Vec<u8>,
     /// The pipe that it has borrowed, empty or not.
-    pub pipe: Option<Pipe>,
+    pub pipe: Option<P>,
     queued: usize,
     /// Bytes passed on so far.
     pub moved: u64,
@@ -73,7 +70,7 @@ pub struct Direction {
     pub is_reset: bool,
 }
 
-impl Direction {
+impl<P: Tube> Direction<P> {
     /// Nothing has moved yet.
     pub fn new() -> Self {
         Self {
@@ -97,11 +94,11 @@ impl Direction {
     }
 
     /// Moves bytes until there are none, or no room for them, or this turn's share is used up.
-    pub fn run(
+    pub fn run<S: Stream<Tube = P>>(
         &mut self,
-        from: BorrowedFd<'_>,
-        to: BorrowedFd<'_>,
-        pipes: &mut Pipes,
+        from: &S,
+        to: &S,
+        pipes: &mut Pipes<P>,
         may_borrow: bool,
     ) -> Result<Step, Broken> {
         let before = self.moved;
@@ -115,7 +112,7 @@ impl Direction {
                     // After a reset, the end of input does not come from the sender. Otherwise the peer may
                     // have gone in the meantime; then the end need not be passed on.
                     if !self.is_reset {
-                        let _ = SockRef::from(&to).shutdown(Shutdown::Write);
+                        to.shut();
                     }
                     self.flow = Flow::Done;
                     Step::Wait
@@ -131,8 +128,8 @@ impl Direction {
         }
     }
 
-    fn send_header(&mut self, to: BorrowedFd<'_>) -> Result<Step, Broken> {
-        match socket::send(to, &self.header) {
+    fn send_header(&mut self, to: &impl Stream) -> Result<Step, Broken> {
+        match to.send(&self.header) {
             Ok(sent) => {
                 self.header.drain(..sent);
                 if self.header.is_empty() {
@@ -148,11 +145,11 @@ impl Direction {
         }
     }
 
-    fn fill(
+    fn fill<S: Stream<Tube = P>>(
         &mut self,
-        from: BorrowedFd<'_>,
-        to: BorrowedFd<'_>,
-        pipes: &mut Pipes,
+        from: &S,
+        to: &S,
+        pipes: &mut Pipes<P>,
         may_borrow: bool,
     ) -> Result<Step, Broken> {
         let can_borrow = self.pipe.is_some() || (may_borrow && pipes.can_lend());
@@ -165,7 +162,7 @@ impl Direction {
         let Some(pipe) = self.pipe.take().or_else(|| pipes.take()) else {
             return self.copy_by_peeking(from, to, &mut pipes.buffer[..]);
         };
-        let filled = pipe::splice(from, pipe.entry(), SPLICE);
+        let filled = from.splice_to(&pipe, SPLICE);
         self.pipe = Some(pipe);
         match filled {
             // The end, or urgent data, at which splice stops: a plain receive tells which.
@@ -189,13 +186,13 @@ impl Direction {
     }
 
     /// Receives and sends. Bytes that can't be sent go into a pipe, which must be available.
-    fn copy(
+    fn copy<S: Stream<Tube = P>>(
         &mut self,
-        from: BorrowedFd<'_>,
-        to: BorrowedFd<'_>,
-        pipes: &mut Pipes,
+        from: &S,
+        to: &S,
+        pipes: &mut Pipes<P>,
     ) -> Result<Step, Broken> {
-        let received = match socket::receive(from, &mut pipes.buffer[..]) {
+        let received = match from.receive(&mut pipes.buffer[..]) {
             Ok(0) => return self.end(),
             Ok(received) => received,
             Err(error) => return self.wait_or_break(&error, Broken::Reading),
@@ -208,7 +205,7 @@ impl Direction {
                 .take()
                 .or_else(|| pipes.take())
                 .ok_or(Broken::Writing)?;
-            let kept = rustix::io::write(pipe.entry(), &pipes.buffer[sent..received]);
+            let kept = pipe.write(&pipes.buffer[sent..received]);
             self.pipe = Some(pipe);
             self.queued = received - sent;
             self.flow = Flow::Drain;
@@ -224,11 +221,11 @@ impl Direction {
     /// Peeks, sends, and takes what was sent.
     fn copy_by_peeking(
         &mut self,
-        from: BorrowedFd<'_>,
-        to: BorrowedFd<'_>,
+        from: &impl Stream,
+        to: &impl Stream,
         buffer: &mut [u8],
     ) -> Result<Step, Broken> {
-        let seen = match socket::peek(from, buffer) {
+        let seen = match from.peek(buffer) {
             Ok(0) => return self.end(),
             Ok(seen) => seen,
             Err(error) => return self.wait_or_break(&error, Broken::Reading),
@@ -237,7 +234,7 @@ impl Direction {
         let sent = self.send(to, &buffer[..seen])?;
         let mut left = sent;
         while left > 0 {
-            match socket::discard(from, left) {
+            match from.discard(left) {
                 Ok(thrown) if thrown > 0 => left -= thrown,
                 _ => return Err(Broken::Reading),
             }
@@ -248,11 +245,11 @@ impl Direction {
         Ok(self.after_fill(seen))
     }
 
-    fn drain(&mut self, to: BorrowedFd<'_>) -> Result<Step, Broken> {
+    fn drain(&mut self, to: &impl Stream<Tube = P>) -> Result<Step, Broken> {
         let Some(pipe) = &self.pipe else {
             return Err(Broken::Writing);
         };
-        match pipe::splice(pipe.exit(), to, self.queued) {
+        match to.splice_from(pipe, self.queued) {
             Ok(0) => Err(Broken::Writing),
             Ok(moved) => {
                 self.is_blocked = false;
@@ -270,8 +267,8 @@ impl Direction {
         }
     }
 
-    fn send(&mut self, to: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize, Broken> {
-        let sent = match socket::send(to, bytes) {
+    fn send(&mut self, to: &impl Stream, bytes: &[u8]) -> Result<usize, Broken> {
+        let sent = match to.send(bytes) {
             Ok(sent) => sent,
             Err(error) => match self.wait_or_break(&error, Broken::Writing)? {
                 Step::Go => return self.send(to, bytes),
@@ -314,7 +311,7 @@ impl Direction {
         }
     }
 
-    fn release(&mut self, pipes: &mut Pipes) {
+    fn release(&mut self, pipes: &mut Pipes<P>) {
         if let Some(pipe) = self.pipe.take() {
             if self.queued == 0 {
                 pipes.give_back(pipe);
@@ -330,7 +327,7 @@ impl Direction {
     }
 
     /// Stops it, whatever it is doing.
-    pub fn stop(&mut self, pipes: &mut Pipes) {
+    pub fn stop(&mut self, pipes: &mut Pipes<P>) {
         self.release(pipes);
         self.flow = Flow::Done;
     }
@@ -340,7 +337,7 @@ impl Direction {
 mod tests {
     use super::*;
     use std::io::{Read, Write};
-    use std::os::fd::AsFd;
+    use std::os::fd::OwnedFd;
     use std::os::unix::net::UnixStream;
 
     /// Two connected sockets; the first does not block.
@@ -361,10 +358,11 @@ mod tests {
         direction.introduce(header.clone());
         visitor.write_all(b"hello").unwrap();
         drop(visitor);
+        let (client, service) = (OwnedFd::from(client), OwnedFd::from(service));
         let mut received = vec![0; header.len()];
         let (mut taken, mut waits) = (0, 0);
         while taken < received.len() {
-            let step = direction.run(client.as_fd(), service.as_fd(), &mut pipes, true);
+            let step = direction.run(&client, &service, &mut pipes, true);
             assert!(matches!(step, Ok(Step::Wait)));
             if taken + 1 < header.len() && direction.is_blocked {
                 assert_eq!(direction.moved, 0);
@@ -374,11 +372,7 @@ mod tests {
         }
         assert!(waits > 1, "it never had to wait");
         assert!(received == header);
-        assert!(
-            direction
-                .run(client.as_fd(), service.as_fd(), &mut pipes, true)
-                .is_ok()
-        );
+        assert!(direction.run(&client, &service, &mut pipes, true).is_ok());
         let mut rest = String::new();
         server.read_to_string(&mut rest).unwrap();
         assert_eq!((rest.as_str(), direction.moved), ("hello", 5));

@@ -10,16 +10,15 @@
 
 use super::direction::{Broken, Direction, Step};
 use super::pipes::Pipes;
+use super::stream::Stream;
 use crate::daemon::wake::Side;
 use crate::limits::{RESET_DRAIN_MS, RESET_LOOK_MS};
 use crate::proto::Instant;
 use crate::proto::input::End;
 use crate::proto::source::Source;
-use crate::sys::socket;
 use mio::event::Event;
-use socket2::SockRef;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 /// What a link needs next.
 pub enum Progress {
@@ -74,31 +73,25 @@ enum State {
 }
 
 /// A visitor's connection, the service's connection, and the bytes between them.
-pub struct Link {
+pub struct Link<S: Stream = OwnedFd> {
     /// The visitor's connection.
-    pub client: OwnedFd,
-    service: OwnedFd,
+    pub client: S,
+    service: S,
     /// The source that its pipes count for.
     pub source: Source,
     /// Whether it waits for another go.
     pub is_due: bool,
-    inbound: Direction,
-    outbound: Direction,
+    inbound: Direction<S::Tube>,
+    outbound: Direction<S::Tube>,
     state: State,
     idle_ms: Option<u64>,
     active: Instant,
 }
 
-impl Link {
+impl<S: Stream> Link<S> {
     /// A visitor and the service that is being dialled. The link ends after `idle_ms` milliseconds without a
     /// byte.
-    pub fn new(
-        client: OwnedFd,
-        service: OwnedFd,
-        source: Source,
-        idle_ms: Option<u64>,
-        now: Instant,
-    ) -> Self {
+    pub fn new(client: S, service: S, source: Source, idle_ms: Option<u64>, now: Instant) -> Self {
         Self {
             client,
             service,
@@ -118,7 +111,7 @@ impl Link {
     }
 
     /// Dials the service again, with this socket.
-    pub fn dial_again(&mut self, service: OwnedFd) {
+    pub fn dial_again(&mut self, service: S) {
         self.service = service;
         self.state = State::Dialling;
         // The hints of the failed dial do not apply to this one.
@@ -188,7 +181,7 @@ impl Link {
         &mut self,
         ready: Option<Ready>,
         now: Instant,
-        pipes: &mut Pipes,
+        pipes: &mut Pipes<S::Tube>,
         may_borrow: bool,
     ) -> Progress {
         let mut ready = ready;
@@ -199,7 +192,7 @@ impl Link {
             return Progress::Wait;
         }
         if self.is_dialling() {
-            match socket::connected(self.service.as_fd()) {
+            match self.service.connected() {
                 Ok(false) => return Progress::Wait,
                 // The client's first bytes raise no second event: try both directions.
                 Ok(true) => {
@@ -239,7 +232,7 @@ impl Link {
             } else {
                 (&mut self.outbound, &self.service, &self.client)
             };
-            match direction.run(from.as_fd(), to.as_fd(), pipes, may_borrow) {
+            match direction.run(from, to, pipes, may_borrow) {
                 Ok(step) => again |= step == Step::Again,
                 Err(Broken::Writing) => {
                     direction.stop(pipes);
@@ -260,7 +253,7 @@ impl Link {
         }
         // A direction without room does not read, so it does not notice a reset of its input. What it holds
         // gets the same time as after any reset.
-        let is_stuck = |direction: &Direction| direction.is_reset && direction.is_blocked;
+        let is_stuck = |direction: &Direction<S::Tube>| direction.is_reset && direction.is_blocked;
         if is_stuck(&self.inbound) || is_stuck(&self.outbound) {
             self.begin_reset(now);
         }
@@ -270,7 +263,7 @@ impl Link {
             Some(Side::Service) if self.outbound.is_done() => Some(&self.service),
             _ => None,
         };
-        if finished.is_some_and(has_error) {
+        if finished.is_some_and(S::has_error) {
             self.inbound.stop(pipes);
             self.outbound.stop(pipes);
             self.begin_reset(now);
@@ -300,22 +293,16 @@ impl Link {
 
     /// Whether both directions are finished and the kernel has sent everything: a reset would discard the rest.
     fn is_delivered(&self) -> bool {
-        let has_sent = |socket: &OwnedFd| socket::unsent(socket.as_fd()) == 0;
-        self.is_done() && has_sent(&self.client) && has_sent(&self.service)
+        self.is_done() && self.client.unsent() == 0 && self.service.unsent() == 0
     }
 
     /// Closes both sides, with a reset if one side was reset.
-    pub fn close(mut self, end: Option<End>, pipes: &mut Pipes) {
+    pub fn close(mut self, end: Option<End>, pipes: &mut Pipes<S::Tube>) {
         self.inbound.stop(pipes);
         self.outbound.stop(pipes);
         if end == Some(End::Reset) {
-            socket::reset_on_close(self.client.as_fd());
-            socket::reset_on_close(self.service.as_fd());
+            self.client.reset_on_close();
+            self.service.reset_on_close();
         }
     }
-}
-
-/// Whether an error is pending at a socket, such as a reset (socket(7), SO_ERROR). Reading it clears it.
-fn has_error(socket: &OwnedFd) -> bool {
-    !matches!(SockRef::from(socket).take_error(), Ok(None))
 }

@@ -3,6 +3,7 @@
 mod direction;
 mod link;
 mod pipes;
+mod stream;
 
 pub use link::{Link, Progress, Ready};
 pub use pipes::Pipes;

@@ -9,13 +9,22 @@ use crate::sys::pipe;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+/// A pipe for bytes that can't be sent yet, or that need not pass through our memory.
+pub trait Tube: Sized {
+    /// A pipe that takes a whole [`BUFFER`] when it is empty.
+    fn new() -> io::Result<Self>;
+
+    /// Writes to it.
+    fn write(&self, bytes: &[u8]) -> io::Result<usize>;
+}
+
 /// A pipe that takes at least a whole [`BUFFER`] when it is empty.
 pub struct Pipe {
     read: OwnedFd,
     write: OwnedFd,
 }
 
-impl Pipe {
+impl Tube for Pipe {
     fn new() -> io::Result<Self> {
         let (read, write) = pipe::pipe()?;
         if rustix::pipe::fcntl_getpipe_size(&write)? < BUFFER {
@@ -24,6 +33,12 @@ impl Pipe {
         Ok(Self { read, write })
     }
 
+    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(rustix::io::write(self.entry(), bytes)?)
+    }
+}
+
+impl Pipe {
     /// The end to read from.
     pub fn exit(&self) -> BorrowedFd<'_> {
         self.read.as_fd()
@@ -36,16 +51,16 @@ impl Pipe {
 }
 
 /// What all sessions share to move their bytes.
-pub struct Pipes {
+pub struct Pipes<P = Pipe> {
     /// Holds nothing between two calls.
     pub buffer: Box<[u8; BUFFER]>,
-    free: Vec<Pipe>,
+    free: Vec<P>,
     lent: usize,
     /// Why splice(2) does not work here, if so. Then no pipe is lent, and all bytes are copied.
     pub can_splice: io::Result<()>,
 }
 
-impl Pipes {
+impl<P: Tube> Pipes<P> {
     /// Without a pipe; the first is made when it is needed.
     pub fn new() -> Self {
         Self {
@@ -66,7 +81,7 @@ impl Pipes {
         if self.free.is_empty()
             && self.lent < PIPES
             && self.can_splice.is_ok()
-            && let Ok(pipe) = Pipe::new()
+            && let Ok(pipe) = P::new()
         {
             self.free.push(pipe);
         }
@@ -74,7 +89,7 @@ impl Pipes {
     }
 
     /// Lends an empty pipe.
-    pub fn take(&mut self) -> Option<Pipe> {
+    pub fn take(&mut self) -> Option<P> {
         let pipe = if self.can_lend() {
             self.free.pop()
         } else {
@@ -85,7 +100,7 @@ impl Pipes {
     }
 
     /// Takes back an empty pipe.
-    pub fn give_back(&mut self, pipe: Pipe) {
+    pub fn give_back(&mut self, pipe: P) {
         self.lent -= 1;
         self.free.push(pipe);
     }
@@ -98,7 +113,7 @@ impl Pipes {
     }
 
     /// Closes a lent pipe that still holds bytes.
-    pub fn write_off(&mut self, pipe: Pipe) {
+    pub fn write_off(&mut self, pipe: P) {
         self.lent -= 1;
         drop(pipe);
     }
