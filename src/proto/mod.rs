@@ -58,4 +58,4 @@ pub use server::Core;
 pub use time::{Instant, Now, sooner};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

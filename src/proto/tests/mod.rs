@@ -1,3 +1,4 @@
 //! What tests of several modules share.
 
 pub mod explore;
+pub mod simulation;

@@ -5,7 +5,7 @@ use super::world::World;
 use crate::proto::conn::{Conn, ConnId, Stage};
 use crate::proto::server::Wanted;
 use crate::proto::server::places::guaranteed;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 impl World {
     /// What has to hold whenever nothing is under way.
@@ -15,6 +15,12 @@ impl World {
         assert!(core.newcomers.is_empty(), "a question has no answer");
         self.check_conns();
         self.check_ports();
+        let jobs: BTreeSet<_> = shell
+            .jobs
+            .iter()
+            .map(|(job, _)| format!("{job:?}"))
+            .collect();
+        assert_eq!(jobs.len(), shell.jobs.len(), "a command runs twice");
         let openings = core.openings().iter();
         for opening in openings.filter(|opening| opening.stays_ms(self.now.boot) == 0) {
             let runs = shell

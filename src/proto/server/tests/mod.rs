@@ -2,13 +2,15 @@
 
 mod check;
 mod doors;
+mod flaw;
 mod full;
 mod gates;
-mod random;
+mod house;
 mod reload;
 mod service;
 mod shell;
 mod silent;
+mod simulate;
 mod stop;
 mod token;
 mod turns;

@@ -1,19 +1,20 @@
 //! A shell in memory: it performs effects as the daemon's does, and gives the same answers, as a test has told it
 //! to. What it is asked to do and can't, the core should not have asked.
 
+use super::flaw::Flaw;
+use super::house::{Recorded, saved};
 use crate::limits::{CLOSING_ACCEPTS, HOOKS, HOOKS_QUEUED, NFT_QUEUED};
 use crate::proto::Core;
 use crate::proto::conn::ConnId;
 use crate::proto::effect::{Drain, Effect, Introduction, Reply};
 use crate::proto::ids::{JobId, MirageId};
 use crate::proto::input::{ElementOutcome, End, Examined, Fault, Input, JobFailure, SavedBan};
-use crate::proto::nonces::{Memory, RECORD};
 use crate::proto::scheme::knock::Hop;
 use crate::proto::scheme::token::TOKEN;
 use crate::proto::table::Id;
 use crate::terms::{NftFamily, NftSet};
 use core::net::{IpAddr, Ipv4Addr};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::rc::Rc;
 
@@ -126,11 +127,34 @@ pub struct Shell {
     pub is_clock_kept: bool,
     /// The file of used tokens and datagrams.
     pub used: Vec<u8>,
+    /// How often it was written.
+    pub remembered: u32,
+    /// The same as the journal, in full.
+    pub recorded: Vec<Recorded>,
+    /// What `/bin/open` has opened and `/bin/close` has not closed.
+    pub house: BTreeSet<String>,
+    pub flaw: Option<Flaw>,
     /// What was done, in its order: lines of the log, and behind `> ` all else.
     pub trace: Vec<String>,
 }
 
 impl Shell {
+    /// What outlives the daemon.
+    pub fn after_a_restart(self) -> Self {
+        Self {
+            journal: self.journal,
+            recorded: self.recorded,
+            house: self.house,
+            state: self.state,
+            used: self.used,
+            remembered: self.remembered,
+            is_clock_kept: self.is_clock_kept,
+            is_disk_full: self.is_disk_full,
+            flaw: self.flaw,
+            ..Self::default()
+        }
+    }
+
     /// What is there of a connection.
     pub fn body(&self, conn: ConnId) -> Option<Body> {
         self.bodies.get(&conn.bits()).copied()
@@ -194,10 +218,16 @@ impl Shell {
         if !listener.admitted.as_ref().is_none_or(is_let_through) {
             return None;
         }
+        let peer = match (who.peer, self.flaw) {
+            (IpAddr::V4(peer), Some(Flaw::Neighbour)) => {
+                Ipv4Addr::from_bits(peer.to_bits() ^ 1).into()
+            }
+            (peer, _) => peer,
+        };
         self.has_in_hand = true;
         Some(Input::Accepted {
             mirage: listener.mirage,
-            peer: who.peer,
+            peer,
             port: who.dialled,
         })
     }
@@ -287,7 +317,9 @@ impl Shell {
             Effect::Close(conn) => {
                 self.tell("close");
                 assert!(self.body(conn).is_some(), "nothing to close");
-                self.drop_conn(conn);
+                if self.flaw != Some(Flaw::SocketKept) {
+                    self.drop_conn(conn);
+                }
             }
             Effect::Cut(conn) => {
                 self.tell("cut");
@@ -308,6 +340,9 @@ impl Shell {
             Effect::Run { job, words } => {
                 self.tell(format!("run {}", words.join(" ")));
                 if self.jobs.len() < HOOKS + HOOKS_QUEUED {
+                    if self.flaw == Some(Flaw::RunTwice) {
+                        self.jobs.push((job, Rc::clone(&words)));
+                    }
                     self.jobs.push((job, words));
                 } else {
                     let failure = Some(JobFailure {
@@ -338,10 +373,8 @@ impl Shell {
             Effect::Journal => {
                 self.tell("journal");
                 let is_written = !self.is_disk_full;
-                if is_written {
-                    let openings = core.openings().iter();
-                    let to_close = openings.filter_map(|opening| opening.to_close());
-                    self.journal = to_close.map(|words| words.join(" ")).collect();
+                if is_written && self.flaw != Some(Flaw::JournalNotWritten) {
+                    self.write_journal(core);
                 }
                 self.answer(Input::Journalled { is_written });
             }
@@ -365,7 +398,13 @@ impl Shell {
             }
             Effect::Load => {
                 self.tell("load");
-                self.answer(Input::Loaded(self.state.clone()));
+                let is_read = self.flaw != Some(Flaw::StateNotRead);
+                let state = if is_read {
+                    self.state.clone()
+                } else {
+                    Vec::new()
+                };
+                self.answer(Input::Loaded(state));
             }
             Effect::AskClock => {
                 self.tell("ask clock");
@@ -375,15 +414,6 @@ impl Shell {
                 self.tell("reply");
                 self.replies.push(reply);
             }
-        }
-    }
-
-    /// Writes what was used.
-    pub fn remember(&mut self, memory: &Memory) {
-        self.used.resize(memory.size() as usize, 0);
-        for write in memory.unwritten().iter() {
-            let at = write.at as usize;
-            self.used[at..at + RECORD].copy_from_slice(&write.bytes);
         }
     }
 
@@ -498,7 +528,8 @@ impl Shell {
             }
         }
         self.listeners.retain(|place, listener| {
-            if listener.mirage != mirage || is_wanted(place) {
+            let is_kept = self.flaw == Some(Flaw::PortKept);
+            if listener.mirage != mirage || is_wanted(place) || is_kept {
                 return true;
             }
             let owner = core.owner(place.0, place.1);
@@ -563,15 +594,4 @@ fn fault(dial: Dial) -> Option<Fault> {
         Dial::Failed => Some(Fault::Other(io::ErrorKind::PermissionDenied.into())),
         Dial::Pending | Dial::Accepted | Dial::Brief | Dial::Refused => None,
     }
-}
-
-/// The bans as a state file has them.
-fn saved(core: &Core) -> Vec<SavedBan> {
-    let now = core.now();
-    let bans = core.bans().iter().map(|ban| SavedBan {
-        source: ban.source,
-        unix: now.unix() - now.boot.since(ban.last) / 1_000,
-        attempts: ban.attempts,
-    });
-    bans.collect()
 }

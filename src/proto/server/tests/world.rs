@@ -1,9 +1,11 @@
 //! The core and a shell in memory, and the loop that joins them. After each input it is asserted that both agree.
 
+use super::flaw::Flaw;
 use super::shell::{Body, Dial, Dialled, Shell, Waiting};
 use crate::limits::RELEASE_UNIX;
 use crate::proto::Core;
 use crate::proto::conn::{ConnId, Stage};
+use crate::proto::doors::RestoredOpening;
 use crate::proto::effect::Effects;
 use crate::proto::gates::GateSettings;
 use crate::proto::ids::MirageId;
@@ -120,6 +122,12 @@ pub struct World {
     pub core: Core,
     pub shell: Shell,
     pub now: Now,
+    /// How far the right clock is ahead of ours, which has missed a step.
+    missed_ms: i64,
+    /// How many effects are performed before the daemon is killed, if it is.
+    pub crash_in: Option<usize>,
+    /// It was killed, and nothing happens until it starts again.
+    pub has_crashed: bool,
     effects: Effects,
 }
 
@@ -133,6 +141,9 @@ impl World {
             core,
             shell: Shell::default(),
             now: START,
+            missed_ms: 0,
+            crash_in: None,
+            has_crashed: false,
             effects: Effects::new(),
         }
     }
@@ -152,14 +163,23 @@ impl World {
         world
     }
 
-    /// The daemon is killed, and another one starts, which knows what the file of used tokens says.
+    /// The daemon is killed, and another one starts, which knows what its files say.
     pub fn restart(&mut self, common: CommonSettings) {
         let before = core::mem::take(&mut self.shell);
-        let (memory, _) = Memory::read(Some(&before.used), Some(BOOT), self.now.boot);
+        self.effects.clear();
+        (self.has_crashed, self.crash_in) = (false, None);
+        let used = Some(&before.used[..]).filter(|used| !used.is_empty());
+        let (memory, _) = Memory::read(used, Some(BOOT), self.now.boot);
         self.core = Core::new(common, self.now, before.is_clock_kept, TRAPS);
+        let restored = before.recorded.iter().map(|it| RestoredOpening {
+            section: it.section.clone(),
+            open_for: it.open_for,
+            close: it.close.clone(),
+            until: self.now.boot.after(it.stays_ms),
+        });
+        self.core.restore(restored.collect());
         self.core.recall(memory);
-        self.shell.used = before.used;
-        self.shell.is_clock_kept = before.is_clock_kept;
+        self.shell = before.after_a_restart();
         self.turn();
     }
 
@@ -176,6 +196,9 @@ impl World {
 
     /// Does one thing that is due, if there is one.
     pub fn tick(&mut self) -> bool {
+        if self.has_crashed {
+            return false;
+        }
         let has_more = self.core.tick(&mut self.effects);
         self.settle();
         has_more
@@ -187,6 +210,9 @@ impl World {
     }
 
     fn begin(&mut self) {
+        if self.has_crashed {
+            return;
+        }
         self.core.begin_turn(self.now, &mut self.effects);
         self.settle();
     }
@@ -198,6 +224,9 @@ impl World {
     }
 
     fn handle_now(&mut self, input: Input) {
+        if self.has_crashed {
+            return;
+        }
         self.core.handle(input, &mut self.effects);
         self.settle();
     }
@@ -208,6 +237,9 @@ impl World {
             let most = most + for_each * self.core.mirages().count();
             assert!(self.effects.len() < most, "{} effects", self.effects.len());
             while let Some(effect) = self.effects.pop_front() {
+                if self.is_killed() {
+                    return;
+                }
                 self.shell.perform(effect, &self.core);
             }
             let Some(answer) = self.shell.next_answer() else {
@@ -219,12 +251,20 @@ impl World {
         self.check();
     }
 
+    /// Whether the daemon is killed before it performs another effect.
+    fn is_killed(&mut self) -> bool {
+        self.has_crashed = self.crash_in == Some(0);
+        self.crash_in = self.crash_in.map(|effects| effects.saturating_sub(1));
+        self.has_crashed
+    }
+
     /// Lets time pass, with a turn whenever something is due.
     pub fn pass(&mut self, ms: u64) {
         let end = self.now.boot.after(ms);
         let mut turns = 0;
         while let Some(due) = self.core.deadline().filter(|due| *due <= end)
             && !self.core.has_stopped()
+            && !self.has_crashed
         {
             let step = due.since(self.now.boot);
             turns = if step == 0 { turns + 1 } else { 0 };
@@ -248,8 +288,21 @@ impl World {
 
     /// Somebody sets the clock.
     pub fn set_clock(&mut self, ms: i64) {
-        self.now.real_ms += ms;
+        match self.shell.flaw {
+            Some(Flaw::StepIgnored) => self.missed_ms += ms,
+            _ => self.now.real_ms += ms,
+        }
         self.turn();
+    }
+
+    /// The time by a clock that is right, in Unix seconds.
+    pub fn true_unix(&self) -> u64 {
+        let real_ms = self.now.real_ms + self.missed_ms;
+        Now {
+            real_ms,
+            ..self.now
+        }
+        .unix()
     }
 
     /// The id of a section that is served.
@@ -437,7 +490,10 @@ impl World {
     /// The command that was started first ends.
     pub fn end_job(&mut self, failure: Option<&str>) {
         self.begin();
-        let (job, _) = self.shell.jobs.remove(0);
+        let job = self.shell.end_child(failure.is_none());
+        if self.shell.flaw == Some(Flaw::ChildForgotten) {
+            return;
+        }
         let failure = failure.map(|why| JobFailure {
             why: why.to_owned(),
             was_killed: why.starts_with("killed"),
