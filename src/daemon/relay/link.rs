@@ -55,6 +55,17 @@ impl Ready {
             is_reset,
         }
     }
+
+    /// These flags.
+    #[cfg(test)]
+    pub fn of(side: Side, is_readable: bool, is_ending: bool, is_reset: bool) -> Self {
+        Self {
+            side,
+            is_readable,
+            is_ending,
+            is_reset,
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

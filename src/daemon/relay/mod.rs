@@ -7,3 +7,6 @@ mod stream;
 
 pub use link::{Link, Progress, Ready};
 pub use pipes::Pipes;
+
+#[cfg(test)]
+mod tests;
