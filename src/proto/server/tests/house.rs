@@ -35,13 +35,14 @@ impl Shell {
         self.journal = words.map(|words| words.join(" ")).collect();
     }
 
-    /// The command that was started first ends, and has done its work or not.
-    pub fn end_child(&mut self, has_succeeded: bool) -> JobId {
+    /// The command that was started first ends. If it was killed, it may have opened something, but not closed it.
+    pub fn end_child(&mut self, failure: Option<&str>) -> JobId {
+        let was_killed = failure.is_some_and(|why| why.starts_with("killed"));
         let (job, words) = self.jobs.remove(0);
         let what = words[1..].join(" ");
         match &*words[0] {
-            "/bin/open" if has_succeeded => drop(self.house.insert(what)),
-            "/bin/close" if has_succeeded => drop(self.house.remove(&what)),
+            "/bin/open" if failure.is_none() || was_killed => drop(self.house.insert(what)),
+            "/bin/close" if failure.is_none() => drop(self.house.remove(&what)),
             _ => {}
         }
         job

@@ -490,7 +490,7 @@ impl World {
     /// The command that was started first ends.
     pub fn end_job(&mut self, failure: Option<&str>) {
         self.begin();
-        let job = self.shell.end_child(failure.is_none());
+        let job = self.shell.end_child(failure);
         if self.shell.flaw == Some(Flaw::ChildForgotten) {
             return;
         }

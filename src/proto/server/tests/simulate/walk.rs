@@ -256,7 +256,8 @@ impl Walk {
 
     fn end_job(&mut self) {
         if !self.world.shell.jobs.is_empty() {
-            let failure = [None, None, Some("exit=1")][self.below(3)];
+            let failures = [None, None, None, Some("exit=1"), Some("killed")];
+            let failure = failures[self.below(5)];
             self.world.end_job(failure);
         }
     }
@@ -401,8 +402,8 @@ impl Walk {
         // Commands go on without it, and end as they would.
         let children = self.world.shell.jobs.len();
         for _ in 0..children {
-            let has_succeeded = self.below(2) == 0;
-            self.world.shell.end_child(has_succeeded);
+            let failure = [None, Some("exit=1")][self.below(2)];
+            self.world.shell.end_child(failure);
         }
         let saved = self.promises.saved(&self.world);
         self.world.restart(common());
