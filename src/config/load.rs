@@ -50,6 +50,14 @@ impl ServerConfig {
         Self::load_for(path, Purpose::Control)
     }
 
+    /// Reads the text of a file. The path stands in the messages, and secret files are relative to it.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn parse(path: &Path, text: &[u8]) -> Result<Self, Errors> {
+        server(path, text, Purpose::Server)
+    }
+
     fn load_for(path: &Path, purpose: Purpose) -> Result<Self, Errors> {
         server(path, &load(path)?, purpose)
     }

@@ -38,8 +38,7 @@ fn lines(errors: &Errors) -> Vec<String> {
 
 /// The daemon's configuration, or its errors without the file's name.
 fn read(text: impl AsRef<[u8]>) -> Result<ServerConfig, Vec<String>> {
-    load::server(Path::new("t.conf"), text.as_ref(), Purpose::Server)
-        .map_err(|errors| lines(&errors))
+    ServerConfig::parse(Path::new("t.conf"), text.as_ref()).map_err(|errors| lines(&errors))
 }
 
 /// The client's.

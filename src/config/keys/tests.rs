@@ -1,9 +1,7 @@
 //! Every key reaches its own field, and no other.
 
 use super::*;
-use crate::config::load;
-use crate::config::reader::Purpose;
-use crate::config::{Location, LogTarget};
+use crate::config::{Location, LogTarget, ServerConfig};
 use crate::ini::Section;
 use crate::proto::scheme::knock::{Protocols, Scope, parse_sequence};
 use crate::proto::scheme::packet::Admits;
@@ -198,7 +196,7 @@ fn every_key_changes_the_mirage_that_it_belongs_to() {
     let mirage = |text: &str| {
         let text = format!("[mirage-ssh]\n{KEYED_LINES}{text}\n");
         let path = std::path::Path::new("t.conf");
-        let server = load::server(path, text.as_bytes(), Purpose::Server);
+        let server = ServerConfig::parse(path, text.as_bytes());
         server.map(|mut server| server.mirages.remove(0))
     };
     let mut names = vec!["secret", "secret-file", "range", "open-set"];

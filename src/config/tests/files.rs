@@ -49,7 +49,7 @@ fn an_unusable_secret_file_is_told_at_its_key() {
             &format!("secret-file = {file}"),
         );
         let path = scratch.0.join("shimmer.conf");
-        let error = load::server(&path, text.as_bytes(), Purpose::Server)
+        let error = ServerConfig::parse(&path, text.as_bytes())
             .err()
             .unwrap()
             .to_string();

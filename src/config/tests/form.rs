@@ -179,12 +179,7 @@ log-level = loud
             "7: log-level: loud is not one of error, warn, info, debug",
         ]
     );
-    let all = load::server(
-        Path::new("/etc/shimmer.conf"),
-        text.as_bytes(),
-        Purpose::Server,
-    )
-    .err();
+    let all = ServerConfig::parse(Path::new("/etc/shimmer.conf"), text.as_bytes()).err();
     let all = all.unwrap().to_string();
     assert_eq!(all.lines().count(), 6);
     assert!(

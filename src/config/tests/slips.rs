@@ -46,7 +46,7 @@ fn shown(text: &[u8]) -> String {
         let texts = warnings.iter().map(Diagnostic::to_string);
         texts.collect::<Vec<_>>().join("\n")
     };
-    let server = load::server(path, text, Purpose::Server);
+    let server = ServerConfig::parse(path, text);
     let client = ClientConfig::parse(path, text);
     let server = server.map_or_else(|errors| errors.to_string(), |read| warnings(read.warnings));
     let client = client.map_or_else(|errors| errors.to_string(), |read| warnings(read.warnings));
