@@ -59,6 +59,8 @@ pub enum Place {
     Closed(usize, usize),
     /// One of its nonces.
     Used(usize, usize),
+    /// The record of this number.
+    Any(usize),
 }
 
 impl Place {
@@ -75,6 +77,7 @@ impl Place {
             Self::Since(book) => HEAD + book * BOOK + 1,
             Self::Closed(book, run) => HEAD + book * BOOK + 2 + run,
             Self::Used(book, nonce) => HEAD + book * BOOK + HEAD + nonce,
+            Self::Any(number) => number,
         }
     }
 }

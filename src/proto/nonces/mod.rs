@@ -122,6 +122,12 @@ impl Memory {
             unwritten: Unwritten::default(),
             hasher: RandomState::new(),
         };
+        // Whoever was killed while a book was wiped has left the rest of it to the next book in its place.
+        for (place, book) in memory.books.iter().enumerate() {
+            if book.is_none() {
+                read::remains(bytes, place).for_each(|record| memory.unwritten.free(record));
+            }
+        }
         // A moment that lies ahead is one of another clock.
         let is_of_this_boot = boot == Some(of) && memory.moments().all(|moment| moment <= now);
         if is_of_this_boot {

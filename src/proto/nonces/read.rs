@@ -20,7 +20,25 @@ pub fn read(file: &[u8]) -> Option<(BootId, Instant, Vec<Option<Book>>)> {
     }
     let (boot, since) = split(reader.at(Place::Boot)??);
     let books: Option<Vec<_>> = (0..books / BOOK).map(|book| reader.book(book)).collect();
-    Some((boot, moment(since), books?))
+    let books = books?;
+    // Nobody would look into the second one.
+    let has_twice = books.iter().enumerate().any(|(place, book)| {
+        let is_same = |other: &Book| {
+            let is_its = |book: &Book| (book.key, book.period) == (other.key, other.period);
+            book.as_ref().is_some_and(is_its)
+        };
+        books[..place].iter().flatten().any(is_same)
+    });
+    (!has_twice).then_some((boot, moment(since), books))
+}
+
+/// What is left of a book in a place that is free.
+pub fn remains(file: &[u8], book: usize) -> impl Iterator<Item = Place> {
+    let first = Place::Key(book).number();
+    let (records, _) = file.as_chunks::<RECORD>();
+    let records = (first..).zip(records[first..].iter().take(BOOK));
+    let left = records.filter(|(_, record)| **record != [0; RECORD]);
+    left.map(|(number, _)| Place::Any(number))
 }
 
 fn split(payload: Payload) -> ([u8; 16], [u8; 8]) {

@@ -267,6 +267,38 @@ fn a_key_that_is_not_served_is_remembered_until_there_are_too_many() {
 }
 
 #[test]
+fn a_book_that_was_wiped_in_part_leaves_nothing_to_the_next() {
+    let mut memory = known();
+    assert_eq!(spend(&mut memory, 1, noon()), Use::First);
+    let mut file = Vec::new();
+    written(&mut memory, &mut file);
+    let head = Place::Key(0).number() * RECORD;
+    file[head..head + RECORD].fill(0);
+    let (mut next, past) = Memory::read(Some(&file), Some(BOOT), noon().boot);
+    assert_eq!(past, Past::Known);
+    next.serve(&[(key(2), PERIOD)], noon());
+    written(&mut next, &mut file);
+    let (next, _) = Memory::read(Some(&file), Some(BOOT), noon().boot);
+    assert_eq!(next.count(key(2), PERIOD, noon()), 0);
+}
+
+#[test]
+fn a_key_that_has_two_books_is_damage() {
+    let mut memory = known();
+    memory.serve(&[(key(1), PERIOD), (key(2), PERIOD)], noon());
+    let mut file = Vec::new();
+    written(&mut memory, &mut file);
+    assert_eq!(read(&file, noon()).1, Past::Known);
+    let mut writes = Unwritten::default();
+    let of_first = image::pair(key(1).as_bytes(), &PERIOD.to_be_bytes());
+    writes.put(Place::Key(1), &of_first);
+    for write in writes.iter() {
+        file[write.at as usize..][..RECORD].copy_from_slice(&write.bytes);
+    }
+    assert_eq!(read(&file, noon()).1, Past::Damaged);
+}
+
+#[test]
 fn windows_of_another_length_know_what_was_used_and_closed() {
     let (mut memory, now) = (known(), noon());
     assert_eq!(spend(&mut memory, 1, now), Use::First);
