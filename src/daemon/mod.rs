@@ -22,6 +22,8 @@ mod child;
 mod configuration;
 mod control;
 mod failure;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod hooks;
 pub mod host;
 mod log;

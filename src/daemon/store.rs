@@ -139,7 +139,7 @@ impl Store {
         if text.is_empty() {
             return Ok(Vec::new());
         }
-        parse(&text, STATE, BANS, parse_ban).ok_or_else(|| {
+        parse_bans(&text).ok_or_else(|| {
             let aside = beside(&self.path, ".damaged");
             let moved = fs::rename(&self.path, &aside);
             LoadError::Damaged(aside, moved)
@@ -179,8 +179,7 @@ impl Store {
         }
         let mut text = Vec::new();
         opened.take(STATE_BYTES + 1).read_to_end(&mut text)?;
-        let openings = parse(&text, JOURNAL, OPENINGS, |line| parse_opening(line, now));
-        openings.ok_or_else(|| io::ErrorKind::InvalidData.into())
+        parse_journal(&text, now).ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
 
     /// Records what has to be closed. If that is nothing, the file is removed.
@@ -232,6 +231,16 @@ fn write(
     let _ = writeln!(text, "end {count}");
     file.write_all(text.as_bytes())?;
     fs::rename(&fresh, path)
+}
+
+/// The bans of a state file; None if it is damaged.
+pub fn parse_bans(text: &[u8]) -> Option<Vec<SavedBan>> {
+    parse(text, STATE, BANS, parse_ban)
+}
+
+/// What a journal says is open; None if it is damaged.
+pub fn parse_journal(text: &[u8], now: Now) -> Option<Vec<RestoredOpening>> {
+    parse(text, JOURNAL, OPENINGS, |line| parse_opening(line, now))
 }
 
 /// The entries of a file; None if it is damaged.
@@ -412,13 +421,13 @@ mod tests {
         fs::write(store.path(), "").unwrap();
         assert!(store.load().unwrap().is_empty());
         let whole = format!("{STATE}\nban 192.0.2.7 1794000000 3\nend 1\n");
-        let parse = |text: &[u8]| parse(text, STATE, BANS, parse_ban);
-        assert!(parse(whole.as_bytes()).is_some_and(|bans| bans.len() == 1));
+        assert!(parse_bans(whole.as_bytes()).is_some_and(|bans| bans.len() == 1));
         for cut in 0..whole.len() {
-            assert!(parse(&whole.as_bytes()[..cut]).is_none(), "cut at {cut}");
+            let cut_off = &whole.as_bytes()[..cut];
+            assert!(parse_bans(cut_off).is_none(), "cut at {cut}");
         }
-        assert!(parse(&[whole.as_bytes(), b"x\n"].concat()).is_none());
-        assert!(parse(b"\xff\xff\n").is_none());
+        assert!(parse_bans(&[whole.as_bytes(), b"x\n"].concat()).is_none());
+        assert!(parse_bans(b"\xff\xff\n").is_none());
     }
 
     #[test]

@@ -98,7 +98,7 @@ pub fn own_networks(version: IpVersion) -> io::Result<Vec<OwnNetwork>> {
 }
 
 /// Reads a part of the kernel's answer. True: it was the last one.
-fn read_routes(mut bytes: &[u8], networks: &mut Vec<OwnNetwork>) -> io::Result<bool> {
+pub(crate) fn read_routes(mut bytes: &[u8], networks: &mut Vec<OwnNetwork>) -> io::Result<bool> {
     while let Some(header) = bytes.first_chunk::<HEADER>() {
         let length = u32::from_ne_bytes([header[0], header[1], header[2], header[3]]) as usize;
         let message = bytes

@@ -13,7 +13,7 @@
 //!
 //! The answers' format is defined in [`crate::status`].
 
-mod answer;
+pub(super) mod answer;
 
 pub use answer::View;
 
