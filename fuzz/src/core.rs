@@ -13,6 +13,7 @@ use shimmer::proto::nonces::Memory;
 use shimmer::proto::scheme::key::Key;
 use shimmer::proto::scheme::knock::{Hop, Protocol};
 use shimmer::proto::scheme::packet::{self, PACKET};
+use shimmer::proto::scheme::schedule::Schedule;
 use shimmer::proto::scheme::token::{self, TOKEN};
 use shimmer::proto::settings::{CommonSettings, MirageSettings, Settings};
 use shimmer::proto::source::Source;
@@ -85,7 +86,8 @@ secret = abcdefghijklmnopqrstuvwxyz
 gate = packet
 range = 11000-11099
 packet-port = 9000
-port = 22
+door = nft
+open-set = inet/fw4/away
 open-timeout = 20s
 [mirage-knock]
 secret = abcdefghijklmnopqrstuvwxyz
@@ -97,7 +99,20 @@ once = yes
 door = command
 open-command = /bin/open
 ",
-    "[mirage-web]
+    "[mirage-home]
+secret = abcdefghijklmnopqrstuvwxyz
+range = 10000-10099
+decoys = 3
+door = command
+open-command = /bin/open %IP%
+close-command = /bin/close %IP%
+[mirage-away]
+secret = abcdefghijklmnopqrstuvwxyz
+gate = packet
+range = 11000-11099
+packet-port = 9000
+port = 22
+[mirage-web]
 secret = abcdefghijklmnopqrstuvwxyz
 gate = token
 range = 12000-12099
@@ -394,11 +409,11 @@ impl World {
         }
     }
 
-    /// The key of a mirage as it is served now.
-    fn key(&self, mirage: MirageId) -> Option<&Key> {
+    /// The ports of a mirage as it is served now.
+    fn schedule(&self, mirage: MirageId) -> Option<&Schedule> {
         let mut mirages = self.core.mirages();
         let (_, found) = mirages.find(|(id, _)| *id == mirage)?;
-        Some(found.schedule.as_ref()?.key())
+        found.schedule.as_ref()
     }
 
     fn reals(&self, mirage: MirageId) -> Vec<u16> {
@@ -409,14 +424,14 @@ impl World {
 
     fn token(&mut self, conn: ConnId, bytes: &mut Bytes<'_>) -> [u8; TOKEN] {
         let known = self.known.iter().find(|known| known.conn == conn);
-        let key = known.and_then(|known| Some((self.key(known.mirage)?, known.port)));
-        let token = match (bytes.below(8), key) {
+        let served = known.and_then(|known| Some((self.schedule(known.mirage)?, known.port)));
+        let token = match (bytes.below(8), served) {
             (0, _) | (_, None) => bytes.array(),
             (1, _) => bytes.pick(&self.tokens).unwrap_or([0; TOKEN]),
-            (_, Some((key, port))) => {
-                let minute = self.now.unix() / 60;
+            (_, Some((schedule, port))) => {
+                let minute = schedule.pattern().minute(self.now.unix());
                 let minute = (minute + 1).saturating_sub([1, 1, 1, 0, 2, 4][bytes.below(6)]);
-                token::make(key, minute, port, &[bytes.u8(); 16])
+                token::make(schedule.key(), minute, port, &[bytes.u8(); 16])
             }
         };
         self.tokens.push(token);
@@ -475,7 +490,7 @@ impl World {
 
     fn datagram(&mut self, bytes: &mut Bytes<'_>) -> [u8; PACKET] {
         let mirage = bytes.pick(&self.mirages);
-        let Some(key) = mirage.and_then(|mirage| self.key(mirage)) else {
+        let Some(schedule) = mirage.and_then(|mirage| self.schedule(mirage)) else {
             return bytes.array();
         };
         let unix = self
@@ -483,7 +498,7 @@ impl World {
             .unix()
             .saturating_sub([0, 0, 60, 600][bytes.below(4)]);
         let inside = bytes.bool().then(|| peer(bytes));
-        packet::make(key, unix, inside, &[bytes.u8(); 16])
+        packet::make(schedule.key(), unix, inside, &[bytes.u8(); 16])
     }
 
     fn pass(&mut self, bytes: &mut Bytes<'_>) {

@@ -2,7 +2,7 @@
 //! was read; the checksums are made here. What a file says is used never counts again, whatever else is in it.
 
 use crate::bytes::Bytes;
-use shimmer::limits::{CLOSED_RUNS, NONCES};
+use shimmer::limits::{CLOSED_RUNS, FORMER_KEYS, NONCES};
 use shimmer::proto::nonces::{Memory, Past, RECORD, Use, Window};
 use shimmer::proto::scheme::key::KeyId;
 use shimmer::proto::source::Source;
@@ -14,9 +14,12 @@ use std::net::{IpAddr, Ipv4Addr};
 const HEAD: usize = 2 + CLOSED_RUNS;
 const BOOK: usize = HEAD + NONCES;
 
-/// Books of a file at first, and with those of the keys that are served then.
+/// Books of a file at first, and with those of all keys that may be served then.
 const BOOKS: usize = 2;
-const MOST_BOOKS: usize = BOOKS + KEYS.len();
+const MOST_BOOKS: usize = BOOKS + KEYS.len() + OTHERS;
+
+/// Keys that come and go, enough for some to be forgotten.
+const OTHERS: usize = FORMER_KEYS + 4;
 
 const BOOT: [u8; 16] = [7; 16];
 const NAME: &[u8; 24] = b"shimmer-used 1\n\0\0\0\0\0\0\0\0\0";
@@ -136,7 +139,7 @@ fn fill(bytes: &mut Bytes<'_>, image: &mut Image) -> usize {
         image.put(HEAD + book * BOOK, &payload(&key, period.to_be_bytes()));
         image.put(HEAD + book * BOOK + 1, &[0; 24]);
     }
-    for _ in 0..bytes.below(32) {
+    for _ in 0..bytes.below(64) {
         let book = HEAD + bytes.below(BOOKS) * BOOK;
         match bytes.below(8) {
             0 => image.put(1, &payload(&BOOT, bytes.u64().to_be_bytes())),
@@ -246,6 +249,16 @@ fn read_and_use(bytes: &mut Bytes<'_>, image: &mut Image) {
                 memory = again;
                 memory.serve(&keys, now);
                 assert_used(&used, &memory, now);
+            }
+            3 => {
+                let count = bytes.below(OTHERS + 1) as u8;
+                let others = (0..count).map(|number| (KeyId::from_bytes([100 + number; 16]), 60));
+                let others: Vec<_> = others.collect();
+                memory.serve(&others, now);
+                memory.serve(&keys, now);
+                // A key may have been forgotten, and clocks are set here as nobody sets them.
+                used.clear();
+                kept = 0;
             }
             _ => {
                 let nonce = a_nonce(bytes);
