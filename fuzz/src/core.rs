@@ -8,7 +8,9 @@ use shimmer::proto::conn::ConnId;
 use shimmer::proto::doors::{OpenFor, RestoredOpening};
 use shimmer::proto::effect::{Drain, Effect, Effects};
 use shimmer::proto::ids::{JobId, MirageId};
-use shimmer::proto::input::{ElementOutcome, End, Examined, Fault, Input, Order, SavedBan, Sensed};
+use shimmer::proto::input::{
+    ElementOutcome, End, Examined, Fault, Input, JobFailure, Order, SavedBan, Sensed,
+};
 use shimmer::proto::nonces::Memory;
 use shimmer::proto::scheme::key::Key;
 use shimmer::proto::scheme::knock::{Hop, Protocol};
@@ -311,7 +313,6 @@ impl World {
                 Input::Gone { conn }
             }
             Effect::Wait(conn) => return self.keep(conn),
-            Effect::Mute(_) | Effect::Sense | Effect::Reply(_) => return,
             Effect::Close(conn) | Effect::Cut(conn) => return self.forget(conn),
             Effect::GiveUp(conn) if bytes.below(4) == 1 => {
                 let token = Some(self.token(conn, bytes));
@@ -365,6 +366,8 @@ impl World {
             },
             Effect::Load => Input::Loaded(saved(bytes)),
             Effect::AskClock => Input::ClockKept(bytes.bool()),
+            // Notices, and what has no answer.
+            _ => return,
         };
         self.answers.push_back(answer);
     }
@@ -399,7 +402,10 @@ impl World {
         ];
         match bytes.below(8) {
             kind @ 0..3 => {
-                let failure = (kind == 1).then(|| "exit=1".to_owned());
+                let failure = (kind > 0).then(|| JobFailure {
+                    why: "exit=1".to_owned(),
+                    was_killed: kind == 1,
+                });
                 Input::JobEnded { job, failure }
             }
             kind => Input::ElementEnded {
