@@ -155,12 +155,7 @@ impl Promises {
 
     /// Once everybody has left, a member whose clock is right gets in, in three tries at most.
     pub fn check_member(&mut self, world: &mut World) {
-        for conn in world.shell.conns() {
-            if let Some(Body::Link(_) | Body::Process) = world.shell.body(conn) {
-                world.end(conn, End::Closed);
-            }
-        }
-        world.shell.dials.clear();
+        world.shell.waiting.clear();
         world.shell.is_disk_full = false;
         world.shell.can_not_hold = false;
         world.shell.is_clock_kept = true;
@@ -169,6 +164,12 @@ impl Promises {
         }
         // Whether the clock is kept is asked once a minute.
         world.pass(60_000);
+        for conn in world.shell.conns() {
+            if let Some(Body::Link(_) | Body::Process) = world.shell.body(conn) {
+                world.end(conn, End::Closed);
+            }
+        }
+        world.shell.dials.clear();
         if world.true_unix() < RELEASE_UNIX {
             return;
         }
