@@ -87,6 +87,20 @@ fn parse_account(line: &[u8]) -> Option<Account> {
     Some(Account { name, uid, gid })
 }
 
+/// A user by number. It displays as their name, or as `user 1000`.
+#[derive(Debug)]
+pub struct UserName(pub u32);
+
+impl fmt::Display for UserName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let users = read_passwd().unwrap_or_default();
+        match find_account(&users, |user| user.uid == self.0) {
+            Some(user) => f.write_str(&user.name),
+            None => write!(f, "user {}", self.0),
+        }
+    }
+}
+
 /// Who owns a file that permissions keep from us, behind an error about it: `; /etc/shimmer belongs to
 /// root`. It displays as nothing for any other error.
 #[derive(Debug)]
@@ -112,12 +126,7 @@ impl fmt::Display for OwnerHint<'_> {
         let Some((path, uid)) = visible else {
             return Ok(());
         };
-        let path = path.display();
-        let users = read_passwd().unwrap_or_default();
-        match find_account(&users, |user| user.uid == uid) {
-            Some(owner) => write!(f, "; {path} belongs to {}", owner.name),
-            None => write!(f, "; {path} belongs to user {uid}"),
-        }?;
+        write!(f, "; {} belongs to {}", path.display(), UserName(uid))?;
         if rustix::process::geteuid().is_root() {
             f.write_str(", and the daemon gives up root's right to files of others")?;
         }

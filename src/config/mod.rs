@@ -37,7 +37,7 @@ mod section;
 mod value;
 
 pub use crate::message::Parsed;
-pub use account::{Account, AccountError, OwnerHint};
+pub use account::{Account, AccountError, OwnerHint, UserName};
 pub use common::{Common, DEFAULT_CONTROL, DEFAULT_STATE_FILE, Location, LogTarget};
 pub use diagnostic::{Diagnostic, Errors};
 pub use file::{FileError, is_open_to_others};

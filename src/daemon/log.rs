@@ -6,6 +6,7 @@
 //! strangers can't displace them. Who was let in is never left out: beyond that share such lines wait for the end of
 //! the ten seconds, and those of one source are one line.
 
+use super::files::Folder;
 use crate::config::LogTarget;
 use crate::limits::{LOG_ENTRIES, LOG_LINE, LOG_LINES, LOG_LINES_KEPT, LOG_WINDOW_MS};
 use crate::proto::event::{Cause, Event};
@@ -15,6 +16,7 @@ use crate::sys::signal;
 use crate::sys::stdio::set_nonblocking;
 use crate::terms::Level;
 use core::fmt::{self, Write as _};
+use rustix::fs::OFlags;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -124,10 +126,9 @@ impl Sink {
         match target {
             LogTarget::Stderr => stderr().map(Self::Stream),
             LogTarget::File(path) => {
-                let mut options = OpenOptions::new();
-                options.append(true).create(true).mode(0o640);
-                options.custom_flags(libc::O_NONBLOCK);
-                options.open(path).map(Self::Stream)
+                let how = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE;
+                let folder = Folder::of_log(path)?;
+                folder.open(path, how, 0o640).map(Self::Stream)
             }
             LogTarget::Syslog => {
                 let pid = std::process::id();

@@ -14,6 +14,7 @@
 //!   log.rs      the log                         configuration.rs   the file becomes input for the core
 //!   rights.rs   what root's rights become       retried_socket.rs   a port that may have to wait
 //!   used.rs     used tokens                     sandbox.rs   what the daemon gives up
+//!   files.rs    opens the files of all of them
 //!   host.rs     time and signals, as a value
 //! ```
 
@@ -22,6 +23,7 @@ mod child;
 mod configuration;
 mod control;
 mod failure;
+mod files;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 pub mod hooks;

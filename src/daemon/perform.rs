@@ -203,6 +203,7 @@ impl<H: Host> Shell<H> {
         let warning = match store.load() {
             Ok(bans) => return bans,
             Err(LoadError::Unreadable(error)) => Warning::StateUnread(path, error),
+            Err(LoadError::NotOurs(why, moved)) => Warning::SetAside(path, why, moved),
             Err(LoadError::Damaged(aside, Ok(()))) => Warning::StateSetAside(path, aside),
             Err(LoadError::Damaged(_, Err(error))) => Warning::StateDamaged(path, error),
         };

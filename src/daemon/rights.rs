@@ -16,15 +16,15 @@
 //! is rotated.
 
 use super::failure::Failure;
+use super::files;
 use crate::config::{
     Account, Capability, Common, DEFAULT_CONTROL, DEFAULT_STATE_FILE, LogTarget, ServerConfig,
     ServerMirage, capabilities,
 };
 use crate::sys::privileges;
 use core::{fmt, slice};
-use rustix::fs::{Mode, mkdir};
 use std::fs::{self, OpenOptions};
-use std::os::unix::fs::{OpenOptionsExt, chown};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 const ROOT: u32 = 0;
@@ -127,11 +127,9 @@ fn prepare_files(common: &Common, account: Option<&Account>) {
     let state = common.state_file.path(DEFAULT_STATE_FILE);
     let control = common.control.path(DEFAULT_CONTROL);
     for (path, mode) in [(state, 0o700), (control, 0o755)] {
-        if let Some(folder) = path.and_then(Path::parent)
-            && mkdir(folder, Mode::from_raw_mode(mode)).is_ok()
-        {
+        if let Some(folder) = path.and_then(Path::parent) {
             // If this fails, creating files in it says why.
-            let _ = chown(folder, Some(account.uid), Some(account.gid));
+            let _ = files::make_folder(folder, mode, Some((account.uid, account.gid)));
         }
     }
 }

@@ -23,6 +23,7 @@
 //!
 //! The third file beside them, of used tokens, is written in place: `used.rs`.
 
+use super::files::{self, Folder};
 use crate::limits::{BANS, OPENINGS, STATE_BYTES, STATE_LINE_BYTES, STATE_WRITE_BYTES};
 use crate::proto::doors::{OpenFor, Openings, RestoredOpening};
 use crate::proto::event::SectionName;
@@ -30,24 +31,23 @@ use crate::proto::ids::MirageId;
 use crate::proto::input::SavedBan;
 use crate::proto::{Core, Now, parse_number};
 use core::fmt::{self, Write as _};
-use rustix::fs::{Mode, mkdir};
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Write as _};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use rustix::fs::OFlags;
+use std::fs::{File, TryLockError};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 /// The first line of a state file, and the first line of a journal.
 const STATE: &str = "shimmer-state 1";
 const JOURNAL: &str = "shimmer-open 1";
 
+/// What is not ours gets a name that ends so.
+const SET_ASIDE: &str = ".set-aside";
+
 /// Separates the words of a command. A configuration has no control characters.
 const BETWEEN: char = '\u{1f}';
 
 /// Stands for the service in place of an address.
 const SERVICE: &str = "service";
-
-/// Permission bits by which others could have written a file.
-pub const WRITABLE_BY_OTHERS: u32 = 0o022;
 
 /// The state file and its journal, locked while this value lives.
 #[derive(Debug)]
@@ -72,6 +72,8 @@ pub enum StoreError {
 pub enum LoadError {
     /// It is damaged; it was renamed to this name, or the renaming failed.
     Damaged(PathBuf, io::Result<()>),
+    /// It is not to be trusted; it was renamed, or the renaming failed.
+    NotOurs(io::Error, io::Result<PathBuf>),
     /// It could not be read.
     Unreadable(io::Error),
 }
@@ -84,10 +86,10 @@ impl Store {
     pub fn take(path: &Path) -> Result<Self, StoreError> {
         if let Some(folder) = path.parent() {
             // If this fails, opening the lock says why.
-            let _ = mkdir(folder, Mode::RWXU);
+            let _ = files::make_folder(folder, 0o700, None);
         }
         let lock_path = beside(path, ".lock");
-        let lock = match private().open(&lock_path) {
+        let lock = match open_lock(&lock_path) {
             Ok(lock) => lock,
             Err(error) => return Err(StoreError::Unusable(lock_path, error)),
         };
@@ -127,21 +129,23 @@ impl Store {
     /// # Errors
     /// It can't be read, or is damaged.
     pub fn load(&self) -> Result<Vec<SavedBan>, LoadError> {
-        let mut text = Vec::new();
-        let read = File::open(&self.path)
-            .and_then(|file| file.take(STATE_BYTES + 1).read_to_end(&mut text));
-        match read {
+        let text = match files::read(&self.path, STATE_BYTES + 1) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) if files::is_not_ours(&error) => {
+                let aside = beside(&self.path, SET_ASIDE);
+                let moved = files::rename(&self.path, &aside);
+                return Err(LoadError::NotOurs(error, moved.map(|()| aside)));
+            }
             Err(error) => return Err(LoadError::Unreadable(error)),
-            Ok(_) => {}
-        }
+            Ok(text) => text,
+        };
         // An empty file was created but not written yet: that is no damage.
         if text.is_empty() {
             return Ok(Vec::new());
         }
         parse_bans(&text).ok_or_else(|| {
             let aside = beside(&self.path, ".damaged");
-            let moved = fs::rename(&self.path, &aside);
+            let moved = files::rename(&self.path, &aside);
             LoadError::Damaged(aside, moved)
         })
     }
@@ -165,20 +169,10 @@ impl Store {
     /// # Errors
     /// It can't be read, could have been written by others, or is damaged. Then nothing is closed.
     pub fn read_journal(&self, now: Now) -> io::Result<Vec<RestoredOpening>> {
-        let mut options = OpenOptions::new();
-        let opened = options.read(true).custom_flags(libc::O_NOFOLLOW);
-        let opened = match opened.open(self.journal()) {
+        let text = match files::read(&self.journal(), STATE_BYTES + 1) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            opened => opened?,
+            text => text?,
         };
-        let about = opened.metadata()?;
-        let is_ours = about.uid() == rustix::process::geteuid().as_raw();
-        let is_open = !about.is_file() || about.mode() & WRITABLE_BY_OTHERS != 0;
-        if !is_ours || is_open {
-            return Err(io::ErrorKind::PermissionDenied.into());
-        }
-        let mut text = Vec::new();
-        opened.take(STATE_BYTES + 1).read_to_end(&mut text)?;
         parse_journal(&text, now).ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
 
@@ -196,13 +190,11 @@ impl Store {
         let mut lines = opening_lines(openings, name, now).peekable();
         if lines.peek().is_some() {
             write(&journal, JOURNAL, lines)?;
-        } else if let Err(error) = fs::remove_file(&journal)
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            return Err(error);
+        } else {
+            files::remove(&journal)?;
         }
         if let Some(old) = self.old_journal.take() {
-            let _ = fs::remove_file(old);
+            let _ = files::remove(&old);
         }
         Ok(())
     }
@@ -215,7 +207,8 @@ fn write(
     lines: impl Iterator<Item = impl fmt::Display>,
 ) -> io::Result<()> {
     let fresh = beside(path, ".new");
-    let mut file = private().truncate(true).open(&fresh)?;
+    let folder = Folder::of(path)?;
+    let mut file = folder.create(&fresh)?;
     let mut text = String::with_capacity(STATE_WRITE_BYTES + STATE_LINE_BYTES);
     // Writing to a String can't fail.
     let _ = writeln!(text, "{head}");
@@ -230,7 +223,17 @@ fn write(
     }
     let _ = writeln!(text, "end {count}");
     file.write_all(text.as_bytes())?;
-    fs::rename(&fresh, path)
+    folder.rename(&fresh, path)
+}
+
+/// Opens the lock. One that somebody else has made in our folder is replaced: they could keep it locked.
+fn open_lock(path: &Path) -> io::Result<File> {
+    let folder = Folder::of(path)?;
+    let open = || folder.open(path, OFlags::RDWR | OFlags::CREATE, 0o600);
+    match open() {
+        Err(error) if files::is_others(&error) && folder.remove(path).is_ok() => open(),
+        opened => opened,
+    }
 }
 
 /// The bans of a state file; None if it is damaged.
@@ -342,13 +345,6 @@ fn parse_opening(line: &str, now: Now) -> Option<RestoredOpening> {
 
 /// Options for a file that only we can read and write, created if it is missing. A symbolic link is not
 /// followed.
-fn private() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.write(true).create(true);
-    options.mode(0o600).custom_flags(libc::O_NOFOLLOW);
-    options
-}
-
 fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
@@ -360,6 +356,7 @@ mod tests {
     use super::*;
     use crate::proto::Instant;
     use proptest::prelude::*;
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     fn now(boot_ms: u64, unix: i64) -> Now {
@@ -369,9 +366,9 @@ mod tests {
         }
     }
 
-    struct Folder(PathBuf);
+    struct Place(PathBuf);
 
-    impl Folder {
+    impl Place {
         fn new(name: &str) -> Self {
             let name = format!("shimmer-store-{name}-{}", std::process::id());
             Self(std::env::temp_dir().join(name))
@@ -382,7 +379,7 @@ mod tests {
         }
     }
 
-    impl Drop for Folder {
+    impl Drop for Place {
         fn drop(&mut self) {
             let _ = fs::remove_dir_all(&self.0);
         }
@@ -398,7 +395,7 @@ mod tests {
 
     #[test]
     fn bans_are_read_as_they_were_written() {
-        let folder = Folder::new("bans");
+        let folder = Place::new("bans");
         let store = folder.take();
         assert!(store.load().unwrap().is_empty());
         let bans = [ban("192.0.2.7", 1_794_000_000, 3), ban("2001:db8::", 5, 1)];
@@ -408,7 +405,7 @@ mod tests {
 
     #[test]
     fn a_second_daemon_is_refused() {
-        let folder = Folder::new("second");
+        let folder = Place::new("second");
         let _first = folder.take();
         let second = Store::take(&folder.0.join("state"));
         assert!(matches!(second, Err(StoreError::Taken(_))));
@@ -416,7 +413,7 @@ mod tests {
 
     #[test]
     fn an_empty_file_is_no_damage_and_a_cut_one_is() {
-        let folder = Folder::new("cut");
+        let folder = Place::new("cut");
         let store = folder.take();
         fs::write(store.path(), "").unwrap();
         assert!(store.load().unwrap().is_empty());
@@ -442,7 +439,7 @@ mod tests {
 
     #[test]
     fn a_damaged_file_is_set_aside() {
-        let folder = Folder::new("damaged");
+        let folder = Place::new("damaged");
         let store = folder.take();
         fs::write(store.path(), "nonsense").unwrap();
         assert!(matches!(store.load(), Err(LoadError::Damaged(_, Ok(())))));
@@ -460,13 +457,14 @@ mod tests {
     }
 
     fn write_private(store: &Store, text: &str) {
-        let mut file = private().open(store.journal()).unwrap();
+        let journal = store.journal();
+        let mut file = Folder::of(&journal).unwrap().create(&journal).unwrap();
         file.write_all(text.as_bytes()).unwrap();
     }
 
     #[test]
     fn what_was_open_is_closed_after_a_reboot_when_it_would_have_been() {
-        let folder = Folder::new("reboot");
+        let folder = Place::new("reboot");
         let store = folder.take();
         assert!(store.read_journal(now(0, 0)).unwrap().is_empty());
         write_private(&store, &journal());
@@ -481,7 +479,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_is_behind_keeps_nothing_open() {
-        let folder = Folder::new("behind");
+        let folder = Place::new("behind");
         let store = folder.take();
         write_private(&store, &journal());
         let open = store.read_journal(now(0, 1)).unwrap();
@@ -491,7 +489,7 @@ mod tests {
 
     #[test]
     fn a_journal_is_written_as_it_was_read_and_nothing_open_is_no_file() {
-        let folder = Folder::new("journal");
+        let folder = Place::new("journal");
         let mut store = folder.take();
         write_private(&store, &journal());
         let mut openings = Openings::default();
@@ -510,7 +508,7 @@ mod tests {
 
     #[test]
     fn an_old_journal_goes_once_the_new_one_is_written() {
-        let (one, other) = (Folder::new("old"), Folder::new("new"));
+        let (one, other) = (Place::new("old"), Place::new("new"));
         let (old, mut new) = (one.take(), other.take());
         write_private(&old, &journal());
         new.replace(&old);
@@ -523,12 +521,12 @@ mod tests {
 
     #[test]
     fn what_others_could_have_written_is_not_run() {
-        let folder = Folder::new("others");
+        let folder = Place::new("others");
         let store = folder.take();
         write_private(&store, &journal());
         fs::set_permissions(store.journal(), fs::Permissions::from_mode(0o620)).unwrap();
         let error = store.read_journal(now(0, 0)).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
+        assert!(files::is_not_ours(&error), "{error}");
     }
 
     #[test]

@@ -8,12 +8,14 @@
 //! A file that can't have its size is removed: it must not be taken for whole after the next restart. Then the
 //! daemon goes on with what is in memory.
 
+use super::files::{self, Folder};
 use crate::limits::{NONCE_FILE_BYTES, STATE_WRITE_BYTES};
 use crate::proto::Instant;
 use crate::proto::nonces::{BootId, Memory, Past};
-use std::fs::{self, File, OpenOptions};
+use rustix::fs::OFlags;
+use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
@@ -77,11 +79,11 @@ impl UsedFile {
     /// Replaces another file, which is removed once this one has everything.
     pub fn replace(&mut self, old: Self) {
         if let Some(older) = old.old {
-            let _ = fs::remove_file(older);
+            let _ = files::remove(&older);
         }
         match (&self.path, old.path) {
             (Some(_), path) => self.old = path,
-            (None, Some(path)) => drop(fs::remove_file(path)),
+            (None, Some(path)) => drop(files::remove(&path)),
             (None, None) => {}
         }
     }
@@ -102,11 +104,9 @@ impl UsedFile {
         if let Err(error) = self.grow(&path, memory.size()) {
             self.file = None;
             self.size = 0;
-            return Err(match fs::remove_file(&path) {
-                Err(removal) if removal.kind() != io::ErrorKind::NotFound => {
-                    NotWritten::Failed(path, error)
-                }
-                _ => {
+            return Err(match files::remove(&path) {
+                Err(_) => NotWritten::Failed(path, error),
+                Ok(()) => {
                     self.path = None;
                     NotWritten::NoRoom(path, error)
                 }
@@ -121,7 +121,7 @@ impl UsedFile {
             }
         }
         if let Some(old) = self.old.take() {
-            let _ = fs::remove_file(old);
+            let _ = files::remove(&old);
         }
         Ok(())
     }
@@ -130,7 +130,7 @@ impl UsedFile {
     fn grow(&mut self, path: &Path, size: u64) -> io::Result<()> {
         let file = match &mut self.file {
             Some(file) => file,
-            none => none.insert(create(path)?),
+            none => none.insert(Folder::of(path)?.create(path)?),
         };
         while self.size < size {
             let zeros = [0; STATE_WRITE_BYTES];
@@ -142,30 +142,9 @@ impl UsedFile {
     }
 }
 
-fn options() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).mode(0o600);
-    options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
-    options
-}
-
-/// Makes a file that is ours alone.
-fn create(path: &Path) -> io::Result<File> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    options().create_new(true).open(path)
-}
-
 /// A file that is ours, and what is in it.
 fn read(path: &Path) -> io::Result<(File, Vec<u8>)> {
-    let mut file = options().open(path)?;
-    let about = file.metadata()?;
-    let is_ours = about.uid() == rustix::process::geteuid().as_raw();
-    if !is_ours || !about.is_file() || about.mode() & super::store::WRITABLE_BY_OTHERS != 0 {
-        return Err(io::ErrorKind::PermissionDenied.into());
-    }
+    let mut file = Folder::of(path)?.open(path, OFlags::RDWR, 0)?;
     let mut bytes = Vec::new();
     file.by_ref()
         .take(NONCE_FILE_BYTES)

@@ -421,6 +421,8 @@ pub enum Warning {
     StateSetAside(PathBuf, PathBuf),
     /// The state file is damaged and can't be renamed.
     StateDamaged(PathBuf, io::Error),
+    /// A file is not ours, and its new name or why it can't be renamed.
+    SetAside(PathBuf, io::Error, io::Result<PathBuf>),
     /// What was used before the start is not known: the file, and how much it says.
     UsedUnknown(Option<PathBuf>, Past),
     /// The file of used tokens can't have its size, so there is none.

@@ -19,6 +19,7 @@ pub use answer::View;
 
 use self::answer::{Answer, Question, Rest};
 use super::failure::{ControlError, Failure};
+use super::files::{self, Folder};
 use super::sockets::is_out_of_descriptors;
 use super::wake::Wake;
 use crate::config::{Common, DEFAULT_CONTROL, Location};
@@ -31,7 +32,7 @@ use crate::proto::{Instant, sooner};
 use crate::sys::local;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
-use rustix::fs::{Mode, mkdir};
+use rustix::fs::Mode;
 use rustix::process::umask;
 use std::fs;
 use std::io::{self, Read, Write};
@@ -129,7 +130,7 @@ impl Control {
     /// Removes the socket from the file system.
     pub fn close(&mut self) {
         if let Some((_, path)) = self.listener.take() {
-            let _ = fs::remove_file(&path);
+            let _ = files::remove(&path);
         }
     }
 
@@ -268,12 +269,14 @@ impl Control {
     }
 }
 
-/// Creates the socket, for its owner only. A socket that a killed daemon has left there is removed.
+/// Creates the socket, for its owner only. A socket that a killed daemon has left there is removed. Nobody else can
+/// change the way to it, so its name leads to the same folder each time.
 fn bind(path: &Path) -> Result<UnixListener, ControlError> {
     if let Some(folder) = path.parent() {
-        // If this fails, binding says why.
-        let _ = mkdir(folder, Mode::from_raw_mode(0o755));
+        // If this fails, walking there says why.
+        let _ = files::make_folder(folder, 0o755, None);
     }
+    let folder = Folder::of(path).map_err(ControlError::Io)?;
     if let Ok(about) = fs::symlink_metadata(path) {
         if !about.file_type().is_socket() {
             return Err(ControlError::NoSocket);
@@ -286,7 +289,7 @@ fn bind(path: &Path) -> Result<UnixListener, ControlError> {
             }
             Err(_) => {}
         }
-        let _ = fs::remove_file(path);
+        let _ = folder.remove(path);
     }
     let listener = with_private_files(|| UnixListener::bind(path));
     let listener = listener.map_err(ControlError::Io)?;

@@ -309,6 +309,13 @@ impl fmt::Display for Warning {
                     path.display()
                 )
             }
+            Self::SetAside(path, why, moved) => {
+                write!(f, "{}: {why}; ", path.display())?;
+                match moved {
+                    Ok(aside) => write!(f, "it is not used, and is now {}", aside.display()),
+                    Err(error) => write!(f, "it is not used, and cannot be renamed: {error}"),
+                }
+            }
             Self::UsedUnknown(path, past) => {
                 match path {
                     Some(path) => write!(f, "{}", path.display())?,

@@ -467,6 +467,16 @@ fn lines_of_the_daemon_and_their_levels() {
             "warn state /s is damaged; it is now /s.damaged",
         ),
         (
+            Event::Warning(Warning::SetAside("/s".into(), denied(), Ok("/a".into()))),
+            Level::Warn,
+            &format!("warn /s: {denied_is}; it is not used, and is now /a"),
+        ),
+        (
+            Event::Warning(Warning::SetAside("/s".into(), denied(), Err(denied()))),
+            Level::Warn,
+            &format!("warn /s: {denied_is}; it is not used, and cannot be renamed: {denied_is}"),
+        ),
+        (
             Event::Warning(Warning::StateNotWritten(denied())),
             Level::Warn,
             &format!("warn state was not written: {denied_is}"),
