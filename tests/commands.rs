@@ -165,11 +165,10 @@ fn what_is_open_when_the_daemon_is_killed_is_closed_by_the_next() {
             .permissions()
             .mode();
         assert_eq!(mode & 0o777, 0o600);
-        // The next knows nothing of the mirage.
-        let text = setting
-            .config()
-            .replace(&format!("[mirage-{NAME}]"), "[mirage-other]");
-        let next = Daemon::start(setting.member.host, &text);
+        // Nobody who could write to it could have a command run.
+        let journal = std::fs::read_to_string(setting.journal()).unwrap();
+        assert!(!journal.contains("close.sh"), "{journal}");
+        let next = Daemon::start(setting.member.host, &setting.config());
         next.wait_for_line(" state open=1");
         setting.diary.wait_for("close 127.1.0.1", 1);
         next.wait_for_line(&told("shut"));
@@ -177,6 +176,40 @@ fn what_is_open_when_the_daemon_is_killed_is_closed_by_the_next() {
             (!setting.journal().exists()).then_some(())
         });
         assert_eq!(setting.diary.lines(), ["open 127.1.0.1", "close 127.1.0.1"]);
+    });
+}
+
+/// The commands are the configuration's, and this one has none for it.
+#[test]
+fn what_no_mirage_closes_is_told_and_stays_recorded_until_one_does() {
+    apart(|| {
+        let mut setting = Setting::new("", "", "open-timeout = 1s\n");
+        setting.pass(visitor(1));
+        setting.diary.wait_for("open 127.1.0.1", 1);
+        setting.kill();
+        let text = setting.config();
+        let renamed = text.replace(&format!("[mirage-{NAME}]"), "[mirage-other]");
+        let mut next = Daemon::start(setting.member.host, &renamed);
+        let told = format!("{} is open, and no mirage ", told("error"));
+        next.wait_for_line(&told);
+        next.signal(libc::SIGTERM);
+        assert_eq!(next.wait().code(), Some(1));
+        next.wait_for_line(" error open=1 doors could not be closed");
+        assert!(setting.journal().exists());
+
+        // Nor can it be closed without a daemon.
+        let closed = shimmer(&["close-all", "--config"], &[&next.config_path()]);
+        assert_eq!(closed.code, 1);
+        assert!(setting.journal().exists());
+        assert_eq!(setting.diary.count("close 127.1.0.1"), 0);
+
+        let next = Daemon::start(setting.member.host, &renamed);
+        next.wait_for_line(&told);
+        next.reload(&text);
+        setting.diary.wait_for("close 127.1.0.1", 1);
+        wait_for("the journal's end", || {
+            (!setting.journal().exists()).then_some(())
+        });
     });
 }
 

@@ -41,7 +41,9 @@ pub fn state(bytes: &[u8]) {
 
 /// A journal, or its lines.
 pub fn journal(bytes: &[u8]) {
-    for file in [bytes, &whole("shimmer-open 1", bytes)] {
+    let heads = ["shimmer-open 1", "shimmer-open 2"];
+    let [old, new] = heads.map(|head| whole(head, bytes));
+    for file in [bytes, &old, &new] {
         let Some(read) = openings(file, NOW) else {
             continue;
         };

@@ -8,18 +8,18 @@ use super::reload::{Complete, common_settings};
 use super::rights;
 use super::sandbox::{Plan, Sandbox};
 use super::shell::{Configuration, Shell};
-use super::store::{Store, StoreError};
+use super::store::{NotRead, Store, StoreError};
 use super::used::UsedFile;
 use crate::config::{
     Common, DEFAULT_STATE_FILE, Diagnostic, Location, LogTarget, ServerConfig, ServerMirage,
 };
 use crate::proto::Core;
-use crate::proto::doors::RestoredOpening;
+use crate::proto::doors::{Closing, RestoredOpening};
 use crate::proto::event::{Event, Warning};
 use crate::proto::gates::Gate;
 use crate::proto::input::Input;
 use crate::proto::nonces::{Memory, Past};
-use crate::proto::settings::Settings;
+use crate::proto::settings::{MirageSettings, Settings};
 use crate::sys::signal;
 use crate::terms::Level;
 use std::path::Path;
@@ -118,7 +118,7 @@ impl<H: Host> Shell<H> {
         // At the start the files were opened before anything else, and any failure was logged.
         let is_first = core::mem::take(&mut self.configuration.is_first);
         if !is_first || common.state_file != ours.state_file || common.control != ours.control {
-            self.take_files(&common);
+            self.take_files(&common, mirages.iter().map(|(settings, _)| settings));
         }
         let settings = Settings {
             common: common_settings(&common, descriptors),
@@ -130,7 +130,11 @@ impl<H: Host> Shell<H> {
     }
 
     /// Replaces the state file and the control socket by those of a new configuration.
-    fn take_files(&mut self, common: &Common) {
+    fn take_files<'a>(
+        &mut self,
+        common: &Common,
+        mirages: impl Iterator<Item = &'a MirageSettings> + Clone,
+    ) {
         // Compares the names: a default that is now written out is the same file, with our own lock on it.
         let ours = self.store.as_ref().map(|store| store.path().as_os_str());
         let wanted = common.state_file.path(DEFAULT_STATE_FILE);
@@ -148,7 +152,7 @@ impl<H: Host> Shell<H> {
                     let used = UsedFile::create(path);
                     let old = core::mem::replace(&mut self.used, used);
                     self.used.replace(old);
-                    let restored = self.read_journal();
+                    let restored = self.read_journal(mirages);
                     self.answers.push_back(Input::Restored(restored));
                 }
                 Err(failure) => self.keep_file(&failure),
@@ -206,23 +210,33 @@ impl<H: Host> Shell<H> {
     }
 
     /// What a previous daemon with our state file has left open.
-    pub(super) fn read_journal(&mut self) -> Vec<RestoredOpening> {
+    pub(super) fn read_journal<'a>(
+        &mut self,
+        mirages: impl Iterator<Item = &'a MirageSettings> + Clone,
+    ) -> Vec<RestoredOpening> {
         let Some(store) = &self.store else {
             return Vec::new();
         };
-        match store.read_journal(self.now) {
-            Ok(restored) => {
-                let open = restored.len();
-                if open > 0 {
-                    self.log.write(&Event::OpeningsLoaded { open });
-                }
-                restored
-            }
-            Err(error) => {
-                let warning = Warning::JournalUnread(store.journal(), error);
+        let closing = |section: &str, open_for| {
+            let mirage = mirages.clone().find(|it| *it.section == *section);
+            mirage.map_or(Closing::Unknown, |it| it.closing(open_for))
+        };
+        let restored = match store.read_journal(self.now, closing) {
+            Ok(restored) => restored,
+            Err(NotRead { why, moved }) => {
+                let warning = Warning::JournalUnread(store.journal(), why, moved);
                 self.log.write(&Event::Warning(warning));
-                Vec::new()
+                return Vec::new();
             }
+        };
+        let open = restored.len();
+        if open > 0 {
+            self.log.write(&Event::OpeningsLoaded { open });
         }
+        for orphan in restored.iter().filter(|it| it.close == Closing::Unknown) {
+            let (mirage, open_for) = (Rc::clone(&orphan.section), orphan.open_for);
+            self.log.write(&Event::Orphan { mirage, open_for });
+        }
+        restored
     }
 }

@@ -101,15 +101,24 @@ fn distrust(error: &io::Error) -> Option<&Distrust> {
     error.get_ref()?.downcast_ref()
 }
 
+/// What was read of a file.
+pub struct Found {
+    pub bytes: Vec<u8>,
+    /// Whether the file is root's, and not only ours.
+    pub is_roots: bool,
+}
+
 /// The first bytes of a file, this many at most.
 ///
 /// # Errors
 /// As for [`Folder::of`] and [`Folder::open`].
-pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
-    let file = Folder::of(path)?.open(path, OFlags::RDONLY, 0)?;
+pub fn read(path: &Path, most: u64) -> io::Result<Found> {
+    let folder = Folder::of(path)?;
+    let file = folder.open(path, OFlags::RDONLY, 0)?;
+    let is_roots = folder.way.is_roots(&file.metadata()?);
     let mut bytes = Vec::new();
     file.take(most).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    Ok(Found { bytes, is_roots })
 }
 
 /// Gives a file another name in its folder.
@@ -157,7 +166,7 @@ impl Folder {
         push_names(&mut rest, file.parent().unwrap_or(file));
         let (root, about) = look(CWD, "/")?;
         let way = Way {
-            trusted: [ROOT, geteuid().as_raw(), about.uid()],
+            roots: [ROOT, about.uid()],
             forbidden,
         };
         let (mut folder, mut path, mut links) = (root, PathBuf::from("/"), 0);
@@ -267,14 +276,19 @@ pub fn make_folder(path: &Path, mode: u32, owner: Option<(u32, u32)>) -> io::Res
 
 /// Whom to trust on the way to a file.
 struct Way {
-    trusted: [u32; 3],
+    /// The two numbers of root.
+    roots: [u32; 2],
     /// Permissions that nobody else may have.
     forbidden: u32,
 }
 
 impl Way {
     fn trusts(&self, about: &Metadata) -> bool {
-        self.trusted.contains(&about.uid())
+        self.is_roots(about) || about.uid() == geteuid().as_raw()
+    }
+
+    fn is_roots(&self, about: &Metadata) -> bool {
+        self.roots.contains(&about.uid())
     }
 
     /// Whether others may write to a folder. Root's group and ours are no others.
@@ -290,7 +304,7 @@ impl Way {
 
     fn judge(&self, about: &Metadata) -> Result<(), Distrust> {
         // A log may go to /dev/null, which everybody may write.
-        let is_null = about.file_type().is_char_device() && about.uid() == self.trusted[2];
+        let is_null = about.file_type().is_char_device() && self.is_roots(about);
         if is_null && self.forbidden == OTHERS_WRITE {
             Ok(())
         } else if !about.is_file() {

@@ -2,10 +2,11 @@
 
 use super::arrival::{self, Packet};
 use super::control::answer::Question;
+use super::files::Found;
 use super::store;
 use crate::bpf::IpVersion;
 use crate::proto::Now;
-use crate::proto::doors::RestoredOpening;
+use crate::proto::doors::{Closing, RestoredOpening};
 use crate::proto::input::{Order, SavedBan};
 use crate::sys::own_networks;
 use core::net::IpAddr;
@@ -24,10 +25,14 @@ pub fn bans(text: &[u8]) -> Option<Vec<SavedBan>> {
     store::parse_bans(text)
 }
 
-/// A journal.
+/// A journal of root's, and no mirage.
 #[must_use]
 pub fn openings(text: &[u8], now: Now) -> Option<Vec<RestoredOpening>> {
-    store::parse_journal(text, now)
+    let found = Found {
+        bytes: text.to_vec(),
+        is_roots: true,
+    };
+    store::parse_journal(&found, now, |_, _| Closing::Unknown).ok()
 }
 
 /// A line of the control socket.

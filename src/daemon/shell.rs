@@ -189,7 +189,7 @@ impl<H: Host> Shell<H> {
             },
         };
         shell.store = shell.take_store(&common)?;
-        let openings = shell.read_journal();
+        let openings = shell.read_journal(mirages.iter().map(|mirage| &mirage.settings));
         let used = shell.read_used(&mirages);
         shell.take_control(&common)?;
         shell.begin_reload(common, mirages, &warnings);

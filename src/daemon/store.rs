@@ -5,9 +5,8 @@
 //! ban 192.0.2.7 1794000000 3          source, last touch in Unix seconds, connections
 //! end 1                               number of lines in between; missing if the file was cut short
 //!
-//! shimmer-open 1
-//! open home 192.0.2.7 1794000030 30 /usr/sbin/close␟192.0.2.7
-//!      mirage, address or service, end, duration in seconds, closing command
+//! shimmer-open 2
+//! open home 192.0.2.7 1794000030 30   mirage, address or service, end, duration in seconds
 //! end 1
 //! ```
 //!
@@ -16,16 +15,16 @@
 //! costs a minute of bans.
 //!
 //! The second file, the journal, is written before each command that opens something, and after each command
-//! that has closed something. Its lines are commands that we run, so a file that others could have written is
-//! not read. A router without a battery boots with a clock that is behind. Nothing must stay open until the
+//! that has closed something. The commands themselves come from the configuration alone. Version 1 had them in its
+//! lines, so it is taken over from root only. A journal that is not ours is set aside. A router without a battery boots with a clock that is behind. Nothing must stay open until the
 //! distant end that such a clock suggests: after a restart nothing stays open longer than the time it had left
 //! when it was recorded.
 //!
 //! The third file beside them, of used tokens, is written in place: `used.rs`.
 
-use super::files::{self, Folder};
+use super::files::{self, Folder, Found};
 use crate::limits::{BANS, OPENINGS, STATE_BYTES, STATE_LINE_BYTES, STATE_WRITE_BYTES};
-use crate::proto::doors::{OpenFor, Openings, RestoredOpening};
+use crate::proto::doors::{Closing, OpenFor, Openings, RestoredOpening};
 use crate::proto::event::SectionName;
 use crate::proto::ids::MirageId;
 use crate::proto::input::SavedBan;
@@ -38,12 +37,14 @@ use std::path::{Path, PathBuf};
 
 /// The first line of a state file, and the first line of a journal.
 const STATE: &str = "shimmer-state 1";
-const JOURNAL: &str = "shimmer-open 1";
+const JOURNAL: &str = "shimmer-open 2";
+/// That of a journal with commands in it.
+const OLD_JOURNAL: &str = "shimmer-open 1";
 
 /// What is not ours gets a name that ends so.
 const SET_ASIDE: &str = ".set-aside";
 
-/// Separates the words of a command. A configuration has no control characters.
+/// Separates the words of a command in an old journal. A configuration has no control characters.
 const BETWEEN: char = '\u{1f}';
 
 /// Stands for the service in place of an address.
@@ -65,6 +66,13 @@ pub enum StoreError {
     Taken(PathBuf),
     /// Its folder or its lock can't be created.
     Unusable(PathBuf, io::Error),
+}
+
+/// Why a journal is not used, and its new name or why it can't be renamed.
+#[derive(Debug)]
+pub struct NotRead {
+    pub why: io::Error,
+    pub moved: io::Result<PathBuf>,
 }
 
 /// Why a state file yields no bans.
@@ -137,7 +145,7 @@ impl Store {
                 return Err(LoadError::NotOurs(error, moved.map(|()| aside)));
             }
             Err(error) => return Err(LoadError::Unreadable(error)),
-            Ok(text) => text,
+            Ok(found) => found.bytes,
         };
         // An empty file was created but not written yet: that is no damage.
         if text.is_empty() {
@@ -164,16 +172,27 @@ impl Store {
         write(&self.path, STATE, bans.map(BanLine))
     }
 
-    /// What the journal says is open; nothing if there is no journal.
+    /// What the journal says is open, and by what the configuration closes it; nothing if there is no journal.
     ///
     /// # Errors
-    /// It can't be read, could have been written by others, or is damaged. Then nothing is closed.
-    pub fn read_journal(&self, now: Now) -> io::Result<Vec<RestoredOpening>> {
-        let text = match files::read(&self.journal(), STATE_BYTES + 1) {
+    /// It can't be read, could have been written by others, or is damaged. Then nothing is closed, and it is set aside.
+    pub fn read_journal(
+        &self,
+        now: Now,
+        closing: impl Fn(&str, OpenFor) -> Closing,
+    ) -> Result<Vec<RestoredOpening>, NotRead> {
+        let journal = self.journal();
+        let why = match files::read(&journal, STATE_BYTES + 1) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            text => text?,
+            Err(error) => error,
+            Ok(found) => match parse_journal(&found, now, closing) {
+                Ok(openings) => return Ok(openings),
+                Err(error) => error,
+            },
         };
-        parse_journal(&text, now).ok_or_else(|| io::ErrorKind::InvalidData.into())
+        let aside = beside(&journal, SET_ASIDE);
+        let moved = files::rename(&journal, &aside).map(|()| aside);
+        Err(NotRead { why, moved })
     }
 
     /// Records what has to be closed. If that is nothing, the file is removed.
@@ -241,11 +260,6 @@ pub fn parse_bans(text: &[u8]) -> Option<Vec<SavedBan>> {
     parse(text, STATE, BANS, parse_ban)
 }
 
-/// What a journal says is open; None if it is damaged.
-pub fn parse_journal(text: &[u8], now: Now) -> Option<Vec<RestoredOpening>> {
-    parse(text, JOURNAL, OPENINGS, |line| parse_opening(line, now))
-}
-
 /// The entries of a file; None if it is damaged.
 fn parse<T>(
     text: &[u8],
@@ -301,44 +315,66 @@ fn opening_lines(
     name: impl Fn(MirageId) -> SectionName,
     now: Now,
 ) -> impl Iterator<Item = String> {
-    openings.iter().filter_map(move |opening| {
-        let close = opening.to_close()?;
+    let recorded = openings.iter().filter(|opening| opening.is_to_be_closed());
+    recorded.map(move |opening| {
         let seconds = opening.stays_ms(now.boot) / 1_000;
         let until = now.unix() + seconds;
         let open_for = match opening.open_for {
             OpenFor::Service => SERVICE.to_owned(),
             OpenFor::Address(address) | OpenFor::Element(address) => address.to_string(),
         };
-        let mut line = format!(
-            "open {} {open_for} {until} {seconds} ",
-            name(opening.mirage)
-        );
-        for (index, word) in close.iter().enumerate() {
-            if index > 0 {
-                line.push(BETWEEN);
-            }
-            line.push_str(word);
-        }
-        Some(line)
+        format!("open {} {open_for} {until} {seconds}", name(opening.mirage))
     })
 }
 
+/// What a journal says is open.
+///
+/// # Errors
+/// It is damaged, or has commands and is not root's.
+pub fn parse_journal(
+    found: &Found,
+    now: Now,
+    closing: impl Fn(&str, OpenFor) -> Closing,
+) -> io::Result<Vec<RestoredOpening>> {
+    let damaged = |why| io::Error::new(io::ErrorKind::InvalidData, why);
+    let is_old = found.bytes.starts_with(OLD_JOURNAL.as_bytes());
+    if is_old && !found.is_roots {
+        return Err(damaged("has commands in it, and is not root's"));
+    }
+    let head = if is_old { OLD_JOURNAL } else { JOURNAL };
+    let close = |section: &str, open_for, command: Option<&str>| match command {
+        Some(words) if is_old => {
+            let words = words.split(BETWEEN).map(str::to_owned);
+            Some(Closing::Command(words.collect()))
+        }
+        None if !is_old => Some(closing(section, open_for)),
+        _ => None,
+    };
+    let parse_line = |line: &str| parse_opening(line, now, close);
+    let openings = parse(&found.bytes, head, OPENINGS, parse_line);
+    openings.ok_or_else(|| damaged("is damaged"))
+}
+
 /// An end in the past is due now.
-fn parse_opening(line: &str, now: Now) -> Option<RestoredOpening> {
+fn parse_opening(
+    line: &str,
+    now: Now,
+    closing: impl Fn(&str, OpenFor, Option<&str>) -> Option<Closing>,
+) -> Option<RestoredOpening> {
     let mut parts = line.strip_prefix("open ")?.splitn(5, ' ');
     let (section, open_for) = (parts.next()?, parts.next()?);
     let unix = parse_number(parts.next()?)?;
     let seconds = parse_number(parts.next()?)?;
-    let close = parts.next()?.split(BETWEEN).map(str::to_owned);
     let left_s = unix.saturating_sub(now.unix()).min(seconds);
+    let open_for = if open_for == SERVICE {
+        OpenFor::Service
+    } else {
+        OpenFor::Address(open_for.parse().ok()?)
+    };
     Some(RestoredOpening {
         section: section.into(),
-        open_for: if open_for == SERVICE {
-            OpenFor::Service
-        } else {
-            OpenFor::Address(open_for.parse().ok()?)
-        },
-        close: Some(close.collect()),
+        open_for,
+        close: closing(section, open_for, parts.next())?,
         until: now.boot.after(left_s.saturating_mul(1_000)),
     })
 }
@@ -450,10 +486,26 @@ mod tests {
 
     /// Two open entries: one until 1030, one until 1060.
     fn journal() -> String {
-        format!(
-            "{JOURNAL}\nopen home 192.0.2.7 1030 30 /bin/close it{BETWEEN}a=b c\n\
-             open home service 1060 60 /bin/close it{BETWEEN}a=b c\nend 2\n"
-        )
+        format!("{JOURNAL}\nopen home 192.0.2.7 1030 30\nopen home service 1060 60\nend 2\n")
+    }
+
+    fn old_journal() -> String {
+        format!("{OLD_JOURNAL}\nopen home service 1060 60 /bin/close it{BETWEEN}a=b c\nend 1\n")
+    }
+
+    /// As a configuration with one mirage has it.
+    fn closing(section: &str, _: OpenFor) -> Closing {
+        match section {
+            "home" => Closing::Command(["/bin/close".to_owned()].into()),
+            _ => Closing::Unknown,
+        }
+    }
+
+    fn found(text: &str, is_roots: bool) -> Found {
+        Found {
+            bytes: text.into(),
+            is_roots,
+        }
     }
 
     fn write_private(store: &Store, text: &str) {
@@ -466,14 +518,13 @@ mod tests {
     fn what_was_open_is_closed_after_a_reboot_when_it_would_have_been() {
         let folder = Place::new("reboot");
         let store = folder.take();
-        assert!(store.read_journal(now(0, 0)).unwrap().is_empty());
+        assert!(store.read_journal(now(0, 0), closing).unwrap().is_empty());
         write_private(&store, &journal());
-        let open = store.read_journal(now(5_000, 1_050)).unwrap();
+        let open = store.read_journal(now(5_000, 1_050), closing).unwrap();
         // The first is over, the second has ten seconds left.
         let until: Vec<Instant> = open.iter().map(|opening| opening.until).collect();
         assert_eq!(until, [Instant(5_000), Instant(15_000)]);
-        let close = open[0].close.as_deref().unwrap();
-        assert_eq!(close, ["/bin/close it", "a=b c"]);
+        assert_eq!(open[0].close, closing("home", OpenFor::Service));
         assert_eq!(open[1].open_for, OpenFor::Service);
     }
 
@@ -482,7 +533,7 @@ mod tests {
         let folder = Place::new("behind");
         let store = folder.take();
         write_private(&store, &journal());
-        let open = store.read_journal(now(0, 1)).unwrap();
+        let open = store.read_journal(now(0, 1), closing).unwrap();
         let until: Vec<Instant> = open.iter().map(|opening| opening.until).collect();
         assert_eq!(until, [Instant(30_000), Instant(60_000)]);
     }
@@ -493,7 +544,9 @@ mod tests {
         let mut store = folder.take();
         write_private(&store, &journal());
         let mut openings = Openings::default();
-        for opening in store.read_journal(now(0, 1_000)).unwrap() {
+        // Who closes it does not matter.
+        let unknown = |_: &str, _| Closing::Unknown;
+        for opening in store.read_journal(now(0, 1_000), unknown).unwrap() {
             openings.restore(MirageId::of(1), opening, Instant(0));
         }
         fs::remove_file(store.journal()).unwrap();
@@ -525,31 +578,46 @@ mod tests {
         let store = folder.take();
         write_private(&store, &journal());
         fs::set_permissions(store.journal(), fs::Permissions::from_mode(0o620)).unwrap();
-        let error = store.read_journal(now(0, 0)).unwrap_err();
-        assert!(files::is_not_ours(&error), "{error}");
+        let refused = store.read_journal(now(0, 0), closing).unwrap_err();
+        assert!(files::is_not_ours(&refused.why), "{}", refused.why);
+        assert!(!store.journal().exists());
+        let aside = refused.moved.unwrap();
+        assert_eq!(fs::read_to_string(aside).unwrap(), journal());
+    }
+
+    #[test]
+    fn the_commands_of_an_old_journal_are_root_s_or_not_run() {
+        let old = old_journal();
+        let open = parse_journal(&found(&old, true), now(0, 0), closing).unwrap();
+        let words = ["/bin/close it", "a=b c"].map(str::to_owned);
+        assert_eq!(open[0].close, Closing::Command(words.into()));
+        let error = parse_journal(&found(&old, false), now(0, 0), closing).unwrap_err();
+        assert_eq!(error.to_string(), "has commands in it, and is not root's");
+        // A new one has none, whoever wrote it.
+        let smuggled = old.replace(OLD_JOURNAL, JOURNAL);
+        parse_journal(&found(&smuggled, true), now(0, 0), closing).unwrap_err();
+        parse_journal(&found(&journal(), false), now(0, 0), closing).unwrap();
     }
 
     #[test]
     fn a_journal_that_was_cut_short_is_not_run() {
-        let parse = |text: &str| {
-            parse(text.as_bytes(), JOURNAL, OPENINGS, |line| {
-                parse_opening(line, now(0, 0))
-            })
-        };
-        let whole = journal();
-        assert!(parse(&whole).is_some());
-        for cut in (0..whole.len()).filter(|&cut| whole.is_char_boundary(cut)) {
-            assert!(parse(&whole[..cut]).is_none(), "cut at {cut}");
+        for whole in [journal(), old_journal()] {
+            let parse = |text: &str| parse_journal(&found(text, true), now(0, 0), closing);
+            assert!(parse(&whole).is_ok());
+            for cut in (0..whole.len()).filter(|&cut| whole.is_char_boundary(cut)) {
+                assert!(parse(&whole[..cut]).is_err(), "cut at {cut}");
+            }
         }
     }
 
     proptest! {
         #[test]
         fn any_bytes_are_read_or_refused(text: Vec<u8>) {
-            for head in ["", STATE, JOURNAL] {
-                let text = [head.as_bytes(), b"\n", &text].concat();
-                parse(&text, STATE, BANS, parse_ban);
-                parse(&text, JOURNAL, OPENINGS, |line| parse_opening(line, now(0, 0)));
+            for head in ["", STATE, JOURNAL, OLD_JOURNAL] {
+                let bytes = [head.as_bytes(), b"\n", &text].concat();
+                parse(&bytes, STATE, BANS, parse_ban);
+                let found = Found { bytes, is_roots: true };
+                let _ = parse_journal(&found, now(0, 0), closing);
             }
         }
     }

@@ -364,6 +364,13 @@ pub enum Event {
         /// How many doors.
         open: usize,
     },
+    /// The journal names a door, and no mirage closes it.
+    Orphan {
+        /// The mirage that had it.
+        mirage: SectionName,
+        /// For whom it is open.
+        open_for: OpenFor,
+    },
     /// A visitor came to a pool's port without the firewall's redirect.
     RedirectMissing {
         /// The mirage.
@@ -413,8 +420,8 @@ pub enum Warning {
     NoState(PathBuf, io::Error),
     /// The control socket can't be opened.
     NoControl(PathBuf, String),
-    /// The journal can't be read.
-    JournalUnread(PathBuf, io::Error),
+    /// The journal can't be used, and its new name or why it can't be renamed.
+    JournalUnread(PathBuf, io::Error, Result<PathBuf, io::Error>),
     /// The state file can't be read.
     StateUnread(PathBuf, io::Error),
     /// The state file was damaged and has been renamed: from, to.
@@ -422,7 +429,7 @@ pub enum Warning {
     /// The state file is damaged and can't be renamed.
     StateDamaged(PathBuf, io::Error),
     /// A file is not ours, and its new name or why it can't be renamed.
-    SetAside(PathBuf, io::Error, io::Result<PathBuf>),
+    SetAside(PathBuf, io::Error, Result<PathBuf, io::Error>),
     /// What was used before the start is not known: the file, and how much it says.
     UsedUnknown(Option<PathBuf>, Past),
     /// The file of used tokens can't have its size, so there is none.
@@ -523,6 +530,7 @@ impl Event {
             | Self::KnockPortClosed(..)
             | Self::ReloadFailed { .. }
             | Self::NotRecorded { .. }
+            | Self::Orphan { .. }
             | Self::LeftOpen { .. } => Level::Error,
             Self::Full { .. }
             | Self::DoorsFull { .. }

@@ -50,13 +50,16 @@ fn is_root() -> bool {
 fn a_file_is_ours_alone_and_read_as_it_was_written() {
     let place = Place::new("ours");
     let path = place.0.join("state");
-    assert_eq!(read(&path, 9).unwrap_err().kind(), io::ErrorKind::NotFound);
+    assert_eq!(
+        read(&path, 9).err().unwrap().kind(),
+        io::ErrorKind::NotFound
+    );
     let folder = Folder::of(&path).unwrap();
     fs::write(&path, "old").unwrap();
     let mut file = folder.create(&path).unwrap();
     io::Write::write_all(&mut file, b"0123456789").unwrap();
     assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
-    assert_eq!(read(&path, 4).unwrap(), b"0123");
+    assert_eq!(read(&path, 4).unwrap().bytes, b"0123");
     let other = place.0.join("other");
     rename(&path, &other).unwrap();
     remove(&other).unwrap();
@@ -81,7 +84,7 @@ fn neither_a_link_nor_a_pipe_nor_a_folder_is_a_file() {
         (&other, "is a hard link"),
     ] {
         let read = read(path, 9);
-        assert!(is_not_ours(read.as_ref().unwrap_err()));
+        assert!(is_not_ours(read.as_ref().err().unwrap()));
         let said = said(read);
         assert!(said.starts_with(why), "{said}");
         let opened = Folder::of_log(path).unwrap().open(path, append, 0o640);
@@ -136,7 +139,7 @@ fn links_to_folders_are_followed_and_have_an_end() {
     ] {
         symlink(target, place.0.join(name)).unwrap();
         let file = place.0.join(name).join("file");
-        assert_eq!(read(&file, 9).unwrap(), b"theirs", "{name}");
+        assert_eq!(read(&file, 9).unwrap().bytes, b"theirs", "{name}");
     }
     symlink("endless", place.0.join("endless")).unwrap();
     let endless = Folder::of(&place.0.join("endless/file"));
@@ -174,7 +177,7 @@ fn what_is_somebody_elses_is_named_with_its_owner() {
     }
     let file = place.file("file");
     chown(&file, Some(NOBODY), None).unwrap();
-    let error = read(&file, 9).unwrap_err();
+    let error = read(&file, 9).err().unwrap();
     assert!(
         is_others(&error) && error.to_string().starts_with("belongs to "),
         "{error}"

@@ -7,5 +7,5 @@ mod openings;
 
 pub use admitted::{Admission, Admitted};
 pub use elements::{Element, Elements};
-pub use opening::{Argv, Ended, OpenFor, Opening, RestoredOpening};
+pub use opening::{Argv, Closing, Ended, OpenFor, Opening, RestoredOpening};
 pub use openings::{CommandEnd, OpenRequest, Openings, Requested};

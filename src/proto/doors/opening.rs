@@ -41,6 +41,8 @@ pub enum Closing {
     Command(Argv),
     /// The kernel takes it out of this set at its time, or before if we ask.
     Element(NftSet),
+    /// It was open before the start, and no mirage of the configuration closes it. It stays recorded.
+    Unknown,
 }
 
 /// How a command has ended.
@@ -107,8 +109,8 @@ pub struct RestoredOpening {
     pub section: Rc<str>,
     /// The address, or the service.
     pub open_for: OpenFor,
-    /// The command that closes it.
-    pub close: Option<Argv>,
+    /// How it is closed, as the configuration says.
+    pub close: Closing,
     /// When to close it.
     pub until: Instant,
 }
@@ -151,6 +153,16 @@ impl Opening {
         matches!(self.open_for, OpenFor::Element(_))
     }
 
+    /// Whether it is over at its time, without us.
+    pub(super) fn ends_by_itself(&self) -> bool {
+        matches!(self.close, Closing::ByItself | Closing::Element(_))
+    }
+
+    /// Whether nothing is known that closes it.
+    pub(super) fn is_orphan(&self) -> bool {
+        self.close == Closing::Unknown
+    }
+
     /// Whether a command closes it.
     pub(super) fn has_command(&self) -> bool {
         matches!(self.close, Closing::Command(_))
@@ -162,12 +174,18 @@ impl Opening {
         self.stage == OpeningStage::Opening
     }
 
-    /// The command that a restart has to run to close it.
+    /// The command that has to run to close it.
     #[must_use]
     pub fn to_close(&self) -> Option<&Argv> {
         match &self.close {
             Closing::Command(close) if self.stage != OpeningStage::Begin => Some(close),
             _ => None,
         }
+    }
+
+    /// Whether a restart has to close it.
+    #[must_use]
+    pub fn is_to_be_closed(&self) -> bool {
+        !self.ends_by_itself() && self.stage != OpeningStage::Begin
     }
 }

@@ -124,8 +124,13 @@ impl Openings {
                     OpeningStage::Open { .. } | OpeningStage::Again(_)
                 )
             {
-                opening.stage = OpeningStage::End;
-                opening.is_wanted = true;
+                opening.is_wanted = opening.has_command();
+                opening.stage = if opening.is_wanted {
+                    OpeningStage::End
+                } else {
+                    opening.close = request.close.into();
+                    OpeningStage::Begin
+                };
                 opening.guests.extend(guest.take());
                 return Requested::Begun;
             }
@@ -286,7 +291,7 @@ impl Openings {
             match (opening.stage, &opening.close) {
                 // Its command ends first.
                 (OpeningStage::Opening | OpeningStage::Closing, _) => {}
-                (_, Closing::ByItself) => opening.go_on(now),
+                (_, Closing::ByItself | Closing::Unknown) => opening.go_on(now),
                 _ => opening.stage = OpeningStage::End,
             }
             if opening.stage != OpeningStage::Opening {
@@ -296,10 +301,18 @@ impl Openings {
         guests
     }
 
-    /// Whether nothing is open.
+    /// Whether nothing is open that can be closed.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.all.is_empty()
+    pub fn are_closed(&self) -> bool {
+        self.all.iter().all(Opening::is_orphan)
+    }
+
+    /// A mirage is configured, and how it closes what was open before the start. So what nobody could close is closed.
+    pub fn adopt_orphans(&mut self, mirage: MirageId, closing: impl Fn(OpenFor) -> Closing) {
+        let mut orphans = self.all.iter_mut();
+        while let Some(orphan) = orphans.find(|it| it.mirage == mirage && it.is_orphan()) {
+            orphan.close = closing(orphan.open_for);
+        }
     }
 
     /// Takes back what was open before a restart, so that it is closed.
@@ -312,12 +325,12 @@ impl Openings {
         } = restored;
         // It ends as what is known of it already, and not twice.
         if let Some(known) = self.find(mirage, open_for) {
-            if known.close == Closing::ByItself {
-                known.close = close.into();
+            if known.ends_by_itself() || known.is_orphan() {
+                known.close = close;
             }
             return;
         }
-        self.insert_open(mirage, open_for, close.into(), until, now);
+        self.insert_open(mirage, open_for, close, until, now);
     }
 
     /// Adds something that is open although no command of this process has opened it.
@@ -415,7 +428,7 @@ impl Openings {
     pub fn next_end(&mut self, now: Instant) -> Option<(MirageId, OpenFor)> {
         let is_over = |opening: &Opening| {
             let is_open = matches!(opening.stage, OpeningStage::Open { .. });
-            is_open && !opening.has_command() && opening.until.is_some_and(|until| until <= now)
+            is_open && opening.ends_by_itself() && opening.until.is_some_and(|until| until <= now)
         };
         let place = self.all.iter().position(is_over)?;
         let Opening {
@@ -572,7 +585,7 @@ impl Openings {
             | OpeningStage::Closing => false,
         };
         let due = |opening: &Opening| match opening.stage {
-            _ if waits(opening) => None,
+            _ if waits(opening) || opening.is_orphan() => None,
             OpeningStage::Open { .. } => opening.until,
             OpeningStage::Again(at) => Some(at),
             // At once.

@@ -7,6 +7,8 @@ use crate::proto::nonces::Past;
 use crate::proto::settings::MirageSettings;
 use crate::terms::Door;
 use core::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
 
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -235,6 +237,11 @@ impl fmt::Display for Event {
                 "warn clock keeps the ports of mirage={mirage} closed: {time}, {why}"
             ),
             Self::BansLoaded { bans } => write!(f, "state bans={bans}"),
+            Self::Orphan { mirage, open_for } => write!(
+                f,
+                "error mirage={mirage} {open_for} is open, and no mirage of this name has a close-command for it; \
+                 it stays recorded until one has"
+            ),
             Self::OpeningsLoaded { open } => write!(f, "state open={open}"),
             Self::RedirectMissing { mirage, port } => write!(
                 f,
@@ -288,12 +295,9 @@ impl fmt::Display for Warning {
                 "control {}: {why}; `shimmer status` will not work",
                 path.display()
             ),
-            Self::JournalUnread(path, error) => {
-                write!(
-                    f,
-                    "{}: {error}; the doors it names stay open",
-                    path.display()
-                )
+            Self::JournalUnread(path, why, moved) => {
+                write_set_aside(f, path, why, moved)?;
+                f.write_str("; the doors it names stay open")
             }
             Self::StateUnread(path, error) => write!(f, "state {}: {error}", path.display()),
             Self::StateSetAside(path, aside) => write!(
@@ -309,13 +313,7 @@ impl fmt::Display for Warning {
                     path.display()
                 )
             }
-            Self::SetAside(path, why, moved) => {
-                write!(f, "{}: {why}; ", path.display())?;
-                match moved {
-                    Ok(aside) => write!(f, "it is not used, and is now {}", aside.display()),
-                    Err(error) => write!(f, "it is not used, and cannot be renamed: {error}"),
-                }
-            }
+            Self::SetAside(path, why, moved) => write_set_aside(f, path, why, moved),
             Self::UsedUnknown(path, past) => {
                 match path {
                     Some(path) => write!(f, "{}", path.display())?,
@@ -389,5 +387,18 @@ impl fmt::Display for ClockOff {
             off => (off, 's'),
         };
         write!(f, " clock-off={off}{unit}")
+    }
+}
+
+fn write_set_aside(
+    f: &mut fmt::Formatter<'_>,
+    path: &Path,
+    why: &io::Error,
+    moved: &Result<PathBuf, io::Error>,
+) -> fmt::Result {
+    write!(f, "{}: {why}; it is not used, and ", path.display())?;
+    match moved {
+        Ok(aside) => write!(f, "is now {}", aside.display()),
+        Err(error) => write!(f, "cannot be renamed: {error}"),
     }
 }

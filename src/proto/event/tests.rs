@@ -444,6 +444,26 @@ fn lines_of_the_daemon_and_their_levels() {
             "state open=1",
         ),
         (
+            Event::Orphan {
+                mirage: mirage(),
+                open_for: OpenFor::Service,
+            },
+            Level::Error,
+            "error mirage=home service is open, and no mirage of this name has a close-command for \
+             it; it stays recorded until one has",
+        ),
+        (
+            Event::Warning(Warning::JournalUnread(
+                "/s".into(),
+                denied(),
+                Ok("/a".into()),
+            )),
+            Level::Warn,
+            &format!(
+                "warn /s: {denied_is}; it is not used, and is now /a; the doors it names stay open"
+            ),
+        ),
+        (
             Event::LeftOut { lines: 900 },
             Level::Warn,
             "warn left-out=900 seconds=10",

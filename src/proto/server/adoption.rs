@@ -81,6 +81,8 @@ impl Core {
             let id = self.mirages.intern(&settings.section);
             let before = old.iter().position(|(other, _)| *other == id);
             let before = before.map(|before| old.swap_remove(before).1);
+            self.openings
+                .adopt_orphans(id, |open_for| settings.closing(open_for));
             let mirage = self.prepare(settings, key, before);
             self.mirages.push(id, mirage);
             effects.push_back(Effect::Ports(id));

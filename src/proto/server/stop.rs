@@ -52,7 +52,7 @@ impl Core {
     /// Whether the daemon has to end now: nothing is open and the journal says so, or the time is over.
     #[must_use]
     pub fn has_stopped(&self) -> bool {
-        let is_closed = self.openings.is_empty()
+        let is_closed = self.openings.are_closed()
             && self.elements.is_empty()
             && self.saved.journal_again.is_none();
         self.stop_by

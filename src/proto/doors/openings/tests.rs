@@ -145,7 +145,7 @@ fn who_passes_while_it_closes_finds_it_open_again() {
 #[test]
 fn what_is_to_be_closed_is_known_before_it_opens_and_until_it_is_closed() {
     let mut openings = Openings::default();
-    let is_known = |openings: &Openings| openings.iter().any(|it| it.to_close().is_some());
+    let is_known = |openings: &Openings| openings.iter().any(|it| it.is_to_be_closed());
     pass(&mut openings, 0);
     assert!(!is_known(&openings));
     assert!(openings.record() && is_known(&openings) && !openings.record());
@@ -209,7 +209,7 @@ fn a_service_that_accepts_nobody_and_can_not_be_started_again_is_stopped() {
         end(&mut openings, run, true, Instant(50)),
         CommandEnd::Closed
     );
-    assert!(openings.is_empty());
+    assert!(openings.are_closed());
 }
 
 #[test]
@@ -218,7 +218,7 @@ fn what_was_open_before_a_restart_is_closed_at_its_time() {
     let remembered = RestoredOpening {
         section: "gone".into(),
         open_for: OpenFor::Address(address()),
-        close: Some(words("close it")),
+        close: Closing::Command(words("close it")),
         until: Instant(100),
     };
     openings.restore(home(), remembered, Instant(0));
@@ -232,7 +232,7 @@ fn who_passes_after_a_restart_finds_it_closed_and_opened_once() {
     let remembered = RestoredOpening {
         section: "home".into(),
         open_for: OpenFor::Address(address()),
-        close: Some(words("close it")),
+        close: Closing::Command(words("close it")),
         until: Instant(100),
     };
     openings.restore(home(), remembered, Instant(0));
@@ -262,7 +262,7 @@ fn what_could_not_be_closed_is_not_forgotten_when_it_can_not_be_opened_again() {
     let remembered = RestoredOpening {
         section: "home".into(),
         open_for: OpenFor::Address(address()),
-        close: Some(words("close it")),
+        close: Closing::Command(words("close it")),
         until: Instant(100),
     };
     openings.restore(home(), remembered, Instant(0));
@@ -276,10 +276,10 @@ fn what_could_not_be_closed_is_not_forgotten_when_it_can_not_be_opened_again() {
             assert!(opening.is_opening);
             let ended = end(&mut openings, opening, false, Instant(10));
             assert_eq!(ended, CommandEnd::Failed(Vec::new()));
-            assert!(openings.iter().all(|it| it.to_close().is_some()));
+            assert!(openings.iter().all(|it| it.is_to_be_closed()));
         }
     }
-    assert!(openings.is_empty());
+    assert!(openings.are_closed());
 }
 
 #[test]
@@ -356,7 +356,7 @@ fn an_element_ends_by_itself_is_renewed_and_makes_room_for_what_a_command_opens(
     let element = OpenFor::Element(address());
     openings.include(home(), address(), set(), Instant(100), Instant(0));
     openings.include(home(), address(), set(), Instant(200), Instant(50));
-    assert!(openings.iter().all(|it| it.to_close().is_none()));
+    assert!(openings.iter().all(|it| !it.is_to_be_closed()));
     assert!(openings.next_end(Instant(199)).is_none() && next(&mut openings, 200).is_none());
     let over = openings.next_end(Instant(200));
     assert_eq!(over, Some((home(), element)));
@@ -380,7 +380,7 @@ fn an_element_ends_by_itself_is_renewed_and_makes_room_for_what_a_command_opens(
     let remembered = RestoredOpening {
         section: "gone".into(),
         open_for: OpenFor::Address([192, 0, 2, 9].into()),
-        close: Some(words("close it")),
+        close: Closing::Command(words("close it")),
         until: Instant(300),
     };
     openings.restore(home(), remembered, Instant(200));
@@ -409,7 +409,7 @@ fn what_nothing_closes_from_now_on_is_closed_once_more_after_a_restart() {
     let remembered = RestoredOpening {
         section: "home".into(),
         open_for: OpenFor::Address(address()),
-        close: Some(words("close it")),
+        close: Closing::Command(words("close it")),
         until: Instant(60_000),
     };
     openings.restore(home(), remembered, Instant(0));
@@ -470,14 +470,14 @@ fn at_the_end_everything_is_closed_whatever_its_time() {
             CommandEnd::Closed
         );
     }
-    assert!(!openings.is_empty());
+    assert!(!openings.are_closed());
     end(&mut openings, opening, true, Instant(4));
     let close = next(&mut openings, 4).unwrap();
     assert_eq!(
         end(&mut openings, close, true, Instant(4)),
         CommandEnd::Closed
     );
-    assert!(openings.is_empty());
+    assert!(openings.are_closed());
 }
 
 #[test]
@@ -490,7 +490,7 @@ fn what_ends_by_itself_ends_at_the_end() {
     end(&mut openings, run, true, Instant(0));
     assert_eq!(openings.next_end(Instant(1)), None);
     openings.close_all(None, Instant(1));
-    assert!(openings.next_end(Instant(1)).is_some() && openings.is_empty());
+    assert!(openings.next_end(Instant(1)).is_some() && openings.are_closed());
 }
 
 #[test]
@@ -574,4 +574,57 @@ fn what_is_being_closed_keeps_its_command_though_nothing_closes_it_from_now_on()
     let later = STAYS_MS + CLOSE_AGAIN_MS;
     assert!(next(&mut openings, later - 1).is_none());
     assert!(!next(&mut openings, later).unwrap().is_opening);
+}
+
+#[test]
+fn what_nobody_can_close_stays_recorded_until_a_mirage_can() {
+    let mut openings = Openings::default();
+    let remembered = RestoredOpening {
+        section: "home".into(),
+        open_for: OpenFor::Address(address()),
+        close: Closing::Unknown,
+        until: Instant(100),
+    };
+    openings.restore(home(), remembered, Instant(0));
+    let is_recorded = |openings: &Openings| openings.iter().all(Opening::is_to_be_closed);
+    assert_eq!(openings.next_deadline(), None);
+    openings.close_all(None, Instant(50));
+    assert!(next(&mut openings, 200).is_none() && openings.next_end(Instant(200)).is_none());
+    assert!(openings.iter().count() == 1 && is_recorded(&openings) && openings.are_closed());
+
+    let closing = |open_for| match open_for {
+        OpenFor::Address(_) => Closing::Command(words("close it")),
+        OpenFor::Service | OpenFor::Element(_) => Closing::Unknown,
+    };
+    openings.adopt_orphans(MirageId::of(2), closing);
+    assert!(openings.are_closed());
+    openings.adopt_orphans(home(), closing);
+    assert!(!openings.are_closed());
+    let close = next(&mut openings, 200).unwrap();
+    assert!(!close.is_opening);
+    end(&mut openings, close, true, Instant(200));
+    assert_eq!(openings.iter().count(), 0);
+}
+
+/// What has no command any more is opened by the new one, and waits for nothing.
+#[test]
+fn what_nobody_can_close_is_no_obstacle_for_who_passes() {
+    let mut openings = Openings::default();
+    let remembered = RestoredOpening {
+        section: "home".into(),
+        open_for: OpenFor::Address(address()),
+        close: Closing::Unknown,
+        until: Instant(100),
+    };
+    openings.restore(home(), remembered, Instant(0));
+    let mut request = request(OpenFor::Address(address()));
+    request.close = None;
+    assert_eq!(
+        openings.request(request, &mut None, Instant(10)),
+        Requested::Begun
+    );
+    let open = next(&mut openings, 10).unwrap();
+    assert!(open.is_opening);
+    end(&mut openings, open, true, Instant(10));
+    assert!(openings.next_end(Instant(10 + STAYS_MS)).is_some());
 }

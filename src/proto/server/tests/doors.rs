@@ -4,7 +4,7 @@ use super::shell::Body;
 use super::world::{World, common, home, home_with_token, mirage};
 use crate::limits::{GUESTS, NFT_QUEUED, OPENINGS};
 use crate::proto::conn::ConnId;
-use crate::proto::doors::{OpenFor, RestoredOpening};
+use crate::proto::doors::{Closing, OpenFor, RestoredOpening};
 use crate::proto::input::{ElementOutcome, Input};
 use crate::proto::settings::{CommonSettings, MirageSettings};
 use crate::terms::Door;
@@ -259,7 +259,7 @@ fn restored(until: u64, world: &World) -> Input {
     Input::Restored(vec![RestoredOpening {
         section: "home".into(),
         open_for: OpenFor::Address(MEMBER.parse().unwrap()),
-        close: Some(["/bin/close".to_owned()].into()),
+        close: Closing::Command(["/bin/close".to_owned()].into()),
         until: world.now.boot.after(until),
     }])
 }

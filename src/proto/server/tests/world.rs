@@ -174,7 +174,7 @@ impl World {
         let restored = before.recorded.iter().map(|it| RestoredOpening {
             section: it.section.clone(),
             open_for: it.open_for,
-            close: it.close.clone(),
+            close: it.close.clone().into(),
             until: self.now.boot.after(it.stays_ms),
         });
         self.core.restore(restored.collect());

@@ -56,6 +56,13 @@ fn number_of(words: &Argv) -> u8 {
     words[1].parse().expect("it has a number")
 }
 
+fn number_in(open_for: OpenFor) -> u8 {
+    match open_for {
+        OpenFor::Address(IpAddr::V4(address)) => address.octets()[3],
+        other => panic!("nobody opens {other}"),
+    }
+}
+
 /// So many places are taken by what never ends.
 fn filled(fillers: usize) -> Openings {
     let mut openings = Openings::default();
@@ -63,7 +70,7 @@ fn filled(fillers: usize) -> Openings {
         let restored = RestoredOpening {
             section: "other".into(),
             open_for: OpenFor::Service,
-            close: None,
+            close: Closing::ByItself,
             until: Instant(u64::MAX),
         };
         openings.restore(MirageId::of(100 + other as u32), restored, Instant(0));
@@ -80,8 +87,8 @@ impl Both {
         if self.openings.record() || self.is_late {
             self.is_late = !is_written;
             if is_written {
-                let to_close = self.openings.iter().filter_map(Opening::to_close);
-                self.journal = to_close.map(number_of).collect();
+                let recorded = self.openings.iter().filter(|it| it.is_to_be_closed());
+                self.journal = recorded.map(|it| number_in(it.open_for)).collect();
             }
             while self.openings.recorded(is_written).is_some() {}
         }
@@ -184,7 +191,7 @@ impl Both {
             let restored = RestoredOpening {
                 section: "home".into(),
                 open_for: OpenFor::Address(numbered(number)),
-                close: Some(words(&format!("close {number}"))),
+                close: Closing::Command(words(&format!("close {number}"))),
                 until: self.now.after(STAYS_MS),
             };
             self.openings.restore(home(), restored, self.now);

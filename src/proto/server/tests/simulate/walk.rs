@@ -4,7 +4,7 @@ use super::configurations::{configurations, narrow};
 use super::promises::{Promises, Proof};
 use crate::limits::DEAD_MS;
 use crate::proto::conn::ConnId;
-use crate::proto::doors::{OpenFor, RestoredOpening};
+use crate::proto::doors::{Closing, OpenFor, RestoredOpening};
 use crate::proto::input::{ElementOutcome, End, Input, Order};
 use crate::proto::scheme::knock::Hop;
 use crate::proto::scheme::packet::{self, PACKET};
@@ -362,7 +362,7 @@ impl Walk {
         let restored = RestoredOpening {
             section: sections[self.below(3)].into(),
             open_for,
-            close: Some(["/bin/close".to_owned()].into()),
+            close: Closing::Command(["/bin/close".to_owned()].into()),
             until: self.world.now.boot.after([0, 5_000, 60_000][self.below(3)]),
         };
         self.world.handle(Input::Restored(vec![restored]));
