@@ -53,3 +53,5 @@ mod status;
 mod status_daemon;
 mod terminal;
 mod token;
+#[cfg(target_os = "linux")]
+mod trust;

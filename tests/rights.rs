@@ -254,9 +254,13 @@ fn root_says_that_it_does_without_its_right_to_files_of_others() {
         return;
     }
     let (host, folder) = (own_address(), Folder::new());
-    let secret = folder.file("secret");
+    // In a folder that only nobody may enter.
+    let theirs = folder.file("theirs");
+    fs::create_dir(&theirs).unwrap();
+    fs::set_permissions(&theirs, Permissions::from_mode(0o700)).unwrap();
+    let secret = theirs.join("secret");
     write_private(&secret, SECRET);
-    chown(&secret, Some(NOBODY), Some(NOBODY)).unwrap();
+    chown(&theirs, Some(NOBODY), Some(NOBODY)).unwrap();
     let text = config(host, (Ipv4Addr::LOCALHOST, 9).into(), "");
     let text = text.replace(
         &format!("secret = {SECRET}"),

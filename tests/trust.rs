@@ -1,10 +1,7 @@
-//! Goal: whoever may write where the daemon keeps its files can neither have a command run, nor have root write to
+//! Whoever may write where the daemon keeps its files can neither have a command run, nor have root write to
 //! another file, nor make the daemon wait.
-#![cfg(target_os = "linux")]
 
-mod common;
-
-use common::*;
+use crate::common::*;
 use shimmer::sys::clock;
 use std::fs::{self, Permissions};
 use std::io::Write;
@@ -228,4 +225,46 @@ fn an_old_journal_of_root_s_is_taken_over() {
     let (code, said) = setting.run();
     assert_eq!(code, Some(0), "{said}");
     assert!(made.exists() && !journal.exists(), "{said}");
+}
+
+/// Who can change it could be root.
+#[test]
+fn a_configuration_that_others_may_write_is_not_served_by_root() {
+    if !is_root() {
+        return;
+    }
+    let folder = Folder::new();
+    fs::set_permissions(&folder.0, Permissions::from_mode(0o755)).unwrap();
+    let path = folder.file("shimmer.conf");
+    let start = |user: &str, owner: u32, mode: u32| {
+        let text = format!(
+            "[common]\nlog = /proc/none/log\n{user}[mirage-{NAME}]\nsecret = {SECRET}\nport = 22\n\
+             range = 10000-10999\n"
+        );
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        chown(&path, Some(owner), None).unwrap();
+        let arguments: [&std::path::Path; 3] = ["daemon".as_ref(), "--config".as_ref(), &path];
+        let ended = Command::new(program()).args(arguments).output().unwrap();
+        (
+            ended.status.code(),
+            String::from_utf8(ended.stderr).unwrap(),
+        )
+    };
+    // A log that can't be had ends the daemon whose configuration is good.
+    let good = "log: /proc/none/log";
+    for (user, owner, mode, code, told) in [
+        ("", 0, 0o600, 1, good),
+        ("", 0, 0o640, 1, good),
+        ("", 0, 0o602, 2, "others may write to "),
+        ("", NOBODY, 0o600, 2, " belongs to "),
+        ("user = nobody\n", 0, 0o602, 2, "others may write to "),
+        // Who it becomes can change it, and stays who they are.
+        ("user = nobody\n", NOBODY, 0o600, 1, good),
+        ("user = nobody\n", 1, 0o600, 2, " belongs to "),
+    ] {
+        let (ended, said) = start(user, owner, mode);
+        assert_eq!(ended, Some(code), "{user}{owner} {mode:o}: {said}");
+        assert!(said.contains(told), "{said}");
+    }
 }

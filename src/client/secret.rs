@@ -1,7 +1,7 @@
 //! The secret, where it does not come from the configuration.
 
 use crate::cli::{Args, Error, warn};
-use crate::config::{Secret, is_open_to_others};
+use crate::config::Secret;
 use crate::sys::terminal::Terminal;
 use core::fmt::Display;
 use std::path::Path;
@@ -43,8 +43,9 @@ pub fn given(args: &mut Args) -> Result<Option<Secret>, Error> {
 }
 
 fn from_file(file: &Path) -> Result<Secret, Error> {
-    let secret = Secret::read(file).map_err(|error| Error::failed(format_args!("{error}")))?;
-    if is_open_to_others(file) {
+    let read = Secret::read(file);
+    let (secret, access) = read.map_err(|error| Error::failed(format_args!("{error}")))?;
+    if access.is_open_to_others() {
         let file = file.display();
         warn(format_args!(
             "{file}: other users can read the secret; run chmod 600 {file}"

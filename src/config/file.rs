@@ -1,5 +1,6 @@
 //! Reading files: the configuration, and those that it names.
 
+use super::access::Access;
 use super::account::OwnerHint;
 use crate::limits::CONFIG_BYTES;
 use core::error::Error;
@@ -52,13 +53,15 @@ fn is_readable(_path: &Path) -> bool {
     false
 }
 
-/// The bytes of a file, which may be a secret or have one: they are wiped.
+/// The bytes of a file, which may be a secret or have one: they are wiped. Also who may use the file.
 ///
 /// # Errors
 /// It can't be read, or is longer than [`CONFIG_BYTES`].
-pub(super) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, FileError> {
+pub(super) fn read(path: &Path) -> Result<(Zeroizing<Vec<u8>>, Access), FileError> {
     let mut bytes = Zeroizing::new(Vec::new());
+    let mut access = Access::default();
     let read = File::open(path).and_then(|file| {
+        access = Access::of(&file);
         // A vector that grows leaves its bytes behind: it has room for all from the start, and for the read that
         // finds the end.
         let length = file.metadata()?.len().min(CONFIG_BYTES);
@@ -72,23 +75,7 @@ pub(super) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, FileError> {
             let error = io::Error::new(io::ErrorKind::FileTooLarge, longer);
             Err(FileError::new(path, error))
         }
-        Ok(_) => Ok(bytes),
+        Ok(_) => Ok((bytes, access)),
         Err(error) => Err(FileError::new(path, error)),
     }
-}
-
-/// Whether users other than its owner may read or write a file. False for anything but a regular file.
-#[cfg(unix)]
-#[must_use]
-pub fn is_open_to_others(path: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt as _;
-    std::fs::metadata(path)
-        .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o077 != 0)
-}
-
-/// Whether users other than its owner may read or write a file. Unknown on this system, so false.
-#[cfg(not(unix))]
-#[must_use]
-pub fn is_open_to_others(_path: &Path) -> bool {
-    false
 }

@@ -1,5 +1,6 @@
 //! From a file, or its text, to the configuration of the daemon or of the client.
 
+use super::access::Access;
 use super::common::Common;
 use super::diagnostic::{Diagnostic, Errors};
 use super::draft::Draft;
@@ -41,6 +42,14 @@ impl ServerConfig {
         Self::load_for(path, Purpose::Server)
     }
 
+    /// Reads a file to serve it. Root does not serve what others may write.
+    ///
+    /// # Errors
+    /// As for [`Self::load`].
+    pub fn load_to_serve(path: &Path) -> Result<Self, Errors> {
+        Self::load_for(path, Purpose::Daemon)
+    }
+
     /// Reads `[common]` and leaves the mirages empty: to talk to the running daemon takes neither their
     /// secrets nor that they are free of mistakes.
     ///
@@ -55,11 +64,12 @@ impl ServerConfig {
     /// # Errors
     /// Everything that is wrong with it.
     pub fn parse(path: &Path, text: &[u8]) -> Result<Self, Errors> {
-        server(path, text, Purpose::Server)
+        parse_server(path, text, Access::default(), Purpose::Server)
     }
 
     fn load_for(path: &Path, purpose: Purpose) -> Result<Self, Errors> {
-        server(path, &load(path)?, purpose)
+        let (text, access) = load(path)?;
+        parse_server(path, &text, access, purpose)
     }
 }
 
@@ -69,7 +79,8 @@ impl ClientConfig {
     /// # Errors
     /// Everything that is wrong with it.
     pub fn load(path: &Path) -> Result<Self, Errors> {
-        Self::parse(path, &load(path)?)
+        let (text, access) = load(path)?;
+        Self::parse_file(path, &text, access)
     }
 
     /// Reads the text of a file. The path stands in the messages, and secret files are relative to it.
@@ -77,10 +88,15 @@ impl ClientConfig {
     /// # Errors
     /// Everything that is wrong with it.
     pub fn parse(path: &Path, text: &[u8]) -> Result<Self, Errors> {
+        Self::parse_file(path, text, Access::default())
+    }
+
+    fn parse_file(path: &Path, text: &[u8], access: Access) -> Result<Self, Errors> {
         let document = ini::parse(text);
+        let reader = ConfigReader::new(path, access, Purpose::Client);
         let Read {
             drafts, warnings, ..
-        } = read(path, Purpose::Client, &document)?;
+        } = read(reader, &document)?;
         let mirages = drafts.into_iter().filter_map(Draft::into_client);
         Ok(Self {
             mirages: mirages.collect(),
@@ -89,15 +105,20 @@ impl ClientConfig {
     }
 }
 
-fn load(path: &Path) -> Result<Zeroizing<Vec<u8>>, Errors> {
+fn load(path: &Path) -> Result<(Zeroizing<Vec<u8>>, Access), Errors> {
     file::read(path).map_err(|error| Errors::of_file(&error))
 }
 
 /// Reads a text for the daemon, or to talk to it, as `purpose` says. The path stands in the messages,
 /// and secret files are relative to it.
-pub(super) fn server(path: &Path, text: &[u8], purpose: Purpose) -> Result<ServerConfig, Errors> {
+fn parse_server(
+    path: &Path,
+    text: &[u8],
+    access: Access,
+    purpose: Purpose,
+) -> Result<ServerConfig, Errors> {
     let document = ini::parse(text);
-    let read = read(path, purpose, &document)?;
+    let read = read(ConfigReader::new(path, access, purpose), &document)?;
     let mirages = read.drafts.into_iter().filter_map(Draft::into_server);
     Ok(ServerConfig {
         common: read.common,
@@ -116,10 +137,9 @@ struct Read<'a> {
 }
 
 /// Reads the sections of a file, if there is no error.
-fn read<'a>(path: &Path, purpose: Purpose, document: &'a Document<'a>) -> Result<Read<'a>, Errors> {
-    let mut reader = ConfigReader::new(path, purpose);
+fn read<'a>(mut reader: ConfigReader<'_>, document: &'a Document<'a>) -> Result<Read<'a>, Errors> {
     let (common, drafts) = section::read(&mut reader, document);
-    if purpose == Purpose::Server {
+    if reader.is_for_server() {
         neighbours::check(&mut reader, &drafts);
     }
     let secret_files = core::mem::take(&mut reader.secret_files);
@@ -133,4 +153,9 @@ fn read<'a>(path: &Path, purpose: Purpose, document: &'a Document<'a>) -> Result
             secret_files,
         }),
     }
+}
+
+#[cfg(test)]
+pub(super) fn server(path: &Path, text: &[u8], purpose: Purpose) -> Result<ServerConfig, Errors> {
+    parse_server(path, text, Access::default(), purpose)
 }

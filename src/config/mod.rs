@@ -19,6 +19,7 @@
 //!
 //! All errors of a file are found at once, each at the line of its key. None quotes a secret.
 
+mod access;
 mod account;
 mod common;
 mod diagnostic;
@@ -37,10 +38,11 @@ mod section;
 mod value;
 
 pub use crate::message::Parsed;
+pub use access::Access;
 pub use account::{Account, AccountError, OwnerHint, UserName};
 pub use common::{Common, DEFAULT_CONTROL, DEFAULT_STATE_FILE, Location, LogTarget};
 pub use diagnostic::{Diagnostic, Errors};
-pub use file::{FileError, is_open_to_others};
+pub use file::FileError;
 pub use load::{ClientConfig, ServerConfig};
 pub use mirage::{ClientMirage, ServerMirage};
 pub use needs::{Capability, capabilities};

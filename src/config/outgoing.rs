@@ -19,7 +19,7 @@ pub(super) fn of_the_kernel() -> Option<(Range, String)> {
 }
 
 fn read(path: &str) -> Option<String> {
-    let bytes = file::read(Path::new(path)).ok()?;
+    let bytes = file::read(Path::new(path)).ok()?.0;
     Some(str::from_utf8(&bytes).ok()?.trim_ascii().to_owned())
 }
 

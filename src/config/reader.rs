@@ -3,44 +3,119 @@
 //! A value that can't be read leaves an error behind and keeps its default. Checks that depend on such a
 //! value are skipped, so that one mistake is one error.
 
+use super::access::{self, Access, Changeable, Reader};
+use super::account::{Account, UserName};
 use super::diagnostic::Diagnostic;
-use super::file::is_open_to_others;
 use super::keys::{self, ConfigKey, Value};
 use crate::ini::{KeyValue, Section};
 use crate::message::{Parsed, wrong};
 use crate::nearest::nearest;
 use core::fmt::Display;
+use core::mem;
 use std::path::{Path, PathBuf};
 
 /// What a file is read for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
+    /// To serve it.
+    Daemon,
+    /// To talk about what would be served.
     Server,
     Client,
     /// To talk to a running daemon, which takes only `[common]`.
     Control,
 }
 
+/// A file that was read.
+struct Opened {
+    path: PathBuf,
+    access: Access,
+    line: usize,
+    /// The key whose secret is in it; None if there is none.
+    key: Option<&'static str>,
+}
+
 pub(super) struct ConfigReader<'a> {
     pub(super) path: &'a Path,
     pub(super) purpose: Purpose,
-    /// Other users may read the file, and there is no warning about it yet.
-    pub(super) is_open_to_others: bool,
     /// The files of `secret-file`.
     pub(super) secret_files: Vec<PathBuf>,
+    /// Who may use the files that were read, each with its path, and where they are named.
+    opened: Vec<Opened>,
     errors: Vec<Diagnostic>,
     warnings: Vec<Diagnostic>,
 }
 
 impl<'a> ConfigReader<'a> {
-    pub(super) fn new(path: &'a Path, purpose: Purpose) -> Self {
+    pub(super) fn new(path: &'a Path, access: Access, purpose: Purpose) -> Self {
+        let file = Opened {
+            path: path.to_path_buf(),
+            access,
+            line: 1,
+            key: None,
+        };
         Self {
             path,
             purpose,
-            is_open_to_others: is_open_to_others(path),
             secret_files: Vec::new(),
+            opened: vec![file],
             errors: Vec::new(),
             warnings: Vec::new(),
+        }
+    }
+
+    /// A secret stands in the configuration itself, or in a file that was read.
+    pub(super) fn has_secret(&mut self, line: usize, file: Option<(PathBuf, Access)>) {
+        if let Some((path, access)) = file {
+            self.opened.push(Opened {
+                path,
+                access,
+                line,
+                key: Some("secret-file"),
+            });
+        } else if self.opened[0].key.is_none() {
+            (self.opened[0].line, self.opened[0].key) = (line, Some("secret"));
+        }
+    }
+
+    /// Refuses what others could change where root serves it, and warns of secrets that they can read. `user` is whom
+    /// the daemon becomes.
+    pub(super) fn judge_files(&mut self, user: Option<&Account>) {
+        let reader = Reader::of(user);
+        let is_roots = self.is_for_server() && access::is_root();
+        for file in mem::take(&mut self.opened) {
+            let path = file.path.display();
+            let what = match file.access.changeable(reader).filter(|_| is_roots) {
+                Some(Changeable::Owner(owner)) => {
+                    let owner = UserName(owner);
+                    format!(
+                        "{path} belongs to {owner}, so root does not use it; run chown root {path}"
+                    )
+                }
+                Some(Changeable::Others) => {
+                    format!(
+                        "others may write to {path}, so root does not use it; run chmod go-w {path}"
+                    )
+                }
+                None => String::new(),
+            };
+            if !what.is_empty() {
+                let found = Diagnostic::new(self.path, file.line, file.key, what);
+                match self.purpose {
+                    Purpose::Daemon => self.errors.push(found),
+                    _ => self.warnings.push(found),
+                }
+            }
+            let is_open = match self.purpose {
+                Purpose::Daemon | Purpose::Server => file.access.is_open_to_strangers(reader),
+                Purpose::Client | Purpose::Control => file.access.is_open_to_others(),
+            };
+            if let Some(key) = file.key.filter(|_| is_open) {
+                let what = format_args!(
+                    "other users can read {path}, which holds a secret; run chmod 600 {path}"
+                );
+                self.warn(file.line, key, what);
+            }
         }
     }
 
@@ -68,7 +143,7 @@ impl<'a> ConfigReader<'a> {
     }
 
     pub(super) fn is_for_server(&self) -> bool {
-        self.purpose == Purpose::Server
+        matches!(self.purpose, Purpose::Daemon | Purpose::Server)
     }
 
     /// Reads the keys of a section into their fields, by `set`. An unknown or repeated key is an error.

@@ -1,5 +1,6 @@
 //! Secrets and the files that hold them.
 
+use super::access::Access;
 use super::file::{self, FileError};
 use crate::limits::{STRONG_SECRET_BYTES, STRONG_SECRET_VARIETY};
 use core::error::Error;
@@ -71,14 +72,17 @@ impl Secret {
         Self::new(line.strip_suffix(b"\r").filter(|_| is_cut).unwrap_or(line))
     }
 
-    /// The secret in the first line of a file.
+    /// The secret in the first line of a file, and who may use the file.
     ///
     /// # Errors
     /// The file can't be read, is longer than [`crate::limits::CONFIG_BYTES`], or that line is not a
     /// secret.
-    pub fn read(path: &Path) -> Result<Self, FileError> {
+    pub fn read(path: &Path) -> Result<(Self, Access), FileError> {
         let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, error);
-        Self::first_line(&file::read(path)?).map_err(|error| FileError::new(path, invalid(error)))
+        let (bytes, access) = file::read(path)?;
+        let secret = Self::first_line(&bytes);
+        let secret = secret.map_err(|error| FileError::new(path, invalid(error)))?;
+        Ok((secret, access))
     }
 
     /// The bytes of the secret, to draw ports from and never to print.

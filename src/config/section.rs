@@ -3,7 +3,6 @@
 use super::account::Account;
 use super::common::{Common, Location};
 use super::draft::Draft;
-use super::file::is_open_to_others;
 use super::keys;
 use super::listen::without_covered;
 use super::mirage::DoorKind;
@@ -11,7 +10,7 @@ use super::neighbours::is_own_ipv4;
 use super::reader::{ConfigReader, Purpose};
 use super::secret::Secret;
 use super::value::{self, displayed};
-use crate::ini::{Document, KeyValue, Section};
+use crate::ini::{Document, Section};
 use crate::limits::{
     FORGETFUL_PERIOD_S, LONG_PERIOD_S, MIN_TOKEN_TRAP_S, NONCE_SHARES, NONCES, RANGE_FACTOR,
 };
@@ -20,7 +19,6 @@ use crate::proto::gates::Gate;
 use crate::proto::scheme::knock::Scope;
 use crate::proto::scheme::schedule::Pattern;
 use crate::terms::ClientAddress;
-use core::mem;
 use std::path::{Path, PathBuf};
 
 const COMMON: &str = "common";
@@ -36,6 +34,7 @@ pub(super) fn read<'a>(
     document: &'a Document<'a>,
 ) -> (Common, Vec<Draft<'a>>) {
     let (common, drafts) = reader.read_sections(document);
+    reader.judge_files(common.user.as_ref());
     if reader.is_for_server() {
         reader.check_state_file(&common, &drafts);
     }
@@ -79,7 +78,7 @@ impl ConfigReader<'_> {
     /// The account of `user`.
     fn find_user(&mut self, section: &Section) -> Option<Account> {
         let entry = section.find("user")?;
-        if self.purpose != Purpose::Server || !self.is_valid(section, "user") {
+        if !self.is_for_server() || !self.is_valid(section, "user") {
             return None;
         }
         let account = displayed(Account::find(entry.value()?));
@@ -310,19 +309,16 @@ impl ConfigReader<'_> {
         let hint = "secret = TEXT or secret-file = PATH";
         let entry = self.either(section, &SECRET_KEYS, hint)?;
         let secret = if entry.key == "secret" {
-            if mem::take(&mut self.is_open_to_others) {
-                self.warn_of_readers(entry, self.path);
-            }
+            self.has_secret(entry.line, None);
             displayed(Secret::new(entry.whole_value()?.as_bytes()))
         } else {
             let path = resolve_path(self.path, self.text(entry)?);
             let path = self.accept(entry, path)?;
-            if is_open_to_others(&path) {
-                self.warn_of_readers(entry, &path);
-            }
-            let secret = displayed(Secret::read(&path));
-            self.secret_files.push(path);
-            secret
+            self.secret_files.push(path.clone());
+            displayed(Secret::read(&path)).map(|(secret, access)| {
+                self.has_secret(entry.line, Some((path, access)));
+                secret
+            })
         };
         let secret = self.accept(entry, secret)?;
         if secret.is_weak() {
@@ -332,17 +328,10 @@ impl ConfigReader<'_> {
         Some(secret)
     }
 
-    fn warn_of_readers(&mut self, entry: &KeyValue, path: &Path) {
-        let path = path.display();
-        let what =
-            format_args!("other users can read {path}, which holds a secret; run chmod 600 {path}");
-        self.warn(entry.line, entry.key, what);
-    }
-
     fn fit_pattern(&mut self, draft: &Draft) -> Option<Pattern> {
         let range = draft.range?;
         let minutes = match self.purpose {
-            Purpose::Server => RANGE_FACTOR,
+            Purpose::Daemon | Purpose::Server => RANGE_FACTOR,
             Purpose::Client | Purpose::Control => 1,
         };
         let section = draft.section;

@@ -64,7 +64,7 @@ impl<H: Host> Shell<H> {
     /// The configuration, or everything that keeps it from taking over.
     fn load_again(&self) -> Result<ServerConfig, Vec<String>> {
         let Configuration { path, sandbox, .. } = &self.configuration;
-        let server = ServerConfig::load(path)
+        let server = ServerConfig::load_to_serve(path)
             .map_err(|errors| Vec::from_iter(errors.iter().map(Diagnostic::to_string)))?;
         let refusal = sandbox.refusal(&server).map(|refusal| refusal.to_string());
         let missing = || rights::find_missing(&server.mirages).map(|missing| missing.to_string());

@@ -66,7 +66,7 @@ use std::path::Path;
 /// The configuration has errors, or the system does not provide what the daemon needs.
 pub fn run(config: &Path) -> Result<(), Failure> {
     process::hide();
-    let server = ServerConfig::load(config).map_err(Failure::Configuration)?;
+    let server = ServerConfig::load_to_serve(config).map_err(Failure::Configuration)?;
     let server = rights::give_up(server, config)?;
     log::report_panics();
     let machine = Machine::take_over().map_err(Failure::Host)?;
@@ -86,7 +86,7 @@ pub fn run(config: &Path) -> Result<(), Failure> {
 /// As for [`run`]. A running daemon has locked the state file.
 pub fn close_all(config: &Path) -> Result<usize, Failure> {
     process::hide();
-    let server = ServerConfig::load(config).map_err(Failure::Configuration)?;
+    let server = ServerConfig::load_to_serve(config).map_err(Failure::Configuration)?;
     let server = rights::give_up(server, config)?;
     let machine = Machine::take_over().map_err(Failure::Host)?;
     let mut daemon = Daemon::new(config, server, machine)?;

@@ -69,7 +69,7 @@ pub fn give_up(server: ServerConfig, config: &Path) -> Result<ServerConfig, Fail
     if fs::metadata(config).is_ok_and(|found| !found.is_file()) {
         return Ok(server);
     }
-    ServerConfig::load(config).map_err(Failure::Configuration)
+    ServerConfig::load_to_serve(config).map_err(Failure::Configuration)
 }
 
 /// What a mirage of a new configuration needs and the daemon has given up; None if it can be served.

@@ -143,7 +143,10 @@ fn files_with_secrets_that_others_may_read_are_a_warning() {
     };
     let config = scratch.write("shimmer.conf", format!("{SSH}{WEB}"));
     assert!(warnings(&config).is_empty());
+    // The daemon's own group may.
     set_mode(&config, 0o640);
+    assert!(warnings(&config).is_empty());
+    set_mode(&config, 0o644);
     let name = config.display();
     assert_eq!(
         warnings(&config),
@@ -165,4 +168,38 @@ fn files_with_secrets_that_others_may_read_are_a_warning() {
             "{name}:2: secret-file: other users can read {file}, which holds a secret; run chmod 600 {file}"
         )]
     );
+}
+
+#[cfg(unix)]
+#[test]
+fn what_others_may_write_is_not_served_by_root() {
+    let scratch = Scratch::new("writable");
+    scratch.write("file", SECRET);
+    let text = SSH.replace("secret = S3cret-T0ken.of-32-b1ts", "secret-file = file");
+    let config = scratch.write("shimmer.conf", &text);
+    let refused = || {
+        let served = ServerConfig::load_to_serve(&config);
+        served.err().map(|errors| errors.to_string())
+    };
+    for (name, place) in [("file", "2: secret-file"), ("shimmer.conf", "1")] {
+        let path = scratch.0.join(name);
+        set_mode(&path, 0o602);
+        let told = format!(
+            "{}:{place}: others may write to {1}, so root does not use it; run chmod go-w {1}",
+            config.display(),
+            path.display()
+        );
+        let told = access::is_root().then_some(told);
+        assert_eq!(refused(), told);
+        // Who only asks about it is told as well.
+        let warnings = ServerConfig::load(&config).ok().unwrap().warnings;
+        let warnings: Vec<String> = warnings.iter().map(Diagnostic::to_string).collect();
+        assert!(
+            told.is_none_or(|told| warnings.contains(&told)),
+            "{warnings:?}"
+        );
+        assert!(ClientConfig::load(&config).is_ok());
+        set_mode(&path, 0o600);
+        assert_eq!(refused(), None);
+    }
 }
