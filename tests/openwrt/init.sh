@@ -129,8 +129,9 @@ test_first_start() {
   expect "first start: it logs to syslog" has_line 'log = syslog'
   expect "first start: the LAN's networks are allowed" \
     has_line 'allow = 192.168.1.0/24 fd12:3456:789a:ab50:0:0:0:0/60 2001:db8:0:0:0:0:0:0/64'
-  expect "first start: the configuration is private" is_mode "$router/tmp/etc/shimmer/shimmer.conf" 600
-  expect "first start: the configuration is the daemon's" is_owner "$router/tmp/etc/shimmer/shimmer.conf" "$account"
+  expect "first start: the configuration is private" is_mode "$router/tmp/etc/shimmer/shimmer.conf" 640
+  expect "first start: the configuration is root's, and the daemon may read it" \
+    test "$(stat -c %u:%g "$router/tmp/etc/shimmer/shimmer.conf")" = "0:$account"
   expect "first start: the daemon may write its state" is_owner "$router/tmp/lib/shimmer" "$account"
   expect "first start: the command" \
     called "procd_set_param 'command' '/usr/sbin/shimmer' 'daemon' '--config' '/var/etc/shimmer/shimmer.conf'"
@@ -435,6 +436,23 @@ test_doors() {
   expect "doors, then none: and the file" test ! -e "$router/etc/shimmer/rules.nft"
 }
 
+# A daemon of the user shimmer may have planted something before a mirage's command makes it root's.
+test_crash() {
+  local state=$router/tmp/lib/shimmer
+  router < <(one_mirage "option gate 'token'" "option door 'command'" "option open_command '/bin/true'" \
+    "option close_command '/bin/touch /tmp/closed'" | sed "/option port/d")
+  mkdir -p "$state"
+  : >"$state/planted"
+  chown -R "$account:$account" "$state"
+  expect "a crash: start succeeds" service start
+  expect "a crash: the state's folder is root's" is_owner "$state" 0
+  expect "a crash: what is in it keeps its owner" is_owner "$state/planted" "$account"
+  (umask 077 && printf 'shimmer-open 2\nopen home 192.0.2.7 1794000000 30\nend 1\n' >"$state/state.open")
+  expect "a crash: stop succeeds" service stop
+  expect "a crash: what was open is closed" test -e "$router/tmp/closed"
+  expect "a crash: and nothing is recorded any more" fails test -e "$state/state.open"
+}
+
 # What the program does not say yet is said by one in its place; all else is the real program's.
 test_other_needs() {
   router < <(one_mirage)
@@ -544,6 +562,7 @@ test_init_script() {
   test_values
   test_pool
   test_doors
+  test_crash
   test_other_needs
   test_clock
   test_status
