@@ -370,7 +370,7 @@ const SHOWN: [(&str, &str, &str); 9] = [
         "gate = token\ndoor = nft\nopen-set = inet/fw4/ssh\n",
         "gate     token
   adds to  inet/fw4/ssh",
-        "capability net_admin\nopen tcp 10000-10999\nreserve 10000-10999\nrules\n",
+        "capability net_admin\nopen tcp 10000-10999\nreserve 10000-10999\nrules\ndoors\n",
     ),
     (
         "gate = packet\ndoor = nft\nopen-set = ip/fw/ssh\nlisten-address = 192.0.2.1\n",
@@ -378,7 +378,7 @@ const SHOWN: [(&str, &str, &str); 9] = [
   gate     packet: a datagram to the minute's port
   adds to  ip/fw/ssh
   listens  on 192.0.2.1",
-        "capability net_admin\ncapability net_raw\nrules\n",
+        "capability net_admin\ncapability net_raw\nrules\ndoors\n",
     ),
 ];
 
