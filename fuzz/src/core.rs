@@ -5,7 +5,7 @@ use crate::bytes::Bytes;
 use shimmer::config::ServerConfig;
 use shimmer::limits::{BANS, OPENINGS, STOP_MS};
 use shimmer::proto::conn::ConnId;
-use shimmer::proto::doors::{OpenFor, RestoredOpening};
+use shimmer::proto::doors::{Closing, OpenFor, RestoredOpening};
 use shimmer::proto::effect::{Drain, Effect, Effects};
 use shimmer::proto::ids::{JobId, MirageId};
 use shimmer::proto::input::{
@@ -274,7 +274,7 @@ impl World {
         }
         // What is open has an end, or a command that is still to come.
         assert!(
-            self.core.openings().is_empty()
+            self.core.openings().iter().next().is_none()
                 || self.core.deadline().is_some()
                 || !self.jobs.is_empty()
                 || !self.known.is_empty()
@@ -704,7 +704,11 @@ fn restored(bytes: &mut Bytes<'_>) -> Vec<RestoredOpening> {
                 true => OpenFor::Service,
                 false => OpenFor::Address(peer(bytes)),
             },
-            close: bytes.bool().then(|| ["/bin/close".to_owned()].into()),
+            close: match bytes.below(3) {
+                0 => Closing::ByItself,
+                1 => Closing::Command(["/bin/close".to_owned()].into()),
+                _ => Closing::Unknown,
+            },
             until: START.boot.after(u64::from(bytes.u16()) * 100),
         });
     }

@@ -215,9 +215,9 @@ fn a_datagram(bytes: &mut Bytes<'_>) {
     match shown {
         Shown::Good { address, minute } => {
             assert!(is_live && minute == schedule.pattern().minute(unix));
-            assert!(admits != Admits::Sender || address == sender.to_canonical());
+            assert!(admits != Admits::Sender || address == canonical(sender));
             let inside = inside.filter(|inside| !inside.is_unspecified());
-            let allowed = inside.unwrap_or(sender).to_canonical();
+            let allowed = canonical(inside.unwrap_or(sender));
             assert_eq!(address, allowed);
             assert!(!address.is_unspecified() && !address.is_multicast());
         }
