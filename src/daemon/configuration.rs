@@ -219,7 +219,7 @@ impl<H: Host> Shell<H> {
         };
         let closing = |section: &str, open_for| {
             let mirage = mirages.clone().find(|it| *it.section == *section);
-            mirage.map_or(Closing::Unknown, |it| it.closing(open_for))
+            mirage.map_or(Closing::Unknown, |it| Closing::of(it, open_for))
         };
         let restored = match store.read_journal(self.now, closing) {
             Ok(restored) => restored,

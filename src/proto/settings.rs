@@ -1,13 +1,12 @@
 //! The part of a configuration that decisions need. Paths, log and user are not in it.
 
-use super::doors::{Closing, OpenFor};
 use super::gates::{Gate, GateSettings};
 use super::scheme::key::Key;
 use super::scheme::schedule::{Pattern, Range};
 use super::source::Network;
 use crate::limits::{DEFAULT_READY_S, DEFAULT_TRAP_S};
-use crate::terms::{ClientAddress, ClockTrust, Door, Forward, OnDemand};
-use core::net::{IpAddr, Ipv4Addr};
+use crate::terms::{ClientAddress, ClockTrust, Door, Forward};
+use core::net::IpAddr;
 use std::rc::Rc;
 
 /// A whole configuration.
@@ -129,26 +128,6 @@ impl MirageSettings {
     #[must_use]
     pub fn forward(&self) -> Option<&Forward> {
         self.door.forward()
-    }
-
-    /// How it closes what it opened before a restart. Nobody knows any more for whom a service was started.
-    #[must_use]
-    pub fn closing(&self, open_for: OpenFor) -> Closing {
-        let (close, address) = match (&self.door, open_for) {
-            (Door::Command { close, .. }, OpenFor::Address(address)) => (close, address),
-            (
-                Door::Forward(Forward {
-                    on_demand: Some(OnDemand { close, .. }),
-                    ..
-                }),
-                OpenFor::Service,
-            ) => (close, Ipv4Addr::UNSPECIFIED.into()),
-            _ => return Closing::Unknown,
-        };
-        let close = close.as_ref();
-        close.map_or(Closing::Unknown, |close| {
-            Closing::Command(close.words(address, &self.section))
-        })
     }
 
     /// The ports that a silent gate has to watch, in any minute. A range inside an earlier one is left out.

@@ -2,10 +2,11 @@
 
 use crate::proto::conn::ConnId;
 use crate::proto::ids::{JobId, MirageId};
+use crate::proto::settings::MirageSettings;
 use crate::proto::time::Instant;
-use crate::terms::NftSet;
+use crate::terms::{Door, Forward, NftSet, OnDemand};
 use core::fmt;
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 
 /// A command: its program and its arguments.
@@ -43,6 +44,28 @@ pub enum Closing {
     Element(NftSet),
     /// It was open before the start, and no mirage of the configuration closes it. It stays recorded.
     Unknown,
+}
+
+impl Closing {
+    /// How a mirage closes what it opened before a restart. Nobody knows any more for whom a service was started.
+    #[must_use]
+    pub fn of(settings: &MirageSettings, open_for: OpenFor) -> Self {
+        let (close, address) = match (&settings.door, open_for) {
+            (Door::Command { close, .. }, OpenFor::Address(address)) => (close, address),
+            (
+                Door::Forward(Forward {
+                    on_demand: Some(OnDemand { close, .. }),
+                    ..
+                }),
+                OpenFor::Service,
+            ) => (close, Ipv4Addr::UNSPECIFIED.into()),
+            _ => return Self::Unknown,
+        };
+        let close = close.as_ref();
+        close.map_or(Self::Unknown, |close| {
+            Self::Command(close.words(address, &settings.section))
+        })
+    }
 }
 
 /// How a command has ended.

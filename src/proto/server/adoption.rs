@@ -4,7 +4,7 @@ use super::mirages::Mirage;
 use super::tables::{Core, log};
 use super::transaction::{Adopted, Transaction};
 use crate::limits::{GUESTS, KNOCKERS, NFT_QUEUED, OPENINGS};
-use crate::proto::doors::Admitted;
+use crate::proto::doors::{Admitted, Closing};
 use crate::proto::effect::{Drain, Effect, Effects};
 use crate::proto::event::Event;
 use crate::proto::gates::{Gate, GateSettings};
@@ -82,7 +82,7 @@ impl Core {
             let before = old.iter().position(|(other, _)| *other == id);
             let before = before.map(|before| old.swap_remove(before).1);
             self.openings
-                .adopt_orphans(id, |open_for| settings.closing(open_for));
+                .adopt_orphans(id, |open_for| Closing::of(&settings, open_for));
             let mirage = self.prepare(settings, key, before);
             self.mirages.push(id, mirage);
             effects.push_back(Effect::Ports(id));
