@@ -116,8 +116,8 @@ pub struct Opening {
     pub(super) open: Argv,
     pub(super) close: Closing,
     pub(super) stage: OpeningStage,
-    /// Somebody has passed while it was being closed.
-    pub(super) is_wanted: bool,
+    /// Somebody has passed while it was being closed. It is opened again then, and closed so.
+    pub(super) wanted: Option<Closing>,
     /// It could not be closed before it is opened again.
     pub(super) is_doubtful: bool,
     pub(super) pause_ms: u64,
@@ -170,6 +170,29 @@ impl Opening {
     pub(super) fn go_on(&mut self, now: Instant) {
         let (since, is_ready) = (now, true);
         self.stage = OpeningStage::Open { since, is_ready };
+    }
+
+    /// Whether it is open, or a command that was started may have opened it.
+    pub(super) fn may_be_open(&self) -> bool {
+        self.is_open() || self.is_opening() || self.is_doubtful
+    }
+
+    /// It is closed so from now on. What may be open keeps its command where nothing would close it.
+    pub(super) fn close_by(&mut self, close: Closing) {
+        if close != Closing::ByItself || !self.has_command() {
+            self.close = close;
+        }
+    }
+
+    /// It was closed, or could not be, and is opened again.
+    pub(super) fn begin_again(&mut self, is_closed: bool) {
+        self.stage = OpeningStage::Begin;
+        self.is_doubtful = !is_closed;
+        match self.wanted.take() {
+            Some(close) if is_closed => self.close = close,
+            Some(close) => self.close_by(close),
+            None => {}
+        }
     }
 
     pub(super) fn is_element(&self) -> bool {

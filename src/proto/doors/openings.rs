@@ -118,49 +118,36 @@ impl Openings {
             // closed before it is opened. Whether a service runs shows when it is dialled.
             let is_doubtful = opening.open.is_empty() && opening.open_for != OpenFor::Service;
             opening.open = request.open;
+            let close = Closing::from(request.close);
             if is_doubtful
                 && matches!(
                     opening.stage,
                     OpeningStage::Open { .. } | OpeningStage::Again(_)
                 )
             {
-                opening.is_wanted = opening.has_command();
-                opening.stage = if opening.is_wanted {
-                    OpeningStage::End
+                if opening.has_command() {
+                    (opening.stage, opening.wanted) = (OpeningStage::End, Some(close));
                 } else {
-                    opening.close = request.close.into();
-                    OpeningStage::Begin
-                };
+                    (opening.stage, opening.close) = (OpeningStage::Begin, close);
+                }
                 opening.guests.extend(guest.take());
                 return Requested::Begun;
             }
-            // What has to be closed before it is opened still needs the old command. So does whatever may be open,
-            // where nothing closes it from now on.
-            let keeps_command = match opening.stage {
-                OpeningStage::End if opening.is_wanted => true,
-                OpeningStage::Begin | OpeningStage::Recording | OpeningStage::Recorded => {
-                    opening.is_doubtful && request.close.is_none()
-                }
-                _ => request.close.is_none(),
-            };
-            if !keeps_command {
-                opening.close = request.close.into();
+            let is_closed_first =
+                opening.stage == OpeningStage::Closing || opening.wanted.is_some();
+            if is_closed_first {
+                opening.wanted = Some(close);
+            } else if opening.may_be_open() {
+                opening.close_by(close);
+            } else {
+                opening.close = close;
             }
             let is_open = match opening.stage {
                 OpeningStage::Open { .. } => true,
-                OpeningStage::Begin
-                | OpeningStage::Recording
-                | OpeningStage::Recorded
-                | OpeningStage::Opening => false,
-                OpeningStage::End if opening.is_wanted => false,
-                OpeningStage::End => {
+                OpeningStage::End if !is_closed_first => {
                     let (since, is_ready) = (now, false);
                     opening.stage = OpeningStage::Open { since, is_ready };
                     true
-                }
-                OpeningStage::Closing => {
-                    opening.is_wanted = true;
-                    false
                 }
                 // Nobody knows whether it is open.
                 OpeningStage::Again(_) => {
@@ -168,6 +155,7 @@ impl Openings {
                     opening.is_doubtful = true;
                     false
                 }
+                _ => false,
             };
             if is_open {
                 return Requested::Renewed;
@@ -189,7 +177,7 @@ impl Openings {
             open: request.open,
             close: request.close.into(),
             stage: OpeningStage::Begin,
-            is_wanted: false,
+            wanted: None,
             is_doubtful: false,
             pause_ms: CLOSE_AGAIN_MS,
             guests: Vec::from_iter(guest.take()),
@@ -283,7 +271,7 @@ impl Openings {
         let mut guests: Vec<_> = unopened.into_iter().flat_map(|it| it.guests).collect();
         for opening in self.all.iter_mut().filter(|it| is_meant(it)) {
             opening.stays_ms = 0;
-            opening.is_wanted = false;
+            opening.wanted = None;
             // The kernel keeps an element's time.
             if !opening.is_element() {
                 opening.until = Some(now);
@@ -357,7 +345,7 @@ impl Openings {
                 since: now,
                 is_ready: true,
             },
-            is_wanted: false,
+            wanted: None,
             is_doubtful: false,
             pause_ms: CLOSE_AGAIN_MS,
             guests: Vec::new(),
@@ -400,7 +388,7 @@ impl Openings {
     pub fn service_is_coming(&mut self, mirage: MirageId, ready_ms: u64, now: Instant) -> bool {
         match self
             .find(mirage, OpenFor::Service)
-            .map(|opening| (opening.stage, opening.is_wanted))
+            .map(|opening| (opening.stage, opening.wanted.is_some()))
         {
             Some((OpeningStage::Begin | OpeningStage::Recording, _))
             | Some((OpeningStage::Recorded | OpeningStage::Opening, _))
@@ -547,9 +535,8 @@ impl Openings {
                     self.is_unrecorded = true;
                     CommandEnd::Failed(self.all.remove(place).guests)
                 }
-                (false, _) if core::mem::take(&mut opening.is_wanted) => {
-                    opening.stage = OpeningStage::Begin;
-                    opening.is_doubtful = !has_succeeded;
+                (false, _) if opening.wanted.is_some() => {
+                    opening.begin_again(has_succeeded);
                     match has_succeeded {
                         true => CommandEnd::Closed,
                         false => CommandEnd::StillOpen,

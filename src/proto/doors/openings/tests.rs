@@ -227,6 +227,30 @@ fn what_was_open_before_a_restart_is_closed_at_its_time() {
 }
 
 #[test]
+fn what_is_opened_again_is_closed_as_it_was_opened() {
+    for is_wanted_while_it_closes in [false, true] {
+        let mut openings = Openings::default();
+        let remembered = RestoredOpening {
+            section: "home".into(),
+            open_for: OpenFor::Address(address()),
+            close: Closing::Command(words("close-as-before it")),
+            until: Instant(10),
+        };
+        openings.restore(home(), remembered, Instant(0));
+        let closing = is_wanted_while_it_closes.then(|| next(&mut openings, 10).unwrap());
+        pass(&mut openings, 10);
+        let closing = closing.unwrap_or_else(|| next(&mut openings, 10).unwrap());
+        end(&mut openings, closing, true, Instant(10));
+        let opening = next(&mut openings, 10).unwrap();
+        assert!(opening.is_opening);
+        end(&mut openings, opening, true, Instant(10));
+        let closing = next(&mut openings, 10 + STAYS_MS).unwrap();
+        let close = openings.of(closing.job).map(|it| it.close.clone());
+        assert_eq!(close, Some(Closing::Command(words("close it"))));
+    }
+}
+
+#[test]
 fn who_passes_after_a_restart_finds_it_closed_and_opened_once() {
     let mut openings = Openings::default();
     let remembered = RestoredOpening {

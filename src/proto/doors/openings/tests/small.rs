@@ -251,7 +251,12 @@ impl Both {
                 }
                 stage => format!("{stage:?}"),
             };
-            let flags = (it.is_wanted, it.is_doubtful, it.pause_ms, it.stays_ms);
+            let flags = (
+                it.wanted.is_some(),
+                it.is_doubtful,
+                it.pause_ms,
+                it.stays_ms,
+            );
             let job = it.job.map(|job| self.jobs - job.0);
             let commands = (it.open.len(), it.close == Closing::ByItself);
             (
