@@ -69,7 +69,7 @@ run_daemon() {
 	rm -f "/tmp/$1.log"
 	shimmer daemon --config "/tmp/$1.conf" </dev/null 2>"/tmp/$1.stderr" &
 	DAEMONS="$DAEMONS $1:$!"
-	wait_for 60 has_started "$1"
+	wait_for 120 has_started "$1"
 	if has_logged "$1" listen; then
 		ok "the daemon $1 starts"
 	else
@@ -102,6 +102,8 @@ stop_daemons() {
 		code=0
 		stop_daemon "${each%:*}" || code=$?
 		[ "$code" = 0 ] || fail "the daemon ${each%:*} ends with 0" "it ends with $code"
+		[ "$(logged "${each%:*}" warn sandbox)" = 0 ] ||
+			fail "the sandbox of ${each%:*} allows all that it needs" "$(grep ' warn sandbox' "/tmp/${each%:*}.log")"
 	done
 }
 
@@ -115,6 +117,11 @@ has_logged() {
 	local lines
 	lines=$(logged "$1" "$2" "${3-}")
 	[ "${lines:-0}" -ge "${4:-1}" ]
+}
+
+# is_quiet NAME: its log has no warning and no error.
+is_quiet() {
+	fails grep '^[^ ]* \(warn\|error\) ' "/tmp/$1.log"
 }
 
 # ports NAME MIRAGE WHAT: a list of the daemon's, by status: a key costs this processor seconds.
